@@ -1,0 +1,58 @@
+# anneal: make help lists what there is.
+CC      ?= gcc
+BUILD   ?= build
+OPT     ?= -O2 -g
+SAN     ?=
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Werror
+PKGS    := msgpack libsodium libxxhash
+PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcmocka-dev
+
+ifneq ($(SAN),)
+BUILD   := build/$(SAN)
+SANFLAGS := -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
+endif
+
+PKG_CFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
+CFLAGS  = -std=gnu17 $(OPT) $(WARN) $(SANFLAGS) -I. -MMD -MP -pthread -fPIE
+LDFLAGS = $(SANFLAGS) -pthread
+LDLIBS  = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+
+obj     = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+CORE    := $(wildcard core/*.c)
+LATTICE := $(CORE) $(wildcard lattice/*.c)
+# A unit test links its own layer and what is below, so a broken layer fails to link.
+CORE_TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/core_*.c))
+LATTICE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/lattice_*.c))
+TESTS   := $(CORE_TESTS) $(LATTICE_TESTS)
+
+.PHONY: help all deps test lint clean
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+all: $(TESTS) ## build everything
+
+deps: ## install what is missing (Debian packages)
+	@sh test/deps.sh $(PACKAGES)
+
+test: deps ## run every test; SAN=address|undefined|thread
+	@$(MAKE) --no-print-directory all && sh test/run-unit.sh $(TESTS)
+
+lint: ## includes that point upwards, each printed
+	@sh test/layers.sh
+
+clean: ## remove build/
+	rm -rf build
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(PKG_CFLAGS) -c $< -o $@
+
+.SECONDARY:
+$(CORE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(CORE))
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+$(LATTICE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
