@@ -1,0 +1,70 @@
+/* The client-facing front end: threads, connections and buffers, without a protocol.
+ *
+ * Each thread has an epoll set and its own connections. One wake of a thread is:
+ *
+ *     read and ops.data for each ready connection -> ops.woken, ops.tick -> resumed ones
+ *     -> ops.batch_end -> one write per connection that has replies
+ *
+ * so what batch_end makes durable or sends to peers precedes the replies of its batch. All
+ * ops of a connection run in its thread; so must every connection_* call. Every buffer has a
+ * limit, and a connection that passes it is closed. */
+#ifndef ANNEAL_NET_SERVER_H
+#define ANNEAL_NET_SERVER_H
+
+#include "core/bytes.h"
+#include "core/status.h"
+
+struct server;
+struct connection;
+
+/* open and data must be there; the others may be NULL. */
+struct server_ops {
+    void *(*open)(void *app, struct connection *c); /* the session */
+    /* Takes whole requests off the front of query and appends replies to out; the rest of
+     * query comes again with more behind it. False: close once the replies are written. */
+    bool (*data)(void *session, struct connection *c, struct buf *query, struct buf *out);
+    void (*close)(void *session);
+    void (*woken)(void *app, int thread); /* after server_wake */
+    void (*tick)(void *app, int thread);  /* about every 100 ms */
+    void (*batch_end)(void *app, int thread);
+};
+
+struct server_options {
+    const char *host; /* numeric, IPv4 or IPv6; NULL: every IPv4 address */
+    uint16_t port;    /* 0: any, see server_port */
+    int threads;      /* 1 to SERVER_THREADS_MAX */
+    int backlog;
+    size_t clients_max;
+    int64_t idle_ms;       /* 0: never */
+    int keepalive_s;       /* 0: none */
+    size_t query_bytes_max;
+    size_t out_bytes_max;
+};
+
+#define SERVER_THREADS_MAX 128
+
+/* Listens and starts its threads. ops is copied. */
+MUST_CHECK enum status server_open(const struct server_options *options, const struct server_ops *ops, void *app,
+                                   struct server **out);
+uint16_t server_port(const struct server *s);
+size_t server_clients(const struct server *s); /* any thread */
+/* Any thread: ops.woken in that thread, soon. */
+void server_wake(struct server *s, int thread);
+/* Any thread: closes the connection, if it is still there. False: too many at once. */
+MUST_CHECK bool server_kill(struct server *s, uint64_t id);
+/* Not from a thread of the server: accepts no more, writes the replies it has (for some
+ * seconds at most), closes all, joins its threads and frees. NULLs *s. */
+void server_stop(struct server **s);
+
+uint64_t connection_id(const struct connection *c); /* never reused, never 0 */
+int connection_thread(const struct connection *c);
+const char *connection_peer(const struct connection *c); /* "10.0.0.1:4711" */
+/* Where to put replies outside of ops.data; they are written at the end of this wake. */
+struct buf *connection_out(struct connection *c);
+/* A paused connection is not read and ops.data is not called; it may still be closed by its
+ * peer. ops.data must return as soon as it has paused its connection. */
+void connection_pause(struct connection *c);
+void connection_resume(struct connection *c); /* ops.data again, in this wake or the next */
+void connection_close_after_reply(struct connection *c);
+
+#endif

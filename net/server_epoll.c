@@ -1,0 +1,535 @@
+/* Thread 0 accepts and deals connections out in turn: an id is sequence * threads + thread,
+ * so an id names its thread and a kill needs no registry. What crosses threads is a mailbox
+ * (sockets to adopt, ids to kill) under a lock, and an eventfd.
+ *
+ * A connection that is doomed is freed only in flush(), after every event of the wake was
+ * handled, so no event and no caller meets a freed one.
+ *
+ * Idle connections hold no buffers: reads go to the thread's own buffer first, and only an
+ * unfinished request is copied to its connection; reply buffers go back to a pool.
+ * Connections are listed in order of last activity, so idle ones are found from the front. */
+#define _GNU_SOURCE /* accept4 */
+#include "net/server.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core/mem.h"
+
+#define EVENTS 256
+#define READ_BYTES (64u << 10)
+#define POOL 64
+#define POOL_BYTES_MAX (64u << 10)
+#define TICK_MS 100
+#define LINGER_MS 5000
+#define KILLS_MAX 1024
+
+struct connection {
+    struct connection *prev, *next; /* by activity */
+    struct connection *dirty_next, *resumed_next;
+    struct thread *thread;
+    void *session;
+    uint64_t id;
+    int64_t active_ms;
+    struct buf query, out;
+    size_t sent;
+    int fd;
+    uint32_t interest;
+    bool dirty, resumed, paused, closing, doomed;
+    char peer[INET6_ADDRSTRLEN + 10];
+};
+
+struct adoption {
+    int fd;
+    uint64_t id;
+    struct sockaddr_storage peer;
+};
+
+struct thread {
+    struct server *server;
+    int index, epoll, wake;
+    pthread_t handle;
+    struct connection *first, *last, *dirty, *resumed;
+    struct buf query, pool[POOL];
+    int pooled;
+    int64_t now_ms, tick_ms, stop_ms;
+    pthread_mutex_t lock; /* guards the two below */
+    struct buf adoptions; /* of struct adoption; bounded by clients_max */
+    struct buf kills;     /* of uint64_t */
+    atomic_bool woken;
+};
+
+struct server {
+    struct server_options options;
+    struct server_ops ops;
+    void *app;
+    int listener;
+    bool listening; /* thread 0's: in its epoll set */
+    uint16_t port;
+    uint64_t sequence;
+    atomic_size_t clients;
+    atomic_bool stopping;
+    struct thread threads[];
+};
+
+static int64_t mono_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void ring(struct thread *t) {
+    uint64_t one = 1;
+    while (write(t->wake, &one, sizeof one) < 0 && errno == EINTR) {}
+}
+
+static void unlink_one(struct connection *c) {
+    struct thread *t = c->thread;
+    *(c->prev ? &c->prev->next : &t->first) = c->next;
+    *(c->next ? &c->next->prev : &t->last) = c->prev;
+}
+
+static void append(struct connection *c) {
+    struct thread *t = c->thread;
+    c->prev = t->last;
+    c->next = NULL;
+    *(t->last ? &t->last->next : &t->first) = c;
+    t->last = c;
+}
+
+static void touch(struct connection *c) {
+    c->active_ms = c->thread->now_ms;
+    if (!c->next) return;
+    unlink_one(c);
+    append(c);
+}
+
+static void make_dirty(struct connection *c) {
+    if (c->dirty) return;
+    c->dirty = true;
+    c->dirty_next = c->thread->dirty;
+    c->thread->dirty = c;
+}
+
+static void doom(struct connection *c) {
+    c->doomed = true;
+    make_dirty(c);
+}
+
+static void set_interest(struct connection *c) {
+    uint32_t want = c->closing ? 0 : c->paused ? EPOLLRDHUP : EPOLLIN;
+    if (c->sent < c->out.len) want |= EPOLLOUT;
+    if (want == c->interest) return;
+    struct epoll_event e = {.events = want, .data.ptr = c};
+    if (epoll_ctl(c->thread->epoll, EPOLL_CTL_MOD, c->fd, &e) < 0) c->doomed = true;
+    else c->interest = want;
+}
+
+static void name_peer(const struct sockaddr_storage *from, char *out, size_t size) {
+    char text[INET6_ADDRSTRLEN] = "?";
+    if (from->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)from;
+        inet_ntop(AF_INET6, &a->sin6_addr, text, sizeof text);
+        snprintf(out, size, "[%s]:%u", text, (unsigned)ntohs(a->sin6_port));
+    } else {
+        const struct sockaddr_in *a = (const struct sockaddr_in *)from;
+        inet_ntop(AF_INET, &a->sin_addr, text, sizeof text);
+        snprintf(out, size, "%s:%u", text, (unsigned)ntohs(a->sin_port));
+    }
+}
+
+static void adopt(struct thread *t, const struct adoption *a) {
+    struct connection *c = mem_zero(1, sizeof *c);
+    *c = (struct connection){.thread = t, .fd = a->fd, .id = a->id, .active_ms = t->now_ms, .interest = EPOLLIN};
+    name_peer(&a->peer, c->peer, sizeof c->peer);
+    append(c);
+    c->session = t->server->ops.open(t->server->app, c);
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
+    if (epoll_ctl(t->epoll, EPOLL_CTL_ADD, c->fd, &e) < 0) doom(c);
+}
+
+static void destroy(struct connection *c) {
+    struct server *s = c->thread->server;
+    if (s->ops.close) s->ops.close(c->session);
+    if (c->resumed) {
+        struct connection **at = &c->thread->resumed;
+        while (*at != c) at = &(*at)->resumed_next;
+        *at = c->resumed_next;
+    }
+    unlink_one(c);
+    close(c->fd);
+    buf_fini(&c->query);
+    buf_fini(&c->out);
+    mem_free(c);
+    atomic_fetch_sub(&s->clients, 1);
+}
+
+static void listen_on(struct server *s, bool on) {
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = s};
+    if (on != s->listening && !epoll_ctl(s->threads[0].epoll, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, s->listener, &e))
+        s->listening = on;
+}
+
+static void tune(const struct server *s, int fd) {
+    int one = 1, seconds = s->options.keepalive_s, step = seconds / 3 > 0 ? seconds / 3 : 1, probes = 3;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (seconds <= 0) return;
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof seconds);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &step, sizeof step);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
+static void deal(struct server *s, struct adoption *a) {
+    static const char full[] = "-ERR max number of clients reached\r\n";
+    if (atomic_load(&s->clients) >= s->options.clients_max) {
+        (void)!send(a->fd, full, sizeof full - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        close(a->fd);
+        return;
+    }
+    atomic_fetch_add(&s->clients, 1);
+    tune(s, a->fd);
+    a->id = s->sequence++ + (uint64_t)s->options.threads; /* never 0 */
+    struct thread *t = &s->threads[a->id % (uint64_t)s->options.threads];
+    if (t->index == 0) {
+        adopt(t, a);
+        return;
+    }
+    pthread_mutex_lock(&t->lock);
+    buf_put(&t->adoptions, a, sizeof *a);
+    pthread_mutex_unlock(&t->lock);
+    ring(t);
+}
+
+static void accept_some(struct server *s) {
+    for (int i = 0; i < 128; i++) {
+        struct adoption a = {0};
+        socklen_t len = sizeof a.peer;
+        a.fd = accept4(s->listener, (struct sockaddr *)&a.peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (a.fd >= 0) {
+            deal(s, &a);
+            continue;
+        }
+        /* Out of descriptors: the listener would stay ready and spin; the next tick retries. */
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) listen_on(s, false);
+        if (errno != EINTR && errno != ECONNABORTED) return;
+    }
+}
+
+/* Hands what was received to the session, and keeps what it leaves. */
+static void handle(struct connection *c, struct buf *query) {
+    struct thread *t = c->thread;
+    const struct server *s = t->server;
+    if (!c->out.cap && t->pooled) c->out = t->pool[--t->pooled];
+    if (!s->ops.data(c->session, c, query, &c->out)) c->closing = true;
+    make_dirty(c);
+    if (query->len > s->options.query_bytes_max) doom(c);
+    if (query != &c->query) {
+        buf_put(&c->query, query->data, query->len);
+        query->len = 0;
+        if (query->cap > 2 * READ_BYTES) buf_fini(query);
+    } else if (!c->query.len) {
+        buf_fini(&c->query);
+    }
+}
+
+static void receive(struct connection *c) {
+    struct buf *query = c->query.len ? &c->query : &c->thread->query;
+    buf_reserve(query, query == &c->query ? READ_BYTES / 4 : READ_BYTES);
+    ssize_t n = recv(c->fd, query->data + query->len, query->cap - query->len, 0);
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR) doom(c);
+    } else if (n == 0) {
+        connection_close_after_reply(c);
+    } else {
+        query->len += (size_t)n;
+        touch(c);
+        handle(c, query);
+    }
+}
+
+static void transmit(struct connection *c) {
+    struct thread *t = c->thread;
+    if (c->sent < c->out.len) {
+        ssize_t n = send(c->fd, c->out.data + c->sent, c->out.len - c->sent, MSG_NOSIGNAL);
+        if (n > 0) c->sent += (size_t)n;
+        else if (n < 0 && errno != EAGAIN && errno != EINTR) c->doomed = true;
+    }
+    if (c->sent < c->out.len) {
+        if (c->out.len - c->sent > t->server->options.out_bytes_max) c->doomed = true;
+        /* Move only when as much is gone as is left, so that moving stays linear. */
+        if (c->sent >= c->out.len - c->sent) {
+            buf_drop_front(&c->out, c->sent);
+            c->sent = 0;
+        }
+    } else {
+        c->out.len = c->sent = 0;
+        if (c->out.cap && c->out.cap <= POOL_BYTES_MAX && t->pooled < POOL) {
+            t->pool[t->pooled++] = c->out;
+            c->out = (struct buf){0};
+        } else {
+            buf_fini(&c->out);
+        }
+        if (c->closing) c->doomed = true;
+    }
+    if (!c->doomed) set_interest(c);
+}
+
+static void flush(struct thread *t) {
+    while (t->dirty) {
+        struct connection *c = t->dirty;
+        t->dirty = c->dirty_next;
+        if (!c->doomed) transmit(c);
+        c->dirty = false; /* only now, lest transmit puts it back */
+        if (c->doomed) destroy(c);
+    }
+}
+
+static void event(struct connection *c, uint32_t events) {
+    if (c->doomed) return;
+    if (events & (EPOLLERR | EPOLLHUP)) {
+        doom(c);
+    } else if (events & EPOLLRDHUP && c->paused) {
+        doom(c);
+    } else {
+        if (events & EPOLLIN && !c->paused && !c->closing) receive(c);
+        if (events & EPOLLOUT) make_dirty(c);
+    }
+}
+
+static void mail(struct thread *t) {
+    uint64_t count;
+    while (read(t->wake, &count, sizeof count) < 0 && errno == EINTR) {}
+    struct buf adoptions, kills;
+    pthread_mutex_lock(&t->lock);
+    adoptions = t->adoptions;
+    kills = t->kills;
+    t->adoptions = t->kills = (struct buf){0};
+    pthread_mutex_unlock(&t->lock);
+    for (size_t i = 0; i + sizeof(struct adoption) <= adoptions.len; i += sizeof(struct adoption)) {
+        struct adoption a;
+        memcpy(&a, adoptions.data + i, sizeof a);
+        adopt(t, &a);
+    }
+    for (size_t i = 0; i + sizeof(uint64_t) <= kills.len; i += sizeof(uint64_t)) {
+        uint64_t id;
+        memcpy(&id, kills.data + i, sizeof id);
+        for (struct connection *c = t->first; c; c = c->next)
+            if (c->id == id) doom(c);
+    }
+    buf_fini(&adoptions);
+    buf_fini(&kills);
+    if (atomic_exchange(&t->woken, false) && t->server->ops.woken) t->server->ops.woken(t->server->app, t->index);
+}
+
+static void tick(struct thread *t) {
+    struct server *s = t->server;
+    t->tick_ms = t->now_ms + TICK_MS;
+    if (t->index == 0 && !atomic_load(&s->stopping)) listen_on(s, true);
+    while (s->options.idle_ms && t->first && t->now_ms - t->first->active_ms > s->options.idle_ms) {
+        struct connection *c = t->first;
+        if (!c->paused) doom(c);
+        c->active_ms = t->now_ms; /* so that the loop moves on */
+        unlink_one(c);
+        append(c);
+    }
+    if (s->ops.tick) s->ops.tick(s->app, t->index);
+}
+
+static void resume_some(struct thread *t) {
+    struct connection *c = t->resumed;
+    t->resumed = NULL;
+    while (c) {
+        struct connection *next = c->resumed_next;
+        c->resumed = false;
+        make_dirty(c);
+        if (!c->doomed && !c->closing && !c->paused && c->query.len) handle(c, &c->query);
+        c = next;
+    }
+}
+
+/* True when the thread may end. */
+static bool wind_up(struct thread *t) {
+    if (!t->stop_ms) {
+        t->stop_ms = t->now_ms + LINGER_MS;
+        if (t->index == 0) listen_on(t->server, false);
+    }
+    for (struct connection *c = t->first; c; c = c->next) {
+        c->closing = true;
+        if (t->now_ms >= t->stop_ms) c->doomed = true;
+        make_dirty(c);
+    }
+    flush(t);
+    return !t->first;
+}
+
+static void *run(void *arg) {
+    struct thread *t = arg;
+    struct server *s = t->server;
+    struct epoll_event events[EVENTS];
+    for (;;) {
+        int64_t wait = t->resumed ? 0 : t->tick_ms - t->now_ms;
+        int n = epoll_wait(t->epoll, events, EVENTS, wait > 0 ? (int)wait : 0);
+        t->now_ms = mono_ms();
+        bool mailed = false;
+        for (int i = 0; i < n; i++) {
+            if (events[i].data.ptr == t) mailed = true;
+            else if (events[i].data.ptr == s) accept_some(s);
+            else event(events[i].data.ptr, events[i].events);
+        }
+        if (mailed) mail(t);
+        if (t->now_ms >= t->tick_ms) tick(t);
+        if (t->resumed) resume_some(t);
+        if (s->ops.batch_end) s->ops.batch_end(s->app, t->index);
+        flush(t);
+        if (atomic_load(&s->stopping) && wind_up(t)) return NULL;
+    }
+}
+
+static int listener_open(const struct server_options *o, uint16_t *port) {
+    struct sockaddr_storage at = {0};
+    struct sockaddr_in *four = (struct sockaddr_in *)&at;
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)&at;
+    socklen_t len = sizeof *four;
+    if (inet_pton(AF_INET, o->host ? o->host : "0.0.0.0", &four->sin_addr) == 1) {
+        at.ss_family = AF_INET;
+        four->sin_port = htons(o->port);
+    } else if (inet_pton(AF_INET6, o->host, &six->sin6_addr) == 1) {
+        at.ss_family = AF_INET6;
+        six->sin6_port = htons(o->port);
+        len = sizeof *six;
+    } else {
+        return -1;
+    }
+    int one = 1, fd = socket(at.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(fd, (struct sockaddr *)&at, len) || listen(fd, o->backlog > 0 ? o->backlog : 511) ||
+        getsockname(fd, (struct sockaddr *)&at, &len)) {
+        close(fd);
+        return -1;
+    }
+    *port = ntohs(at.ss_family == AF_INET ? four->sin_port : six->sin6_port);
+    return fd;
+}
+
+static bool thread_init(struct server *s, int index) {
+    struct thread *t = &s->threads[index];
+    t->server = s;
+    t->index = index;
+    pthread_mutex_init(&t->lock, NULL);
+    t->epoll = epoll_create1(EPOLL_CLOEXEC);
+    t->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    t->now_ms = mono_ms();
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = t};
+    return t->epoll >= 0 && t->wake >= 0 && !epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->wake, &e);
+}
+
+static void thread_fini(struct thread *t) {
+    for (size_t i = 0; i + sizeof(struct adoption) <= t->adoptions.len; i += sizeof(struct adoption)) {
+        struct adoption a;
+        memcpy(&a, t->adoptions.data + i, sizeof a);
+        close(a.fd);
+    }
+    buf_fini(&t->adoptions);
+    buf_fini(&t->kills);
+    buf_fini(&t->query);
+    while (t->pooled) buf_fini(&t->pool[--t->pooled]);
+    if (t->epoll >= 0) close(t->epoll);
+    if (t->wake >= 0) close(t->wake);
+    pthread_mutex_destroy(&t->lock);
+}
+
+static void end(struct server *s, int made, int started) {
+    atomic_store(&s->stopping, true);
+    for (int i = 0; i < started; i++) ring(&s->threads[i]);
+    for (int i = 0; i < started; i++) pthread_join(s->threads[i].handle, NULL);
+    for (int i = 0; i < made; i++) thread_fini(&s->threads[i]);
+    if (s->listener >= 0) close(s->listener);
+    mem_free(s);
+}
+
+enum status server_open(const struct server_options *options, const struct server_ops *ops, void *app,
+                        struct server **out) {
+    if (options->threads < 1 || options->threads > SERVER_THREADS_MAX) return STATUS_ERR_INVALID;
+    struct server *s = mem_zero(1, sizeof *s + (size_t)options->threads * sizeof s->threads[0]);
+    s->options = *options;
+    s->ops = *ops;
+    s->app = app;
+    int made = 0, started = 0;
+    s->listener = listener_open(options, &s->port);
+    if (s->listener < 0) goto fail;
+    while (made < options->threads)
+        if (!thread_init(s, made++)) goto fail;
+    listen_on(s, true);
+    for (; started < options->threads; started++)
+        if (pthread_create(&s->threads[started].handle, NULL, run, &s->threads[started])) goto fail;
+    *out = s;
+    return STATUS_OK;
+fail:
+    end(s, made, started);
+    return STATUS_ERR_IO;
+}
+
+uint16_t server_port(const struct server *s) { return s->port; }
+size_t server_clients(const struct server *s) { return atomic_load(&((struct server *)(uintptr_t)s)->clients); }
+
+void server_wake(struct server *s, int thread) {
+    if (!atomic_exchange(&s->threads[thread].woken, true)) ring(&s->threads[thread]);
+}
+
+bool server_kill(struct server *s, uint64_t id) {
+    struct thread *t = &s->threads[id % (uint64_t)s->options.threads];
+    pthread_mutex_lock(&t->lock);
+    bool room = t->kills.len < KILLS_MAX * sizeof id;
+    if (room) buf_put(&t->kills, &id, sizeof id);
+    pthread_mutex_unlock(&t->lock);
+    if (room) ring(t);
+    return room;
+}
+
+void server_stop(struct server **s) {
+    struct server *old = *s;
+    *s = NULL;
+    end(old, old->options.threads, old->options.threads);
+}
+
+uint64_t connection_id(const struct connection *c) { return c->id; }
+int connection_thread(const struct connection *c) { return c->thread->index; }
+const char *connection_peer(const struct connection *c) { return c->peer; }
+
+struct buf *connection_out(struct connection *c) {
+    make_dirty(c);
+    return &c->out;
+}
+
+void connection_pause(struct connection *c) {
+    c->paused = true;
+    make_dirty(c);
+}
+
+void connection_resume(struct connection *c) {
+    if (!c->paused) return;
+    c->paused = false;
+    make_dirty(c);
+    if (c->resumed) return;
+    c->resumed = true;
+    c->resumed_next = c->thread->resumed;
+    c->thread->resumed = c;
+}
+
+void connection_close_after_reply(struct connection *c) {
+    c->closing = true;
+    make_dirty(c);
+}
