@@ -1,0 +1,742 @@
+/* Replication of one shard: exact deltas of one origin, and answers to pulls.
+ *
+ *   delta   := origin:hi lo clock units*           pushed by the origin, (lo, hi]
+ *   unit    := n-lo kind flags name [clock value] [removed dots] [increments]
+ *   answer  := scope context clock records* units* of any origin, judged by the context
+ *   records := dot key-hash field-hash              what the receiver's own log must name
+ *
+ * Both are read in two passes: everything is parsed and bounded before anything is changed,
+ * so a malformed frame leaves no trace. The rules, and why each is needed, stand in
+ * README.md; the models that each broken variant fails stand in the design. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "core/hlc.h"
+#include "lattice/shard_state.h"
+
+#define CLOCK_AHEAD_MS_MAX (5 * 60 * 1000)
+
+enum flag {
+    FLAG_NAMED = 1,      /* names, not hashes */
+    FLAG_LIVE = 2,       /* the mutation's own dot lives here */
+    FLAG_REMOVED = 4,    /* dots of other origins that it removed */
+    FLAG_INCREMENTS = 8,
+    FLAG_ALL = 15,
+};
+
+struct unit {
+    uint64_t n; /* delta only */
+    uint64_t flags;
+    uint64_t key_hash, field_hash;
+    struct bytes key, field; /* when named */
+    uint32_t dots_at, dots_count;             /* siblings: a delta has at most one */
+    uint32_t removed_at, removed_count;
+    uint32_t increments_at, increments_count;
+    struct flush *flush; /* KIND_FLUSH: owned until the log takes it */
+};
+
+struct payload {
+    struct dot dot;
+    uint64_t clock;
+    struct bytes value;
+};
+
+/* All that a message says, parsed; views into the message. */
+struct parsed {
+    struct unit *units;
+    struct payload *payloads;
+    struct dot *removed_dots;
+    struct increment *increments;
+    size_t unit_count, unit_cap, payload_count, payload_cap, removed_dot_count, removed_dot_cap,
+        increment_count, increment_cap;
+};
+
+static void flush_free(struct flush *flush) {
+    if (flush) context_fini(&flush->seen);
+    mem_free(flush);
+}
+
+static void parsed_fini(struct parsed *p) {
+    for (size_t i = 0; i < p->unit_count; i++) flush_free(p->units[i].flush);
+    mem_free(p->units);
+    mem_free(p->payloads);
+    mem_free(p->removed_dots);
+    mem_free(p->increments);
+}
+
+static void *one_more(void *items, size_t *count, size_t *cap, size_t size) {
+    if (*count == *cap) {
+        *cap = *cap ? *cap * 2 : 16;
+        items = mem_realloc(items, *cap * size);
+    }
+    ++*count;
+    return items;
+}
+#define MORE(p, name) \
+    ((p)->name##s = one_more((p)->name##s, &(p)->name##_count, &(p)->name##_cap, sizeof *(p)->name##s), \
+     &(p)->name##s[(p)->name##_count - 1])
+
+/* ------------------------------------------------------------ both: writing */
+
+static void write_increment(struct wire_writer *w, const struct increment *i) {
+    wire_dot(w, dot_make(i->replica, i->n));
+    wire_u64(w, i->gen);
+    wire_u64(w, i->clock);
+    wire_fixed(w, i->total);
+    wire_u64(w, i->floor_n);
+    wire_fixed(w, i->floor);
+}
+
+static void write_increments(struct wire_writer *w, const struct element *e) {
+    wire_u64(w, e->increment_count);
+    for (uint32_t i = 0; i < e->increment_count; i++) write_increment(w, &e->increments[i]);
+}
+
+static void write_name(struct wire_writer *w, const struct spot *spot) {
+    wire_bytes(w, key_name(spot->key));
+    if (spot->field) wire_bytes(w, field_name(spot->field));
+}
+
+static void write_hashes(struct wire_writer *w, uint64_t key_hash, uint64_t field_hash) {
+    wire_u64(w, key_hash);
+    if (kind_has_field(kind_of(field_hash))) wire_u64(w, field_hash);
+}
+
+/* What a reset has to say: the floors, and our own entry. Others' increments are not ours to
+ * push: a receiver that has not applied them would see, and remove, what its vector denies. */
+static void write_floors(struct wire_writer *w, const struct element *e, uint16_t self) {
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < e->increment_count; i++)
+        count += e->increments[i].floor_n != 0 || e->increments[i].replica == self;
+    wire_u64(w, count);
+    for (uint32_t i = 0; i < e->increment_count; i++) {
+        struct increment inc = e->increments[i];
+        if (inc.replica != self) inc.n = inc.gen = inc.clock = 0, inc.total = 0;
+        if (inc.floor_n || inc.replica == self) write_increment(w, &inc);
+    }
+}
+
+/* ------------------------------------------------------------ both: reading */
+
+static bool read_increments(struct wire_reader *r, struct parsed *p, struct unit *u) {
+    uint64_t count = wire_read_u64(r);
+    if (count > UINT16_MAX) return false;
+    u->increments_at = (uint32_t)p->increment_count;
+    u->increments_count = (uint32_t)count;
+    for (uint64_t i = 0; i < count && !r->bad; i++) {
+        struct dot dot = wire_read_dot(r);
+        struct increment *inc = MORE(p, increment);
+        *inc = (struct increment){.replica = dot_replica(dot), .n = dot_counter(dot)};
+        inc->gen = wire_read_u64(r);
+        inc->clock = wire_read_u64(r);
+        inc->total = wire_read_fixed(r);
+        inc->floor_n = wire_read_u64(r);
+        inc->floor = wire_read_fixed(r);
+        if (inc->gen > inc->n || inc->replica == 0) return false;
+    }
+    return !r->bad;
+}
+
+static bool read_name(const struct shard *shard, struct wire_reader *r, struct unit *u) {
+    enum kind kind = kind_of(u->field_hash);
+    if (u->flags & FLAG_NAMED) {
+        u->key = wire_read_bytes(r);
+        u->key_hash = hash_key(&shard->config.seed, u->key);
+        if (kind_has_field(kind)) u->field = wire_read_bytes(r);
+        u->field_hash = shard_field_hash(shard, kind, u->field);
+    } else {
+        u->key_hash = wire_read_u64(r);
+        if (kind_has_field(kind)) u->field_hash = wire_read_u64(r);
+        if (kind_of(u->field_hash) != kind) return false;
+    }
+    return !r->bad;
+}
+
+static bool read_payload(struct wire_reader *r, struct parsed *p, struct dot dot, enum kind kind) {
+    struct payload *payload = MORE(p, payload);
+    *payload = (struct payload){.dot = dot};
+    payload->clock = wire_read_u64(r);
+    payload->value = wire_read_bytes(r);
+    if (kind == KIND_EXPIRY && payload->value.len != 8) return false;
+    return !r->bad && dot_counter(dot) != 0;
+}
+
+/* --------------------------------------------------------------- the delta */
+
+static bool has_newer_own(const struct element *e, uint16_t self, uint64_t n) {
+    for (uint32_t i = 0; i < e->sibling_count; i++) {
+        struct dot dot = e->siblings[i]->dot;
+        if (dot_replica(dot) == self && dot_counter(dot) > n) return true;
+    }
+    return false;
+}
+
+struct delta_writer {
+    struct wire_writer *wire;
+    uint64_t lo, n;
+    uint16_t self;
+};
+
+static void write_reset_unit(struct shard *shard, struct spot *spot, void *arg) {
+    (void)shard;
+    struct delta_writer *d = arg;
+    if (!spot->element->increment_count) return;
+    wire_u64(d->wire, d->n - d->lo);
+    wire_u64(d->wire, spot->field ? KIND_FIELD_INC : KIND_STRING_INC);
+    wire_u64(d->wire, FLAG_NAMED | FLAG_INCREMENTS);
+    write_name(d->wire, spot);
+    write_floors(d->wire, spot->element, d->self);
+}
+
+static void write_unit(struct shard *shard, struct delta_writer *d, const struct record *record) {
+    enum kind kind = kind_of(record->field_hash);
+    struct key *key = kind == KIND_FLUSH ? NULL : shard_key_by_hash(shard, record->key_hash);
+    struct spot spot = {0};
+    bool found = key && kind >= KIND_STRING && spot_find(shard, key, record->field_hash, (struct bytes){0}, false, &spot);
+    bool adds = kind == KIND_STRING_INC || kind == KIND_FIELD_INC;
+    const struct increment *mine = found ? element_increment(spot.element, d->self) : NULL;
+    if (adds && (!mine || mine->n > d->n)) return;
+    const struct sibling *live = found && !adds ? element_find(spot.element, dot_make(d->self, d->n)) : NULL;
+    uint64_t removed = record->removed ? record->removed->count : 0;
+    if (found && !adds && !live && !removed && has_newer_own(spot.element, d->self, d->n)) return;
+    bool resets = found && !adds && spot.element->increment_count > 0;
+
+    wire_u64(d->wire, d->n - d->lo);
+    wire_u64(d->wire, kind);
+    wire_u64(d->wire, (found ? FLAG_NAMED : 0u) | (live ? FLAG_LIVE : 0u) | (removed ? FLAG_REMOVED : 0u) |
+                          (adds || resets ? FLAG_INCREMENTS : 0u));
+    if (found)
+        write_name(d->wire, &spot);
+    else
+        write_hashes(d->wire, record->key_hash, record->field_hash);
+    if (live) {
+        wire_u64(d->wire, live->clock);
+        wire_bytes(d->wire, bytes_of(live->data, live->len));
+    }
+    if (removed) {
+        wire_u64(d->wire, removed);
+        for (uint64_t i = 0; i < removed; i++) wire_dot(d->wire, record->removed->dot[i]);
+    }
+    if (adds) {
+        wire_u64(d->wire, 1);
+        write_increment(d->wire, mine);
+    }
+    if (resets) write_floors(d->wire, spot.element, d->self);
+    if (kind == KIND_KEY && key) key_each(shard, key, write_reset_unit, d);
+}
+
+static bool is_own(const struct shard *shard, const struct record *record) {
+    return dot_replica(record->dot) == shard->config.self;
+}
+
+/* Where own records beyond `after` begin. */
+static size_t first_beyond(const struct shard *shard, uint64_t after) {
+    size_t first = shard->log_count;
+    for (size_t i = shard->log_count; i > 0; i--) {
+        const struct record *record = shard_log_at(shard, i - 1);
+        if (!is_own(shard, record)) continue;
+        if (dot_counter(record->dot) <= after) break;
+        first = i - 1;
+    }
+    return first;
+}
+
+enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, uint64_t after,
+                              uint64_t *upto) {
+    uint16_t self = shard->config.self;
+    uint64_t hi = vclock_get(&shard->context.applied, self);
+    if (hi <= after) return STATUS_ERR_NOT_FOUND;
+    if (vclock_get(&shard->forgotten, self) > after) return STATUS_ERR_GAP;
+    wire_dot(writer, dot_make(self, hi));
+    wire_u64(writer, after);
+    wire_u64(writer, shard->clock);
+    struct delta_writer d = {.wire = writer, .lo = after, .self = self};
+    for (size_t i = first_beyond(shard, after); i < shard->log_count; i++) {
+        const struct record *record = shard_log_at(shard, i);
+        if (!is_own(shard, record)) continue;
+        d.n = dot_counter(record->dot);
+        if (kind_of(record->field_hash) == KIND_FLUSH) {
+            wire_u64(writer, d.n - d.lo);
+            wire_u64(writer, KIND_FLUSH);
+            wire_u64(writer, 0);
+            wire_context(writer, &record->flush->seen);
+        } else
+            write_unit(shard, &d, record);
+    }
+    wire_u64(writer, 0); /* no unit has n = lo: this ends them */
+    *upto = hi;
+    return STATUS_OK;
+}
+
+struct delta {
+    uint16_t origin;
+    uint64_t lo, hi, clock;
+    struct parsed parsed;
+};
+
+static bool read_unit(const struct shard *shard, struct wire_reader *r, struct delta *d, uint64_t past) {
+    struct unit *u = MORE(&d->parsed, unit);
+    *u = (struct unit){.n = d->lo + past};
+    uint64_t kind = wire_read_u64(r);
+    u->flags = wire_read_u64(r);
+    if (r->bad || kind > KIND_FIELD_INC || u->flags & ~(uint64_t)FLAG_ALL || u->n > d->hi) return false;
+    u->field_hash = kind;
+    if (kind == KIND_FLUSH) {
+        u->flush = mem_zero(1, sizeof *u->flush);
+        return wire_read_context(r, &u->flush->seen);
+    }
+    if (!read_name(shard, r, u)) return false;
+    if (u->flags & (FLAG_LIVE | FLAG_INCREMENTS) && (!(u->flags & FLAG_NAMED) || kind == KIND_KEY)) return false;
+    if (u->flags & FLAG_LIVE) {
+        u->dots_at = (uint32_t)d->parsed.payload_count;
+        u->dots_count = 1;
+        if (!read_payload(r, &d->parsed, dot_make(d->origin, u->n), (enum kind)kind)) return false;
+    }
+    if (u->flags & FLAG_REMOVED) {
+        uint64_t count = wire_read_u64(r);
+        u->removed_at = (uint32_t)d->parsed.removed_dot_count;
+        for (uint64_t i = 0; i < count && !r->bad; i++) *MORE(&d->parsed, removed_dot) = wire_read_dot(r);
+        u->removed_count = (uint32_t)(d->parsed.removed_dot_count - u->removed_at);
+    }
+    if (u->flags & FLAG_INCREMENTS && !read_increments(r, &d->parsed, u)) return false;
+    return !r->bad;
+}
+
+static bool parse_delta(const struct shard *shard, struct wire_reader *r, struct delta *d) {
+    struct dot end = wire_read_dot(r);
+    d->origin = dot_replica(end);
+    d->hi = dot_counter(end);
+    d->lo = wire_read_u64(r);
+    d->clock = wire_read_u64(r);
+    if (r->bad || d->origin == 0 || d->lo >= d->hi || d->origin == shard->config.self) return false;
+    for (;;) {
+        uint64_t past = wire_read_u64(r);
+        if (r->bad) return false;
+        if (past == 0) return true;
+        if (!read_unit(shard, r, d, past)) return false;
+    }
+}
+
+/* ------------------------------------------------------------ applying both */
+
+struct judge {
+    bool (*gone)(struct dot dot, const void *arg);
+    const void *arg;
+};
+
+static void judge_spot(struct shard *shard, struct spot *spot, void *arg) {
+    const struct judge *judge = arg;
+    if (!spot->element->sibling_count) return;
+    spot_open(shard, spot);
+    element_drop_if(spot->element, judge->gone, judge->arg, &shard->account);
+    spot_close(shard, spot);
+}
+
+/* Lets judge look at what the unit names: one element, or all of a key. */
+static void judge_unit(struct shard *shard, const struct unit *u, struct judge *judge) {
+    struct key *key = shard_key_by_hash(shard, u->key_hash);
+    if (!key) return;
+    bool was_live = key_live(key);
+    struct spot spot;
+    if (kind_of(u->field_hash) == KIND_KEY)
+        key_each(shard, key, judge_spot, judge);
+    else if (spot_find(shard, key, u->field_hash, (struct bytes){0}, false, &spot))
+        judge_spot(shard, &spot, judge);
+    key_settle(shard, key, was_live);
+}
+
+static void judge_shard(struct shard *shard, struct judge *judge,
+                        bool (*in_scope)(const struct spot *, const void *), const void *scope);
+
+/* Adds what the unit says lives, if our context lacks it. */
+static void add_unit(struct shard *shard, const struct parsed *p, const struct unit *u) {
+    if (!u->dots_count && !u->increments_count) return;
+    struct key *key = shard_key_make(shard, (struct key_ref){u->key, u->key_hash});
+    bool was_live = key_live(key);
+    struct spot spot;
+    if (!spot_find(shard, key, u->field_hash, u->field, true, &spot)) assert(false);
+    spot_open(shard, &spot);
+    for (uint32_t i = 0; i < u->dots_count; i++) {
+        const struct payload *payload = &p->payloads[u->dots_at + i];
+        /* One answer may name an element twice: by its key and by itself. */
+        if (context_has(&shard->context, payload->dot) || element_find(spot.element, payload->dot)) continue;
+        element_add(spot.element, payload->dot, payload->clock, payload->value, &shard->account);
+    }
+    for (uint32_t i = 0; i < u->increments_count; i++) {
+        const struct increment *inc = &p->increments[u->increments_at + i];
+        /* By `applied` alone: what FLUSHALL saw runs ahead, and its floors are still to come. */
+        bool known = inc->n != 0 && inc->n <= vclock_get(&shard->context.applied, inc->replica);
+        element_join_increment(spot.element, inc, known, &shard->account);
+    }
+    spot_close(shard, &spot);
+    key_settle(shard, key, was_live);
+}
+
+struct superseded {
+    uint16_t origin;
+    uint64_t n;
+    const struct dot *removed;
+    uint32_t count;
+};
+
+static bool is_superseded(struct dot dot, const void *arg) {
+    const struct superseded *s = arg;
+    if (dot_replica(dot) == s->origin) return dot_counter(dot) < s->n;
+    for (uint32_t i = 0; i < s->count; i++)
+        if (s->removed[i].v == dot.v) return true;
+    return false;
+}
+
+static bool is_seen(struct dot dot, const void *arg) { return context_has(arg, dot); }
+
+static bool only_adds(const struct unit *u) {
+    enum kind kind = kind_of(u->field_hash);
+    return kind == KIND_STRING_INC || kind == KIND_FIELD_INC;
+}
+
+static void apply_flush(struct shard *shard, struct unit *u) {
+    struct judge judge = {is_seen, &u->flush->seen};
+    judge_shard(shard, &judge, NULL, NULL);
+    context_merge(&shard->context, &u->flush->seen);
+}
+
+static void apply_delta_unit(struct shard *shard, struct delta *d, struct unit *u) {
+    if (u->flush) {
+        apply_flush(shard, u);
+        return;
+    }
+    struct superseded s = {d->origin, u->n, d->parsed.removed_dots + u->removed_at, u->removed_count};
+    struct judge judge = {is_superseded, &s};
+    if (!only_adds(u)) judge_unit(shard, u, &judge);
+    add_unit(shard, &d->parsed, u);
+    for (uint32_t i = 0; i < u->removed_count; i++)
+        if (!context_has(&shard->context, s.removed[i])) context_add(&shard->context, s.removed[i]);
+}
+
+/* Our own log must name what was learned, so that we can tell others. */
+static void log_unit(struct shard *shard, const struct delta *d, struct unit *u) {
+    struct record record = {.dot = dot_make(d->origin, u->n), .key_hash = u->key_hash,
+                            .field_hash = u->field_hash, .flush = u->flush};
+    u->flush = NULL;
+    shard_log_add(shard, record);
+}
+
+static void observe(struct shard *shard, uint64_t clock, int64_t now_ms) {
+    hlc_observe(&shard->clock, clock, now_ms, CLOCK_AHEAD_MS_MAX);
+}
+
+enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, int64_t now_ms) {
+    struct delta d = {0};
+    enum status status = STATUS_OK;
+    if (!parse_delta(shard, reader, &d)) {
+        status = STATUS_ERR_MALFORMED;
+        goto out;
+    }
+    uint64_t applied = vclock_get(&shard->context.applied, d.origin);
+    if (applied < d.lo) status = STATUS_ERR_GAP;
+    if (applied < d.lo || applied >= d.hi) goto out;
+    for (size_t i = 0; i < d.parsed.unit_count; i++) {
+        apply_delta_unit(shard, &d, &d.parsed.units[i]);
+        if (d.parsed.units[i].n > applied) log_unit(shard, &d, &d.parsed.units[i]);
+    }
+    context_apply(&shard->context, d.origin, d.hi);
+    observe(shard, d.clock, now_ms);
+out:
+    parsed_fini(&d.parsed);
+    return status;
+}
+
+/* ------------------------------------------------------------------- pulls */
+
+enum scope { SCOPE_NAMED, SCOPE_CELLS, SCOPE_ALL };
+#define CELL_BYTES (SHARD_CELLS / 8)
+
+static unsigned cell_index(uint64_t key_hash, uint64_t field_hash) {
+    return (unsigned)(((key_hash ^ element_of(field_hash)) * 0x9e3779b97f4a7c15u) >> 56);
+}
+
+static bool cell_in(const uint8_t *mask, unsigned cell) { return mask[cell / 8] >> (cell % 8) & 1; }
+
+void shard_summarise(const struct shard *shard, bool cells, struct shard_summary *out) {
+    *out = (struct shard_summary){.has_cells = cells};
+    context_copy(&out->context, &shard->context);
+    if (cells) memcpy(out->cells, shard->cells, sizeof out->cells);
+}
+
+void shard_summary_fini(struct shard_summary *summary) {
+    context_fini(&summary->context);
+    *summary = (struct shard_summary){0};
+}
+
+static int by_element(const void *a, const void *b) {
+    const struct record *x = a, *y = b;
+    if (x->key_hash != y->key_hash) return x->key_hash < y->key_hash ? -1 : 1;
+    if (x->field_hash != y->field_hash) return x->field_hash < y->field_hash ? -1 : 1;
+    return x->dot.v < y->dot.v ? -1 : x->dot.v > y->dot.v;
+}
+
+/* Records beyond the asker's vector, one for each element and origin, the newest. */
+static struct record *records_beyond(const struct shard *shard, const struct vclock *asker, size_t *count, bool *flushed) {
+    struct record *found = mem_alloc((shard->log_count + 1) * sizeof *found);
+    size_t n = 0, kept = 0;
+    *flushed = false;
+    for (size_t i = 0; i < shard->log_count; i++) {
+        const struct record *record = shard_log_at(shard, i);
+        if (dot_counter(record->dot) <= vclock_get(asker, dot_replica(record->dot))) continue;
+        if (record->flush) *flushed = true;
+        found[n] = *record;
+        found[n++].field_hash = element_of(record->field_hash);
+    }
+    qsort(found, n, sizeof *found, by_element);
+    for (size_t i = 0; i < n; i++) {
+        bool last = i + 1 == n || found[i + 1].key_hash != found[i].key_hash ||
+                    found[i + 1].field_hash != found[i].field_hash ||
+                    dot_replica(found[i + 1].dot) != dot_replica(found[i].dot);
+        if (last) found[kept++] = found[i];
+    }
+    *count = kept;
+    return found;
+}
+
+struct answer_writer {
+    struct wire_writer *wire;
+    const uint8_t *cells; /* SCOPE_CELLS: which differ */
+};
+
+static void write_whole(struct shard *shard, struct spot *spot, void *arg) {
+    (void)shard;
+    struct answer_writer *a = arg;
+    const struct element *e = spot->element;
+    if (!e->sibling_count && !e->increment_count) return;
+    /* Floors that the asker may lack do not show in a cell: they always go. */
+    if (a->cells && !e->increment_count && !cell_in(a->cells, cell_index(spot->key->hash, spot->field_hash))) return;
+    wire_u64(a->wire, kind_of(spot->field_hash));
+    wire_u64(a->wire, FLAG_NAMED);
+    write_name(a->wire, spot);
+    wire_u64(a->wire, e->sibling_count);
+    for (uint32_t i = 0; i < e->sibling_count; i++) {
+        wire_dot(a->wire, e->siblings[i]->dot);
+        wire_u64(a->wire, e->siblings[i]->clock);
+        wire_bytes(a->wire, bytes_of(e->siblings[i]->data, e->siblings[i]->len));
+    }
+    write_increments(a->wire, e);
+}
+
+static void write_everything(struct shard *shard, struct answer_writer *a) {
+    size_t at = 0;
+    struct key *key;
+    while ((key = table_next(&shard->keys, &at))) key_each(shard, key, write_whole, a);
+}
+
+static void write_named(struct shard *shard, struct answer_writer *a, const struct record *records, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const struct record *r = &records[i];
+        if (i > 0 && records[i - 1].key_hash == r->key_hash && records[i - 1].field_hash == r->field_hash) continue;
+        struct key *key = shard_key_by_hash(shard, r->key_hash);
+        struct spot spot;
+        if (!key) continue;
+        if (kind_of(r->field_hash) == KIND_KEY)
+            key_each(shard, key, write_whole, a);
+        else if (spot_find(shard, key, r->field_hash, (struct bytes){0}, false, &spot))
+            write_whole(shard, &spot, a);
+    }
+}
+
+static bool vclock_empty(const struct vclock *v) {
+    for (uint32_t i = 0; i < v->count; i++)
+        if (v->counter[i]) return false;
+    return true;
+}
+
+enum status shard_write_answer(struct shard *shard, struct wire_writer *w, const struct shard_summary *asker) {
+    const struct vclock *theirs = &asker->context.applied;
+    bool reaches = true, flushed;
+    for (uint32_t i = 0; i < shard->forgotten.count; i++)
+        if (shard->forgotten.counter[i] > vclock_get(theirs, (uint16_t)i)) reaches = false;
+    size_t count = 0;
+    struct record *records = records_beyond(shard, theirs, &count, &flushed);
+    enum scope scope = vclock_empty(theirs) || flushed ? SCOPE_ALL : reaches ? SCOPE_NAMED : SCOPE_CELLS;
+    enum status status = STATUS_OK;
+    if (scope == SCOPE_CELLS && !asker->has_cells) {
+        status = STATUS_ERR_GAP;
+        goto out;
+    }
+    uint8_t mask[CELL_BYTES] = {0};
+    for (unsigned i = 0; scope == SCOPE_CELLS && i < SHARD_CELLS; i++)
+        if (asker->cells[i] != shard->cells[i]) mask[i / 8] |= (uint8_t)(1u << (i % 8));
+    wire_u64(w, scope);
+    wire_context(w, &shard->context);
+    wire_u64(w, shard->clock);
+    struct answer_writer a = {w, scope == SCOPE_CELLS ? mask : NULL};
+    if (scope == SCOPE_CELLS) wire_bytes(w, bytes_of(mask, sizeof mask));
+    wire_u64(w, scope == SCOPE_NAMED ? count : 0);
+    for (size_t i = 0; scope == SCOPE_NAMED && i < count; i++) {
+        wire_dot(w, records[i].dot);
+        wire_u64(w, records[i].key_hash);
+        wire_u64(w, records[i].field_hash);
+    }
+    if (scope == SCOPE_NAMED)
+        write_named(shard, &a, records, count);
+    else
+        write_everything(shard, &a);
+    wire_u64(w, 0); /* KIND_FLUSH names no element: this ends them */
+out:
+    mem_free(records);
+    return status;
+}
+
+struct answer {
+    uint64_t scope, clock;
+    struct context context;
+    struct bytes mask;
+    struct record *records;
+    size_t record_count, record_cap;
+    struct parsed parsed;
+    struct dot *sent; /* all dots of all units, sorted: a dot lives in one element only */
+    const struct context *asked;
+};
+
+static bool read_whole(const struct shard *shard, struct wire_reader *r, struct parsed *p, uint64_t kind) {
+    if (kind < KIND_STRING || kind > KIND_FIELD_INC || only_adds(&(struct unit){.field_hash = kind})) return false;
+    struct unit *u = MORE(p, unit);
+    *u = (struct unit){.field_hash = kind};
+    u->flags = wire_read_u64(r);
+    if (u->flags != FLAG_NAMED || !read_name(shard, r, u)) return false;
+    uint64_t count = wire_read_u64(r);
+    u->dots_at = (uint32_t)p->payload_count;
+    for (uint64_t i = 0; i < count && !r->bad; i++) {
+        struct dot dot = wire_read_dot(r);
+        if (r->bad || !read_payload(r, p, dot, (enum kind)kind)) return false;
+    }
+    u->dots_count = (uint32_t)(p->payload_count - u->dots_at);
+    return !r->bad && read_increments(r, p, u);
+}
+
+static bool parse_answer(const struct shard *shard, struct wire_reader *r, struct answer *a) {
+    a->scope = wire_read_u64(r);
+    if (r->bad || a->scope > SCOPE_ALL || !wire_read_context(r, &a->context)) return false;
+    a->clock = wire_read_u64(r);
+    if (a->scope == SCOPE_CELLS) a->mask = wire_read_bytes(r);
+    if (r->bad || (a->scope == SCOPE_CELLS && a->mask.len != CELL_BYTES)) return false;
+    uint64_t records = wire_read_u64(r);
+    for (uint64_t i = 0; i < records && !r->bad; i++) {
+        struct record *record = MORE(a, record);
+        *record = (struct record){.dot = wire_read_dot(r)};
+        record->key_hash = wire_read_u64(r);
+        record->field_hash = wire_read_u64(r);
+    }
+    uint64_t kind;
+    while (!r->bad && (kind = wire_read_u64(r)) != 0)
+        if (!read_whole(shard, r, &a->parsed, kind)) return false;
+    return !r->bad;
+}
+
+static int by_dot(const void *a, const void *b) {
+    uint64_t x = ((const struct dot *)a)->v, y = ((const struct dot *)b)->v;
+    return x < y ? -1 : x > y;
+}
+
+static void collect_sent(struct answer *a) {
+    a->sent = mem_alloc((a->parsed.payload_count + 1) * sizeof *a->sent);
+    for (size_t i = 0; i < a->parsed.payload_count; i++) a->sent[i] = a->parsed.payloads[i].dot;
+    qsort(a->sent, a->parsed.payload_count, sizeof *a->sent, by_dot);
+}
+
+/* The sender knows it, and has it no more. */
+static bool is_unsent(struct dot dot, const void *arg) {
+    const struct answer *a = arg;
+    return context_has(&a->context, dot) &&
+           !bsearch(&dot, a->sent, a->parsed.payload_count, sizeof dot, by_dot);
+}
+
+/* In a cell that was equal when we asked: what we have learned since, and the sender had
+ * removed by then, must go; what we had then, the sender has too. */
+static bool is_learned_late(struct dot dot, const void *arg) {
+    const struct answer *a = arg;
+    return !context_has(a->asked, dot) && is_unsent(dot, arg);
+}
+
+static bool in_mask(const struct spot *spot, const void *arg) {
+    return cell_in(((const struct answer *)arg)->mask.data, cell_index(spot->key->hash, spot->field_hash));
+}
+static bool off_mask(const struct spot *spot, const void *arg) { return !in_mask(spot, arg); }
+
+struct shard_judge {
+    struct judge *judge;
+    bool (*in_scope)(const struct spot *, const void *);
+    const void *scope;
+};
+
+static void judge_in_scope(struct shard *shard, struct spot *spot, void *arg) {
+    struct shard_judge *j = arg;
+    if (!j->in_scope || j->in_scope(spot, j->scope)) judge_spot(shard, spot, j->judge);
+}
+
+static void judge_shard(struct shard *shard, struct judge *judge,
+                        bool (*in_scope)(const struct spot *, const void *), const void *scope) {
+    struct shard_judge j = {judge, in_scope, scope};
+    size_t count = 0, at = 0;
+    struct key **keys = mem_alloc((shard->keys.count + 1) * sizeof *keys), *key;
+    while ((key = table_next(&shard->keys, &at))) keys[count++] = key;
+    for (size_t i = 0; i < count; i++) {
+        bool was_live = key_live(keys[i]);
+        key_each(shard, keys[i], judge_in_scope, &j);
+        key_settle(shard, keys[i], was_live);
+    }
+    mem_free(keys);
+}
+
+static void judge_answer(struct shard *shard, struct answer *a) {
+    struct judge unsent = {is_unsent, a}, late = {is_learned_late, a};
+    if (a->scope == SCOPE_ALL) judge_shard(shard, &unsent, NULL, NULL);
+    if (a->scope == SCOPE_CELLS) {
+        judge_shard(shard, &unsent, in_mask, a);
+        judge_shard(shard, &late, off_mask, a);
+    }
+    for (size_t i = 0; i < a->record_count; i++) {
+        struct unit named = {.key_hash = a->records[i].key_hash, .field_hash = a->records[i].field_hash};
+        judge_unit(shard, &named, &unsent);
+    }
+}
+
+static void log_answer(struct shard *shard, const struct answer *a) {
+    for (size_t i = 0; i < a->record_count; i++) {
+        struct dot dot = a->records[i].dot;
+        if (dot_counter(dot) > vclock_get(&shard->context.applied, dot_replica(dot))) shard_log_add(shard, a->records[i]);
+    }
+    if (a->scope == SCOPE_NAMED) return;
+    /* Nothing names what came: whoever asks us for it is compared by cells. */
+    for (uint32_t i = 1; i < a->context.applied.count; i++) {
+        uint64_t counter = a->context.applied.counter[i];
+        if (counter > vclock_get(&shard->context.applied, (uint16_t)i)) vclock_raise(&shard->forgotten, (uint16_t)i, counter);
+    }
+}
+
+/* An answer may claim no mutation of ours that we have not made. */
+static bool claims_too_much(const struct shard *shard, const struct answer *a) {
+    uint16_t self = shard->config.self;
+    return vclock_get(&a->context.applied, self) > vclock_get(&shard->context.applied, self);
+}
+
+enum status shard_read_answer(struct shard *shard, struct wire_reader *reader, const struct shard_summary *asked,
+                              int64_t now_ms) {
+    struct answer a = {.asked = &asked->context};
+    enum status status = STATUS_OK;
+    if (!parse_answer(shard, reader, &a) || claims_too_much(shard, &a)) {
+        status = STATUS_ERR_MALFORMED;
+        goto out;
+    }
+    collect_sent(&a);
+    judge_answer(shard, &a);
+    for (size_t i = 0; i < a.parsed.unit_count; i++) add_unit(shard, &a.parsed, &a.parsed.units[i]);
+    log_answer(shard, &a);
+    context_merge(&shard->context, &a.context);
+    context_merge_applied(&shard->context, &a.context);
+    observe(shard, a.clock, now_ms);
+out:
+    context_fini(&a.context);
+    parsed_fini(&a.parsed);
+    mem_free(a.records);
+    mem_free(a.sent);
+    return status;
+}

@@ -1,0 +1,168 @@
+#include "lattice/dot.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "core/mem.h"
+
+int replica_id_compare(struct replica_id a, struct replica_id b) {
+    if (a.node != b.node) return a.node < b.node ? -1 : 1;
+    return (a.incarnation > b.incarnation) - (a.incarnation < b.incarnation);
+}
+
+/* ---------------------------------------------------------------- replicas
+ * Chunks never move once they are there, so a reader that got an index by a message or a
+ * shard's lock may look it up while another thread adds. */
+
+#define CHUNK 256u
+
+struct replicas {
+    pthread_mutex_t lock;
+    struct replica_id *chunks[(REPLICAS_MAX + CHUNK) / CHUNK];
+    uint32_t count; /* index 0 included */
+};
+
+struct replicas *replicas_new(void) {
+    struct replicas *replicas = mem_zero(1, sizeof *replicas);
+    pthread_mutex_init(&replicas->lock, NULL);
+    replicas->chunks[0] = mem_zero(CHUNK, sizeof(struct replica_id));
+    replicas->count = 1;
+    return replicas;
+}
+
+void replicas_free(struct replicas *replicas) {
+    for (uint32_t i = 0; i < sizeof replicas->chunks / sizeof *replicas->chunks; i++) mem_free(replicas->chunks[i]);
+    pthread_mutex_destroy(&replicas->lock);
+    mem_free(replicas);
+}
+
+struct replica_id replicas_id(const struct replicas *replicas, uint16_t index) {
+    struct replica_id *chunk = __atomic_load_n(&replicas->chunks[index / CHUNK], __ATOMIC_ACQUIRE);
+    assert(chunk);
+    return chunk[index % CHUNK];
+}
+
+enum status replicas_intern(struct replicas *replicas, struct replica_id id, uint16_t *index) {
+    enum status status = STATUS_OK;
+    pthread_mutex_lock(&replicas->lock);
+    uint32_t at = 1;
+    while (at < replicas->count && replica_id_compare(replicas_id(replicas, (uint16_t)at), id) != 0) at++;
+    if (at > REPLICAS_MAX) {
+        status = STATUS_ERR_LIMIT;
+    } else if (at == replicas->count) {
+        struct replica_id *chunk = replicas->chunks[at / CHUNK];
+        if (!chunk) chunk = mem_zero(CHUNK, sizeof *chunk);
+        chunk[at % CHUNK] = id;
+        __atomic_store_n(&replicas->chunks[at / CHUNK], chunk, __ATOMIC_RELEASE);
+        replicas->count++;
+    }
+    pthread_mutex_unlock(&replicas->lock);
+    if (status == STATUS_OK) *index = (uint16_t)at;
+    return status;
+}
+
+/* ----------------------------------------------------------------- vectors */
+
+void vclock_raise(struct vclock *v, uint16_t replica, uint64_t counter) {
+    if (counter == 0) return;
+    if (replica >= v->count) {
+        uint32_t count = (uint32_t)replica + 1;
+        v->counter = mem_realloc(v->counter, count * sizeof *v->counter);
+        memset(v->counter + v->count, 0, (count - v->count) * sizeof *v->counter);
+        v->count = count;
+    }
+    if (counter > v->counter[replica]) v->counter[replica] = counter;
+}
+
+void vclock_join(struct vclock *into, const struct vclock *from) {
+    for (uint32_t i = 0; i < from->count; i++) vclock_raise(into, (uint16_t)i, from->counter[i]);
+}
+
+bool vclock_covers(const struct vclock *a, const struct vclock *b) {
+    for (uint32_t i = 0; i < b->count; i++)
+        if (b->counter[i] > vclock_get(a, (uint16_t)i)) return false;
+    return true;
+}
+
+void vclock_copy(struct vclock *to, const struct vclock *from) {
+    *to = (struct vclock){0};
+    vclock_join(to, from);
+}
+
+void vclock_fini(struct vclock *v) {
+    mem_free(v->counter);
+    *v = (struct vclock){0};
+}
+
+/* ---------------------------------------------------------------- contexts */
+
+static uint32_t extra_place(const struct context *c, struct dot dot) {
+    uint32_t low = 0, high = c->extra_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (c->extra[middle].v < dot.v)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+bool context_has_extra(const struct context *c, struct dot dot) {
+    uint32_t at = extra_place(c, dot);
+    return at < c->extra_count && c->extra[at].v == dot.v;
+}
+
+void context_add(struct context *c, struct dot dot) {
+    if (context_has(c, dot)) return;
+    uint32_t at = extra_place(c, dot);
+    if (c->extra_count == c->extra_cap) {
+        c->extra_cap = c->extra_cap ? c->extra_cap * 2 : 8;
+        c->extra = mem_realloc(c->extra, c->extra_cap * sizeof *c->extra);
+    }
+    memmove(c->extra + at + 1, c->extra + at, (c->extra_count - at) * sizeof *c->extra);
+    c->extra[at] = dot;
+    c->extra_count++;
+}
+
+static void prune(struct context *c) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < c->extra_count; i++) {
+        uint64_t counter = dot_counter(c->extra[i]);
+        uint16_t replica = dot_replica(c->extra[i]);
+        if (counter > vclock_get(&c->applied, replica) && counter > vclock_get(&c->prefix, replica))
+            c->extra[kept++] = c->extra[i];
+    }
+    c->extra_count = kept;
+}
+
+void context_apply(struct context *c, uint16_t replica, uint64_t counter) {
+    vclock_raise(&c->applied, replica, counter);
+    if (c->extra_count) prune(c);
+}
+
+void context_merge(struct context *into, const struct context *from) {
+    vclock_join(&into->prefix, &from->applied);
+    vclock_join(&into->prefix, &from->prefix);
+    for (uint32_t i = 0; i < from->extra_count; i++) context_add(into, from->extra[i]);
+    if (into->extra_count) prune(into);
+}
+
+void context_merge_applied(struct context *into, const struct context *from) {
+    vclock_join(&into->applied, &from->applied);
+    if (into->extra_count) prune(into);
+}
+
+void context_copy(struct context *to, const struct context *from) {
+    *to = (struct context){0};
+    vclock_copy(&to->applied, &from->applied);
+    vclock_copy(&to->prefix, &from->prefix);
+    for (uint32_t i = 0; i < from->extra_count; i++) context_add(to, from->extra[i]);
+}
+
+void context_fini(struct context *c) {
+    vclock_fini(&c->applied);
+    vclock_fini(&c->prefix);
+    mem_free(c->extra);
+    *c = (struct context){0};
+}

@@ -1,0 +1,639 @@
+/* The shard's state: finding, rendering and writing.
+ *
+ *   shard ── keys (table by key hash) ── key ── string  (element)
+ *                                           ├── expiry  (element)
+ *                                           ├── members (table by field hash) ── element each
+ *                                           └── fields  (table by field hash) ── element each
+ *
+ * A mutator does four things under one hold of the lock: takes the next dot, removes every
+ * dot that it sees on its element, adds its own, and appends a record to the log. Dots of
+ * other origins that it removed go into the record; its own are implied (README.md).
+ *
+ * What can go wrong: a key whose only content is dead increments, or an expiry left over by a
+ * concurrent DEL, is not visible but must stay: it is held, not counted, and the next write
+ * removes the leftovers first. */
+#include "lattice/shard.h"
+
+#include <assert.h>
+
+#include "core/hlc.h"
+#include "lattice/shard_state.h"
+
+/* ------------------------------------------------------------------ tables */
+
+static bool same_key(void *item, const void *arg) {
+    const struct key *key = item;
+    const struct key_ref *ref = arg;
+    return key->hash == ref->hash && bytes_equal(key_name(key), ref->name);
+}
+
+static bool same_key_hash(void *item, const void *arg) {
+    return ((const struct key *)item)->hash == *(const uint64_t *)arg;
+}
+
+static bool same_field_hash(void *item, const void *arg) {
+    return ((const struct field *)item)->hash == *(const uint64_t *)arg;
+}
+
+struct field_ref {
+    struct bytes name;
+    uint64_t hash;
+};
+
+static bool same_field(void *item, const void *arg) {
+    const struct field *field = item;
+    const struct field_ref *ref = arg;
+    return field->hash == ref->hash && bytes_equal(field_name(field), ref->name);
+}
+
+struct bytes key_name(const struct key *key) { return bytes_of(key->name, key->name_len); }
+struct bytes field_name(const struct field *field) { return bytes_of(field->name, field->name_len); }
+
+struct key_ref shard_ref(const struct shard *shard, struct bytes name) {
+    return (struct key_ref){name, hash_key(&shard->config.seed, name)};
+}
+
+uint64_t shard_field_hash(const struct shard *shard, enum kind kind, struct bytes name) {
+    if (!kind_has_field(kind)) return kind;
+    return (hash_key(&shard->config.seed, name) & ~(uint64_t)KIND_MASK) | kind;
+}
+
+struct key *shard_key_by_hash(const struct shard *shard, uint64_t key_hash) {
+    return table_find(&shard->keys, key_hash, same_key_hash, &key_hash);
+}
+
+static struct key *key_by_ref(const struct shard *shard, struct key_ref ref) {
+    return table_find(&shard->keys, ref.hash, same_key, &ref);
+}
+
+struct key *shard_key_make(struct shard *shard, struct key_ref ref) {
+    struct key *key = key_by_ref(shard, ref);
+    if (key) return key;
+    key = mem_take(&shard->account, sizeof *key + ref.name.len);
+    *key = (struct key){.hash = ref.hash, .name_len = (uint32_t)ref.name.len};
+    if (ref.name.len) memcpy(key->name, ref.name.data, ref.name.len);
+    table_insert(&shard->keys, key->hash, key, &shard->account);
+    return key;
+}
+
+static const struct table *fields_of(const struct key *key, enum kind kind) {
+    return element_of(kind) == KIND_MEMBER ? &key->members : &key->fields;
+}
+
+struct field *shard_field_by_hash(const struct key *key, uint64_t field_hash) {
+    uint64_t hash = element_of(field_hash);
+    return table_find(fields_of(key, kind_of(hash)), hash, same_field_hash, &hash);
+}
+
+static struct field *field_make(struct shard *shard, struct key *key, uint64_t hash, struct bytes name) {
+    struct table *table = kind_of(hash) == KIND_MEMBER ? &key->members : &key->fields;
+    struct field_ref ref = {name, hash};
+    struct field *field = table_find(table, hash, same_field, &ref);
+    if (field) return field;
+    field = mem_take(&shard->account, sizeof *field + name.len);
+    *field = (struct field){.hash = hash, .name_len = (uint32_t)name.len};
+    if (name.len) memcpy(field->name, name.data, name.len);
+    table_insert(table, hash, field, &shard->account);
+    return field;
+}
+
+/* ------------------------------------------------------------------- spots */
+
+bool spot_find(struct shard *shard, struct key *key, uint64_t field_hash, struct bytes name,
+               bool make, struct spot *out) {
+    uint64_t hash = element_of(field_hash);
+    enum kind kind = kind_of(hash);
+    assert(kind >= KIND_STRING);
+    struct spot spot = {.key = key, .field_hash = hash};
+    if (kind == KIND_STRING)
+        spot.element = &key->string;
+    else if (kind == KIND_EXPIRY)
+        spot.element = &key->expiry;
+    else {
+        spot.field = make ? field_make(shard, key, hash, name) : shard_field_by_hash(key, hash);
+        if (!spot.field) return false;
+        spot.element = &spot.field->element;
+    }
+    *out = spot;
+    return true;
+}
+
+static uint64_t *cell_of(struct shard *shard, const struct spot *spot) {
+    uint64_t mixed = (spot->key->hash ^ spot->field_hash) * 0x9e3779b97f4a7c15u;
+    return &shard->cells[mixed >> 56];
+}
+
+static uint64_t spot_hash(const struct shard *shard, const struct spot *spot) {
+    return element_hash(spot->element, shard->config.replicas, spot->key->hash, spot->field_hash);
+}
+
+void spot_open(struct shard *shard, struct spot *spot) {
+    spot->was_live = element_live(spot->element);
+    *cell_of(shard, spot) -= spot_hash(shard, spot);
+}
+
+void spot_close(struct shard *shard, struct spot *spot) {
+    *cell_of(shard, spot) += spot_hash(shard, spot);
+    if (!spot->field) return;
+    bool live = element_live(spot->element);
+    uint32_t *count = kind_of(spot->field_hash) == KIND_MEMBER ? &spot->key->members_live
+                                                               : &spot->key->fields_live;
+    if (live && !spot->was_live) ++*count;
+    if (!live && spot->was_live) {
+        assert(*count > 0);
+        --*count;
+    }
+}
+
+static bool element_empty(const struct element *e) { return !e->sibling_count && !e->increment_count; }
+
+bool key_live(const struct key *key) {
+    return element_live(&key->string) || key->members_live || key->fields_live;
+}
+
+static void field_free(struct shard *shard, struct field *field) {
+    element_fini(&field->element, &shard->account);
+    mem_give(&shard->account, field, sizeof *field + field->name_len);
+}
+
+/* Removal moves slots, so what is empty is gathered first. */
+static void table_settle(struct shard *shard, struct table *table) {
+    if (!table->count) return;
+    struct field **empty = mem_alloc(table->count * sizeof *empty), *field;
+    size_t count = 0, at = 0;
+    while ((field = table_next(table, &at)))
+        if (element_empty(&field->element)) empty[count++] = field;
+    for (size_t i = 0; i < count; i++) {
+        table_remove(table, empty[i]->hash, empty[i], &shard->account);
+        field_free(shard, empty[i]);
+    }
+    mem_free(empty);
+    if (!table->count) table_fini(table, &shard->account);
+}
+
+static void field_settle(struct shard *shard, struct key *key, struct field *field) {
+    if (!element_empty(&field->element)) return;
+    struct table *table = kind_of(field->hash) == KIND_MEMBER ? &key->members : &key->fields;
+    table_remove(table, field->hash, field, &shard->account);
+    field_free(shard, field);
+    if (!table->count) table_fini(table, &shard->account);
+}
+
+void key_settle(struct shard *shard, struct key *key, bool was_live) {
+    bool live = key_live(key);
+    if (live != was_live)
+        __atomic_store_n(&shard->live, shard->live + (live ? 1u : (uint64_t)-1), __ATOMIC_RELAXED);
+    if (!live) {
+        table_settle(shard, &key->members);
+        table_settle(shard, &key->fields);
+    }
+    if (!element_empty(&key->string) || !element_empty(&key->expiry) || key->members.count ||
+        key->fields.count)
+        return;
+    table_remove(&shard->keys, key->hash, key, &shard->account);
+    mem_give(&shard->account, key, sizeof *key + key->name_len);
+}
+
+static void each_field(struct shard *shard, struct key *key, const struct table *table,
+                       void (*visit)(struct shard *, struct spot *, void *), void *arg) {
+    size_t at = 0;
+    struct field *field;
+    while ((field = table_next(table, &at))) {
+        struct spot spot = {.key = key, .field = field, .element = &field->element, .field_hash = field->hash};
+        visit(shard, &spot, arg);
+    }
+}
+
+void key_each(struct shard *shard, struct key *key,
+              void (*visit)(struct shard *, struct spot *, void *), void *arg) {
+    struct spot string = {.key = key, .element = &key->string, .field_hash = KIND_STRING};
+    struct spot expiry = {.key = key, .element = &key->expiry, .field_hash = KIND_EXPIRY};
+    visit(shard, &string, arg);
+    visit(shard, &expiry, arg);
+    each_field(shard, key, &key->members, visit, arg);
+    each_field(shard, key, &key->fields, visit, arg);
+}
+
+/* --------------------------------------------------------------- life time */
+
+struct shard *shard_new(uint32_t index, const struct shard_config *config) {
+    struct shard *shard = mem_zero(1, sizeof *shard);
+    shard->index = index;
+    shard->config = *config;
+    pthread_mutex_init(&shard->lock, NULL);
+    return shard;
+}
+
+static void free_fields(struct shard *shard, struct table *table) {
+    size_t at = 0;
+    struct field *field;
+    while ((field = table_next(table, &at))) field_free(shard, field);
+    table_fini(table, &shard->account);
+}
+
+static void record_fini(struct record *record) {
+    if (record->flush) {
+        context_fini(&record->flush->seen);
+        mem_free(record->flush);
+    }
+    mem_free(record->removed);
+}
+
+void shard_free(struct shard *shard) {
+    size_t at = 0;
+    struct key *key;
+    while ((key = table_next(&shard->keys, &at))) {
+        element_fini(&key->string, &shard->account);
+        element_fini(&key->expiry, &shard->account);
+        free_fields(shard, &key->members);
+        free_fields(shard, &key->fields);
+        mem_give(&shard->account, key, sizeof *key + key->name_len);
+    }
+    table_fini(&shard->keys, &shard->account);
+    assert(shard->account.bytes == 0);
+    for (size_t i = 0; i < shard->log_count; i++) record_fini(shard_log_at(shard, i));
+    mem_free(shard->records);
+    mem_free(shard->removed);
+    vclock_fini(&shard->forgotten);
+    context_fini(&shard->context);
+    pthread_mutex_destroy(&shard->lock);
+    mem_free(shard);
+}
+
+void shard_lock(struct shard *shard) { pthread_mutex_lock(&shard->lock); }
+void shard_unlock(struct shard *shard) { pthread_mutex_unlock(&shard->lock); }
+
+/* --------------------------------------------------------------------- log */
+
+struct record *shard_log_at(const struct shard *shard, size_t at) {
+    assert(at < shard->log_count);
+    return &shard->records[(shard->log_head + at) % shard->log_cap];
+}
+
+static size_t record_bytes(const struct record *record) {
+    return sizeof *record + (record->removed ? record->removed->count * sizeof(struct dot) : 0);
+}
+
+static void log_drop_oldest(struct shard *shard) {
+    struct record *oldest = shard_log_at(shard, 0);
+    uint16_t replica = dot_replica(oldest->dot);
+    vclock_raise(&shard->forgotten, replica, dot_counter(oldest->dot));
+    shard->log_bytes -= record_bytes(oldest);
+    record_fini(oldest);
+    shard->log_head = (shard->log_head + 1) % shard->log_cap;
+    shard->log_count--;
+}
+
+static void log_grow(struct shard *shard) {
+    size_t cap = shard->log_cap ? shard->log_cap * 2 : 16;
+    struct record *grown = mem_alloc(cap * sizeof *grown);
+    for (size_t i = 0; i < shard->log_count; i++) grown[i] = *shard_log_at(shard, i);
+    mem_free(shard->records);
+    shard->records = grown;
+    shard->log_cap = cap;
+    shard->log_head = 0;
+}
+
+void shard_log_add(struct shard *shard, struct record record) {
+    if (shard->log_count == shard->log_cap) log_grow(shard);
+    shard->log_count++;
+    *shard_log_at(shard, shard->log_count - 1) = record;
+    shard->log_bytes += record_bytes(&record);
+    while (shard->log_bytes > shard->config.log_bytes_max) log_drop_oldest(shard);
+}
+
+/* ----------------------------------------------------------------- reading */
+
+static int64_t expiry_at(const struct sibling *s) {
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < s->len && i < 8; i++) at = at << 8 | s->data[i];
+    return (int64_t)at;
+}
+
+int64_t key_expiry(const struct key *key) {
+    if (!key->expiry.sibling_count) return EXPIRY_NEVER;
+    int64_t latest = INT64_MIN;
+    for (uint32_t i = 0; i < key->expiry.sibling_count; i++) {
+        int64_t at = expiry_at(key->expiry.siblings[i]);
+        if (at > latest) latest = at;
+    }
+    return latest;
+}
+
+static bool key_visible(const struct key *key, int64_t now_ms) {
+    return key_live(key) && key_expiry(key) > now_ms;
+}
+
+struct key *shard_find(struct shard *shard, struct key_ref ref, int64_t now_ms) {
+    struct key *key = key_by_ref(shard, ref);
+    return key && key_visible(key, now_ms) ? key : NULL;
+}
+
+/* The newest dot of an element, by (clock, replica id); {0} when nothing is live. */
+struct age {
+    uint64_t clock;
+    struct replica_id id;
+};
+
+static void age_raise(struct age *age, uint64_t clock, struct replica_id id) {
+    if (clock > age->clock || (clock == age->clock && replica_id_compare(id, age->id) > 0))
+        *age = (struct age){clock, id};
+}
+
+static void age_element(const struct shard *shard, struct age *age, const struct element *e) {
+    const struct sibling *newest = element_newest(e, shard->config.replicas);
+    if (newest) age_raise(age, newest->clock, replicas_id(shard->config.replicas, dot_replica(newest->dot)));
+    for (uint32_t i = 0; i < e->increment_count; i++)
+        if (increment_live(&e->increments[i]))
+            age_raise(age, e->increments[i].clock, replicas_id(shard->config.replicas, e->increments[i].replica));
+}
+
+static struct age age_of(const struct shard *shard, const struct key *key, enum key_type type) {
+    struct age age = {0};
+    if (type == KEY_STRING) {
+        age_element(shard, &age, &key->string);
+        return age;
+    }
+    size_t at = 0;
+    struct field *field;
+    const struct table *table = type == KEY_SET ? &key->members : &key->fields;
+    while ((field = table_next(table, &at))) age_element(shard, &age, &field->element);
+    return age;
+}
+
+enum key_type key_type(const struct shard *shard, const struct key *key) {
+    bool has[4] = {[KEY_STRING] = element_live(&key->string),
+                   [KEY_SET] = key->members_live > 0,
+                   [KEY_HASH] = key->fields_live > 0};
+    enum key_type only = KEY_NONE;
+    int count = 0;
+    for (enum key_type type = KEY_STRING; type <= KEY_HASH; type++)
+        if (has[type]) only = type, count++;
+    if (count <= 1) return only;
+    struct age best = {0};
+    for (enum key_type type = KEY_STRING; type <= KEY_HASH; type++) {
+        if (!has[type]) continue;
+        struct age age = age_of(shard, key, type), before = best;
+        age_raise(&best, age.clock, age.id);
+        if (best.clock != before.clock || replica_id_compare(best.id, before.id) != 0) only = type;
+    }
+    return only;
+}
+
+static struct bytes element_render(const struct shard *shard, const struct element *e, struct scratch *scratch) {
+    const struct sibling *base = element_newest(e, shard->config.replicas);
+    struct bytes text = base ? bytes_of(base->data, base->len) : bytes_of("0", 1);
+    if (!element_has_increments(e)) return text;
+    __int128 number = 0;
+    if (fixed_parse(text, &number) != STATUS_OK) return text;
+    return bytes_of(scratch->text, fixed_print(fixed_add(number, element_sum(e)), scratch->text));
+}
+
+struct bytes key_string(const struct shard *shard, const struct key *key, struct scratch *scratch) {
+    return element_render(shard, &key->string, scratch);
+}
+
+struct bytes field_value(const struct shard *shard, const struct field *field, struct scratch *scratch) {
+    return element_render(shard, &field->element, scratch);
+}
+
+uint64_t key_field_count(const struct key *key, enum key_type type) {
+    return type == KEY_SET ? key->members_live : key->fields_live;
+}
+
+static enum kind kind_for(enum key_type type) { return type == KEY_SET ? KIND_MEMBER : KIND_FIELD; }
+
+struct field *key_field(const struct shard *shard, const struct key *key, enum key_type type, struct bytes name) {
+    struct field_ref ref = {name, shard_field_hash(shard, kind_for(type), name)};
+    struct field *field = table_find(fields_of(key, kind_for(type)), ref.hash, same_field, &ref);
+    return field && element_live(&field->element) ? field : NULL;
+}
+
+struct field *key_field_next(const struct key *key, enum key_type type, size_t *at) {
+    struct field *field;
+    while ((field = table_next(fields_of(key, kind_for(type)), at)))
+        if (element_live(&field->element)) return field;
+    return NULL;
+}
+
+uint64_t shard_key_count(const struct shard *shard) { return __atomic_load_n(&shard->live, __ATOMIC_RELAXED); }
+
+struct key *shard_key_next(struct shard *shard, size_t *at, int64_t now_ms) {
+    struct key *key;
+    while ((key = table_next(&shard->keys, at)))
+        if (key_visible(key, now_ms)) return key;
+    return NULL;
+}
+
+/* ----------------------------------------------------------------- writing */
+
+static uint16_t self_of(const struct shard *shard) { return shard->config.self; }
+
+static uint64_t next_dot(struct shard *shard, int64_t now_ms) {
+    uint64_t n = vclock_get(&shard->context.applied, self_of(shard)) + 1;
+    context_apply(&shard->context, self_of(shard), n);
+    hlc_tick(&shard->clock, now_ms);
+    if (shard->removed) shard->removed->count = 0;
+    return n;
+}
+
+static bool see_and_remove(struct dot dot, const void *arg) {
+    struct shard *shard = *(struct shard *const *)arg;
+    if (dot_replica(dot) == self_of(shard)) return true;
+    uint32_t count = shard->removed ? shard->removed->count : 0;
+    if (count == shard->removed_cap) {
+        shard->removed_cap = shard->removed_cap ? shard->removed_cap * 2 : 8;
+        shard->removed = mem_realloc(shard->removed, sizeof *shard->removed + shard->removed_cap * sizeof(struct dot));
+    }
+    shard->removed->dot[count] = dot;
+    shard->removed->count = count + 1;
+    return true;
+}
+
+/* Removes every dot seen on the element, and puts its increments under their floors. */
+static void clear_spot(struct shard *shard, struct spot *spot, void *arg) {
+    (void)arg;
+    spot_open(shard, spot);
+    element_drop_if(spot->element, see_and_remove, &shard, &shard->account);
+    element_reset_increments(spot->element);
+    spot_close(shard, spot);
+}
+
+static void log_mutation(struct shard *shard, uint64_t n, uint64_t key_hash, uint64_t field_hash) {
+    struct record record = {.dot = dot_make(self_of(shard), n), .key_hash = key_hash, .field_hash = field_hash};
+    uint32_t count = shard->removed ? shard->removed->count : 0;
+    if (count) {
+        record.removed = mem_alloc(sizeof *record.removed + count * sizeof(struct dot));
+        record.removed->count = count;
+        memcpy(record.removed->dot, shard->removed->dot, count * sizeof(struct dot));
+    }
+    shard_log_add(shard, record);
+}
+
+/* One mutation that removes all that is seen of the key. The key may be gone afterwards. */
+static void clear_key(struct shard *shard, struct key *key, int64_t now_ms) {
+    bool was_live = key_live(key);
+    uint64_t hash = key->hash, n = next_dot(shard, now_ms);
+    key_each(shard, key, clear_spot, NULL);
+    log_mutation(shard, n, hash, KIND_KEY);
+    key_settle(shard, key, was_live);
+}
+
+static bool key_has_leftovers(const struct key *key) {
+    return key->expiry.sibling_count || key->string.sibling_count || key->members.count || key->fields.count;
+}
+
+/* The key to write to: what is expired or left over is removed as observed first. */
+static struct key *key_for_write(struct shard *shard, struct key_ref ref, int64_t now_ms) {
+    struct key *key = key_by_ref(shard, ref);
+    if (key && !key_visible(key, now_ms) && key_has_leftovers(key)) clear_key(shard, key, now_ms);
+    return shard_key_make(shard, ref);
+}
+
+/* Replaces the element's register by one sibling. */
+static void write_spot(struct shard *shard, struct key *key, uint64_t field_hash, struct bytes field,
+                       struct bytes value, int64_t now_ms) {
+    bool was_live = key_live(key);
+    uint64_t n = next_dot(shard, now_ms);
+    struct spot spot;
+    if (!spot_find(shard, key, field_hash, field, true, &spot)) assert(false);
+    spot_open(shard, &spot);
+    element_drop_if(spot.element, see_and_remove, &shard, &shard->account);
+    element_reset_increments(spot.element);
+    element_add(spot.element, dot_make(self_of(shard), n), shard->clock, value, &shard->account);
+    spot_close(shard, &spot);
+    log_mutation(shard, n, key->hash, field_hash);
+    key_settle(shard, key, was_live);
+}
+
+static void write_expiry(struct shard *shard, struct key *key, int64_t at_ms, int64_t now_ms) {
+    uint8_t text[8];
+    for (int i = 0; i < 8; i++) text[i] = (uint8_t)((uint64_t)at_ms >> (56 - 8 * i));
+    write_spot(shard, key, KIND_EXPIRY, (struct bytes){0}, bytes_of(text, sizeof text), now_ms);
+}
+
+void shard_set(struct shard *shard, struct key_ref ref, struct bytes value, bool keep_ttl, int64_t now_ms) {
+    struct key *key = key_for_write(shard, ref, now_ms);
+    int64_t at = key_expiry(key);
+    bool others = key->members.count || key->fields.count;
+    bool has_expiry = key->expiry.sibling_count > 0;
+    if (others || (has_expiry && !keep_ttl)) {
+        clear_key(shard, key, now_ms);
+        key = shard_key_make(shard, ref);
+    }
+    write_spot(shard, key, KIND_STRING, (struct bytes){0}, value, now_ms);
+    if (others && keep_ttl && has_expiry) write_expiry(shard, key, at, now_ms);
+}
+
+static void increase(struct shard *shard, struct key_ref ref, enum kind kind, struct bytes field, __int128 by,
+                     int64_t now_ms) {
+    struct key *key = key_for_write(shard, ref, now_ms);
+    bool was_live = key_live(key);
+    uint64_t n = next_dot(shard, now_ms), hash = shard_field_hash(shard, kind, field);
+    struct spot spot;
+    if (!spot_find(shard, key, hash, field, true, &spot)) assert(false);
+    spot_open(shard, &spot);
+    element_increase(spot.element, self_of(shard), n, shard->clock, by, &shard->account);
+    spot_close(shard, &spot);
+    log_mutation(shard, n, key->hash, hash);
+    key_settle(shard, key, was_live);
+}
+
+void shard_increase(struct shard *shard, struct key_ref ref, __int128 by, int64_t now_ms) {
+    increase(shard, ref, KIND_STRING_INC, (struct bytes){0}, by, now_ms);
+}
+
+void shard_increase_field(struct shard *shard, struct key_ref ref, struct bytes field, __int128 by, int64_t now_ms) {
+    increase(shard, ref, KIND_FIELD_INC, field, by, now_ms);
+}
+
+void shard_add_member(struct shard *shard, struct key_ref ref, struct bytes member, int64_t now_ms) {
+    write_spot(shard, key_for_write(shard, ref, now_ms), shard_field_hash(shard, KIND_MEMBER, member), member,
+               (struct bytes){0}, now_ms);
+}
+
+void shard_set_field(struct shard *shard, struct key_ref ref, struct bytes field, struct bytes value, int64_t now_ms) {
+    write_spot(shard, key_for_write(shard, ref, now_ms), shard_field_hash(shard, KIND_FIELD, field), field, value,
+               now_ms);
+}
+
+bool shard_remove_field(struct shard *shard, struct key_ref ref, enum key_type type, struct bytes name,
+                        int64_t now_ms) {
+    struct key *key = shard_find(shard, ref, now_ms);
+    struct field *field = key ? key_field(shard, key, type, name) : NULL;
+    if (!field) return false;
+    /* The last one takes the key with it, and its expiry: Redis's rule. */
+    uint64_t left = (uint64_t)element_live(&key->string) + key->members_live + key->fields_live;
+    if (left == 1) {
+        clear_key(shard, key, now_ms);
+        return true;
+    }
+    uint64_t n = next_dot(shard, now_ms), hash = field->hash;
+    struct spot spot = {.key = key, .field = field, .element = &field->element, .field_hash = hash};
+    clear_spot(shard, &spot, NULL);
+    log_mutation(shard, n, key->hash, hash);
+    field_settle(shard, key, field);
+    return true;
+}
+
+void shard_expire(struct shard *shard, struct key_ref ref, int64_t at_ms, int64_t now_ms) {
+    struct key *key = shard_find(shard, ref, now_ms);
+    if (key) write_expiry(shard, key, at_ms, now_ms);
+}
+
+bool shard_delete(struct shard *shard, struct key_ref ref, int64_t now_ms) {
+    struct key *key = key_by_ref(shard, ref);
+    if (!key) return false;
+    bool visible = key_visible(key, now_ms);
+    if (visible || key_has_leftovers(key)) clear_key(shard, key, now_ms);
+    return visible;
+}
+
+static bool has_live_increments(const struct table *fields) {
+    size_t at = 0;
+    struct field *field;
+    while ((field = table_next(fields, &at)))
+        if (element_has_increments(&field->element)) return true;
+    return false;
+}
+
+/* Increments are reset by floors, which only a DEL of their key carries; all else goes at
+ * once, by context. */
+void shard_flush(struct shard *shard, int64_t now_ms) {
+    size_t count = 0, at = 0;
+    struct key **keys = mem_alloc((shard->keys.count + 1) * sizeof *keys), *key;
+    while ((key = table_next(&shard->keys, &at))) keys[count++] = key;
+    struct flush *flush = mem_zero(1, sizeof *flush);
+    for (size_t i = 0; i < count; i++)
+        if (element_has_increments(&keys[i]->string) || has_live_increments(&keys[i]->fields)) {
+            clear_key(shard, keys[i], now_ms);
+            keys[i] = NULL;
+        }
+    uint64_t n = next_dot(shard, now_ms);
+    for (size_t i = 0; i < count; i++) {
+        if (!keys[i]) continue;
+        bool was_live = key_live(keys[i]);
+        key_each(shard, keys[i], clear_spot, NULL);
+        key_settle(shard, keys[i], was_live);
+    }
+    mem_free(keys);
+    context_copy(&flush->seen, &shard->context);
+    shard_log_add(shard, (struct record){.dot = dot_make(self_of(shard), n), .field_hash = KIND_FLUSH, .flush = flush});
+}
+
+/* --------------------------------------------------------------- replication */
+
+const struct vclock *shard_applied(const struct shard *shard) { return &shard->context.applied; }
+uint64_t shard_mem_bytes(const struct shard *shard) { return shard->account.bytes + shard->log_bytes; }
+
+uint64_t shard_digest(const struct shard *shard) {
+    return hash_content(bytes_of(shard->cells, sizeof shard->cells), shard->index);
+}
+
+void shard_stable(struct shard *shard, const struct vclock *stable) {
+    while (shard->log_count) {
+        struct dot dot = shard_log_at(shard, 0)->dot;
+        if (vclock_get(stable, dot_replica(dot)) < dot_counter(dot)) break;
+        log_drop_oldest(shard);
+    }
+}

@@ -1,0 +1,144 @@
+/* The shard: one unit of ownership, locking, causality and replication.
+ *
+ * A map lattice from key to value, with the causal context that judges its joins and the log
+ * of what was touched. See README.md for the shape, DESIGN decisions included.
+ *
+ * Ownership: the shard owns everything in it; names and values given are copied.
+ * Threads: every call below needs the shard's lock held, unless it says otherwise; pointers
+ * returned live until the lock is released or the shard is changed.
+ * Time: `now_ms` is Unix time in milliseconds; it hides expired keys and feeds the hybrid
+ * logical clock. */
+#ifndef ANNEAL_LATTICE_SHARD_H
+#define ANNEAL_LATTICE_SHARD_H
+
+#include "core/bytes.h"
+#include "core/rng.h"
+#include "core/status.h"
+#include "lattice/dot.h"
+#include "lattice/element.h"
+#include "lattice/hash.h"
+#include "lattice/wire.h"
+
+struct shard;
+struct key;
+struct field; /* a member of a set, or a field of a hash */
+
+enum key_type { KEY_NONE, KEY_STRING, KEY_SET, KEY_HASH };
+
+#define EXPIRY_NEVER INT64_MAX
+#define SHARD_CELLS 256u /* cells of the audit trie */
+
+struct shard_config {
+    struct replicas *replicas; /* shared by all shards of the node; outlives them */
+    struct hash_seed seed;     /* of the cluster: the same on every node */
+    uint16_t self;             /* this process's replica index */
+    uint64_t log_bytes_max;    /* beyond it the oldest records are forgotten */
+};
+
+struct shard *shard_new(uint32_t index, const struct shard_config *config);
+void shard_free(struct shard *shard);
+
+void shard_lock(struct shard *shard);
+/* What was written since shard_lock is one group: it arrives whole or not at all. */
+void shard_unlock(struct shard *shard);
+
+/* ---------------------------------------------------------------- reading */
+
+/* A key by name, with its hash computed once. */
+struct key_ref {
+    struct bytes name;
+    uint64_t hash;
+};
+struct key_ref shard_ref(const struct shard *shard, struct bytes name);
+
+/* NULL when nothing is to be seen: absent, removed or expired. */
+struct key *shard_find(struct shard *shard, struct key_ref ref, int64_t now_ms);
+enum key_type key_type(const struct shard *shard, const struct key *key);
+struct bytes key_name(const struct key *key);
+int64_t key_expiry(const struct key *key); /* EXPIRY_NEVER when it has none */
+
+/* Room for a number as text. */
+struct scratch {
+    char text[64];
+};
+/* The string as clients see it: the newest sibling, plus the increments if it is a number. */
+struct bytes key_string(const struct shard *shard, const struct key *key, struct scratch *scratch);
+
+uint64_t key_field_count(const struct key *key, enum key_type type); /* live ones */
+struct field *key_field(const struct shard *shard, const struct key *key, enum key_type type,
+                        struct bytes name);
+/* Next live field at or after *at (start with 0), NULL at the end. */
+struct field *key_field_next(const struct key *key, enum key_type type, size_t *at);
+struct bytes field_name(const struct field *field);
+struct bytes field_value(const struct shard *shard, const struct field *field,
+                         struct scratch *scratch);
+
+uint64_t shard_key_count(const struct shard *shard); /* lock not needed */
+/* Next visible key at or after *at (start with 0), NULL at the end. */
+struct key *shard_key_next(struct shard *shard, size_t *at, int64_t now_ms);
+
+/* ---------------------------------------------------------------- writing
+ * Each takes one or more dots. A key that is expired is first removed as observed. */
+
+void shard_set(struct shard *shard, struct key_ref ref, struct bytes value, bool keep_ttl,
+               int64_t now_ms);
+/* Adds `by` (fixed point) to the string's increments; the caller has checked the range. */
+void shard_increase(struct shard *shard, struct key_ref ref, __int128 by, int64_t now_ms);
+void shard_add_member(struct shard *shard, struct key_ref ref, struct bytes member, int64_t now_ms);
+void shard_set_field(struct shard *shard, struct key_ref ref, struct bytes field,
+                     struct bytes value, int64_t now_ms);
+void shard_increase_field(struct shard *shard, struct key_ref ref, struct bytes field, __int128 by,
+                          int64_t now_ms);
+/* True if it was there. */
+bool shard_remove_field(struct shard *shard, struct key_ref ref, enum key_type type,
+                        struct bytes name, int64_t now_ms);
+/* Absolute; EXPIRY_NEVER is PERSIST, which wins over concurrent expiries. */
+void shard_expire(struct shard *shard, struct key_ref ref, int64_t at_ms, int64_t now_ms);
+/* True if it was visible. Takes a dot whenever anything at all is left of the key. */
+bool shard_delete(struct shard *shard, struct key_ref ref, int64_t now_ms);
+/* Removes the shard's whole context: what it covers and arrives later is dead on arrival. */
+void shard_flush(struct shard *shard, int64_t now_ms);
+
+/* ------------------------------------------------------------ replication */
+
+/* The gapless prefix applied here, per replica index. */
+const struct vclock *shard_applied(const struct shard *shard);
+/* Equal on shards that hold the same live state; lock needed. */
+uint64_t shard_digest(const struct shard *shard);
+uint64_t shard_mem_bytes(const struct shard *shard);
+
+/* Appends all own mutations beyond `after` as an exact delta; the range's end goes to *upto.
+ * A range is never cut: elements are sent as they are now, so a range that ended earlier would
+ * show its receiver what lies beyond it, and what it then removes would not have been seen.
+ * STATUS_OK; STATUS_ERR_NOT_FOUND when there is nothing beyond; STATUS_ERR_GAP when the log
+ * no longer reaches back to `after`. */
+enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, uint64_t after,
+                              uint64_t *upto) MUST_CHECK;
+/* Applies a delta whole or not at all. STATUS_ERR_GAP: it does not continue what was applied
+ * (pull); STATUS_ERR_MALFORMED: nothing was changed. */
+enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, int64_t now_ms) MUST_CHECK;
+
+/* What one side of a pull holds: its context, and optionally its cells, made under one hold
+ * of the lock. On the wire only `context.applied` and the cells travel; the asker keeps the
+ * rest until the answer is here. */
+struct shard_summary {
+    struct context context;
+    bool has_cells;
+    uint64_t cells[SHARD_CELLS];
+};
+void shard_summarise(const struct shard *shard, bool cells, struct shard_summary *out);
+void shard_summary_fini(struct shard_summary *summary);
+
+/* Appends the answer to a pull: all that the asker lacks, of every origin, in one step.
+ * STATUS_ERR_GAP: the log does not reach back, and the summary had no cells: ask with them. */
+enum status shard_write_answer(struct shard *shard, struct wire_writer *writer,
+                               const struct shard_summary *asker) MUST_CHECK;
+/* `asked` is the summary that this node sent for this answer. Whole or not at all. */
+enum status shard_read_answer(struct shard *shard, struct wire_reader *reader,
+                              const struct shard_summary *asked, int64_t now_ms) MUST_CHECK;
+
+/* All members have applied `stable`: logs are cut, and resets that were here two calls ago
+ * are forgotten with their dead increments. */
+void shard_stable(struct shard *shard, const struct vclock *stable);
+
+#endif
