@@ -23,7 +23,8 @@ LATTICE := $(CORE) $(wildcard lattice/*.c)
 # A unit test links its own layer and what is below, so a broken layer fails to link.
 CORE_TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/core_*.c))
 LATTICE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/lattice_*.c))
-TESTS   := $(CORE_TESTS) $(LATTICE_TESTS)
+NET_TESTS     := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/net_*.c))
+TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(NET_TESTS)
 
 .PHONY: help all deps test lint clean
 help: ## this list
@@ -52,6 +53,9 @@ $(CORE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(CORE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 $(LATTICE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+$(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(CORE) net/resp.c net/glob.c net/server_epoll.c)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 
