@@ -1,0 +1,127 @@
+/* The hash-ordered table against a plain list. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/table.h"
+
+enum { ITEMS = 2000 };
+
+struct item {
+    uint64_t hash;
+    bool in;
+    uint32_t visits;
+};
+
+static bool same(void *item, const void *arg) { return item == arg; }
+static void visit(void *item, void *arg) {
+    (void)arg;
+    ((struct item *)item)->visits++;
+}
+
+/* Few distinct tags in some rounds, so that clusters are long and tags collide. */
+static void seed_items(struct item *items, struct rng *rng, bool crowded) {
+    for (int i = 0; i < ITEMS; i++)
+        items[i] = (struct item){.hash = crowded ? rng_below(rng, 9) << 60 : rng_next(rng)};
+}
+
+static void toggle(struct table *t, struct item *item, struct mem_account *account) {
+    if (item->in)
+        table_remove(t, item->hash, item, account);
+    else
+        table_insert(t, item->hash, item, account);
+    item->in = !item->in;
+}
+
+static void check(const struct table *t, struct item *items) {
+    uint64_t count = 0, seen = 0, last = 0;
+    for (int i = 0; i < ITEMS; i++) {
+        count += items[i].in;
+        assert_ptr_equal(table_find(t, items[i].hash, same, &items[i]), items[i].in ? &items[i] : NULL);
+    }
+    assert_int_equal(t->count, count);
+    struct item *item;
+    for (size_t at = 0; (item = table_next(t, &at)); seen++) {
+        assert_true(item->in);
+        assert_true(table_tag(item->hash) >= last);
+        last = table_tag(item->hash);
+    }
+    assert_int_equal(seen, count);
+}
+
+static void it_holds_what_a_list_would_hold(void **state) {
+    (void)state;
+    static struct item items[ITEMS];
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct rng rng;
+        struct table t = {0};
+        struct mem_account account = {0};
+        rng_seed(&rng, seed);
+        seed_items(items, &rng, seed % 4 == 0);
+        int range = seed % 4 == 0 ? 200 : ITEMS;
+        for (int step = 0; step < 6000; step++) {
+            /* Waves of growing and of shrinking. */
+            struct item *item = &items[rng_below(&rng, (uint64_t)range)];
+            bool grow = step / 1500 % 2 == 0;
+            if (item->in == grow && !rng_percent(&rng, 20)) continue;
+            toggle(&t, item, &account);
+            if (step % 500 == 0) check(&t, items);
+        }
+        check(&t, items);
+        assert_true(t.count == 0 || ((struct item *)table_random(&t, &rng))->in);
+        table_fini(&t, &account);
+        assert_int_equal(account.bytes, 0);
+    }
+}
+
+static void a_scan_misses_nothing_that_stays(void **state) {
+    (void)state;
+    static struct item items[ITEMS];
+    for (uint64_t seed = 1; seed <= 50; seed++) {
+        struct rng rng;
+        struct table t = {0};
+        struct mem_account account = {0};
+        rng_seed(&rng, seed);
+        seed_items(items, &rng, seed % 5 == 0);
+        int staying = seed % 5 == 0 ? 100 : 500, most = seed % 5 == 0 ? 250 : ITEMS;
+        for (int i = 0; i < staying; i++) toggle(&t, &items[i], &account);
+        uint32_t cursor = 0;
+        do {
+            cursor = table_scan(&t, cursor, 10, visit, NULL);
+            for (int i = 0; i < 60; i++)
+                toggle(&t, &items[(uint64_t)staying + rng_below(&rng, (uint64_t)(most - staying))], &account);
+        } while (cursor != TABLE_TAGS);
+        for (int i = 0; i < staying; i++) assert_true(items[i].visits > 0);
+        table_fini(&t, &account);
+    }
+}
+
+static void a_shard_of_items_takes_little_more_than_its_slots(void **state) {
+    (void)state;
+    enum { MANY = 1000000 };
+    uint64_t *items = test_malloc(MANY * sizeof *items);
+    struct table t = {0};
+    struct mem_account account = {0};
+    struct rng rng;
+    rng_seed(&rng, 7);
+    for (int i = 0; i < MANY; i++) {
+        items[i] = rng_next(&rng);
+        /* One shard of 256 holds a share of them. */
+        if (i % 256 == 0) table_insert(&t, items[i], &items[i], &account);
+    }
+    assert_true(account.bytes <= t.count * 8 * 100 / 60);
+    table_fini(&t, &account);
+    test_free(items);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(it_holds_what_a_list_would_hold),
+        cmocka_unit_test(a_scan_misses_nothing_that_stays),
+        cmocka_unit_test(a_shard_of_items_takes_little_more_than_its_slots),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
