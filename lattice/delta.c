@@ -35,6 +35,11 @@ struct unit {
     struct flush *flush; /* KIND_FLUSH: owned until the log takes it */
 };
 
+static bool only_adds(const struct unit *u) {
+    enum kind kind = kind_of(u->field_hash);
+    return kind == KIND_STRING_INC || kind == KIND_FIELD_INC;
+}
+
 struct payload {
     struct dot dot;
     uint64_t clock;
@@ -75,6 +80,21 @@ static void *one_more(void *items, size_t *count, size_t *cap, size_t size) {
 #define MORE(p, name) \
     ((p)->name##s = one_more((p)->name##s, &(p)->name##_count, &(p)->name##_cap, sizeof *(p)->name##s), \
      &(p)->name##s[(p)->name##_count - 1])
+
+/* Nobody knows a mutation of ours that we have not made: believing it would make our next
+ * write read as seen and removed. */
+static bool is_our_future(const struct shard *shard, struct dot dot) {
+    uint16_t self = shard->config.self;
+    return dot_replica(dot) == self && dot_counter(dot) > vclock_get(&shard->context.applied, self);
+}
+
+static bool claims_our_future(const struct shard *shard, const struct context *c) {
+    uint16_t self = shard->config.self;
+    bool claims = is_our_future(shard, dot_make(self, vclock_get(&c->applied, self))) ||
+                  is_our_future(shard, dot_make(self, vclock_get(&c->prefix, self)));
+    for (uint32_t i = 0; i < c->extra_count && !claims; i++) claims = is_our_future(shard, c->extra[i]);
+    return claims;
+}
 
 /* ------------------------------------------------------------ both: writing */
 
@@ -118,7 +138,7 @@ static void write_floors(struct wire_writer *w, const struct element *e, uint16_
 
 /* ------------------------------------------------------------ both: reading */
 
-static bool read_increments(struct wire_reader *r, struct parsed *p, struct unit *u) {
+static bool read_increments(const struct shard *shard, struct wire_reader *r, struct parsed *p, struct unit *u) {
     uint64_t count = wire_read_u64(r);
     if (count > UINT16_MAX) return false;
     u->increments_at = (uint32_t)p->increment_count;
@@ -132,7 +152,7 @@ static bool read_increments(struct wire_reader *r, struct parsed *p, struct unit
         inc->total = wire_read_fixed(r);
         inc->floor_n = wire_read_u64(r);
         inc->floor = wire_read_fixed(r);
-        if (inc->gen > inc->n || inc->replica == 0) return false;
+        if (inc->gen > inc->n || inc->replica == 0 || is_our_future(shard, dot)) return false;
     }
     return !r->bad;
 }
@@ -283,10 +303,11 @@ static bool read_unit(const struct shard *shard, struct wire_reader *r, struct d
     u->field_hash = kind;
     if (kind == KIND_FLUSH) {
         u->flush = mem_zero(1, sizeof *u->flush);
-        return wire_read_context(r, &u->flush->seen);
+        return wire_read_context(r, &u->flush->seen) && !claims_our_future(shard, &u->flush->seen);
     }
     if (!read_name(shard, r, u)) return false;
     if (u->flags & (FLAG_LIVE | FLAG_INCREMENTS) && (!(u->flags & FLAG_NAMED) || kind == KIND_KEY)) return false;
+    if (u->flags & FLAG_LIVE && only_adds(u)) return false;
     if (u->flags & FLAG_LIVE) {
         u->dots_at = (uint32_t)d->parsed.payload_count;
         u->dots_count = 1;
@@ -295,10 +316,14 @@ static bool read_unit(const struct shard *shard, struct wire_reader *r, struct d
     if (u->flags & FLAG_REMOVED) {
         uint64_t count = wire_read_u64(r);
         u->removed_at = (uint32_t)d->parsed.removed_dot_count;
-        for (uint64_t i = 0; i < count && !r->bad; i++) *MORE(&d->parsed, removed_dot) = wire_read_dot(r);
+        for (uint64_t i = 0; i < count && !r->bad; i++) {
+            struct dot dot = wire_read_dot(r);
+            if (is_our_future(shard, dot)) return false;
+            *MORE(&d->parsed, removed_dot) = dot;
+        }
         u->removed_count = (uint32_t)(d->parsed.removed_dot_count - u->removed_at);
     }
-    if (u->flags & FLAG_INCREMENTS && !read_increments(r, &d->parsed, u)) return false;
+    if (u->flags & FLAG_INCREMENTS && !read_increments(shard, r, &d->parsed, u)) return false;
     return !r->bad;
 }
 
@@ -388,11 +413,6 @@ static bool is_superseded(struct dot dot, const void *arg) {
 }
 
 static bool is_seen(struct dot dot, const void *arg) { return context_has(arg, dot); }
-
-static bool only_adds(const struct unit *u) {
-    enum kind kind = kind_of(u->field_hash);
-    return kind == KIND_STRING_INC || kind == KIND_FIELD_INC;
-}
 
 static void apply_flush(struct shard *shard, struct unit *u) {
     struct judge judge = {is_seen, &u->flush->seen};
@@ -606,10 +626,10 @@ static bool read_whole(const struct shard *shard, struct wire_reader *r, struct 
     u->dots_at = (uint32_t)p->payload_count;
     for (uint64_t i = 0; i < count && !r->bad; i++) {
         struct dot dot = wire_read_dot(r);
-        if (r->bad || !read_payload(r, p, dot, (enum kind)kind)) return false;
+        if (r->bad || is_our_future(shard, dot) || !read_payload(r, p, dot, (enum kind)kind)) return false;
     }
     u->dots_count = (uint32_t)(p->payload_count - u->dots_at);
-    return !r->bad && read_increments(r, p, u);
+    return !r->bad && read_increments(shard, r, p, u);
 }
 
 static bool parse_answer(const struct shard *shard, struct wire_reader *r, struct answer *a) {
@@ -712,17 +732,11 @@ static void log_answer(struct shard *shard, const struct answer *a) {
     }
 }
 
-/* An answer may claim no mutation of ours that we have not made. */
-static bool claims_too_much(const struct shard *shard, const struct answer *a) {
-    uint16_t self = shard->config.self;
-    return vclock_get(&a->context.applied, self) > vclock_get(&shard->context.applied, self);
-}
-
 enum status shard_read_answer(struct shard *shard, struct wire_reader *reader, const struct shard_summary *asked,
                               int64_t now_ms) {
     struct answer a = {.asked = &asked->context};
     enum status status = STATUS_OK;
-    if (!parse_answer(shard, reader, &a) || claims_too_much(shard, &a)) {
+    if (!parse_answer(shard, reader, &a) || claims_our_future(shard, &a.context)) {
         status = STATUS_ERR_MALFORMED;
         goto out;
     }

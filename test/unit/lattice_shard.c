@@ -357,6 +357,99 @@ static void replicas_settle_on_what_causality_demands(void **state) {
     if (!one) assert_true(by_cells > 0);
 }
 
+/* A shard with something of every type, and the delta that tells of it. */
+static void fill(struct world *w, struct buf *delta, struct buf *answer) {
+    world_init(w, 44); /* a seed with a long log, so that the delta reaches back to 0 */
+    for (int i = 0; i < 120 && w->op_count < OPS_MOST; i++) act(w);
+    struct wire_writer writer;
+    uint64_t upto;
+    wire_init(&writer, w->replicas[1]);
+    assert_int_equal(shard_write_delta(w->shard[1], &writer, 0, &upto), STATUS_OK);
+    wire_finish(&writer, delta);
+    wire_fini(&writer);
+    struct shard_summary asked;
+    shard_summarise(w->shard[0], true, &asked);
+    write_answer(w, 0, 1, &asked, answer);
+    shard_summary_fini(&asked);
+}
+
+static void feed(struct world *w, struct bytes bytes, bool is_answer) {
+    struct wire_reader reader;
+    uint64_t before = shard_digest(w->shard[0]);
+    if (wire_open(&reader, bytes, w->replicas[0]) != STATUS_OK) return;
+    struct shard_summary asked;
+    shard_summarise(w->shard[0], true, &asked);
+    enum status status = is_answer ? shard_read_answer(w->shard[0], &reader, &asked, w->now)
+                                   : shard_read_delta(w->shard[0], &reader, w->now);
+    if (status != STATUS_OK) assert_int_equal(shard_digest(w->shard[0]), before);
+    shard_summary_fini(&asked);
+    wire_close(&reader);
+}
+
+/* The message is copied to its exact size, so that a sanitizer sees one byte too many. */
+static void damaged_messages_are_refused_whole(void **state) {
+    (void)state;
+    for (int is_answer = 0; is_answer < 2; is_answer++) {
+        struct world *w = test_malloc(sizeof *w);
+        struct buf delta = {0}, answer = {0};
+        fill(w, &delta, &answer);
+        const struct buf *good = is_answer ? &answer : &delta;
+        for (size_t len = 0; len < good->len; len++) {
+            uint8_t *cut = test_malloc(len + 1);
+            memcpy(cut + 1, good->data, len);
+            feed(w, bytes_of(cut + 1, len), is_answer);
+            test_free(cut);
+        }
+        for (int i = 0; i < 20000; i++) {
+            uint8_t *bent = test_malloc(good->len);
+            memcpy(bent, good->data, good->len);
+            for (uint64_t n = 1 + rng_below(&w->rng, 3); n > 0; n--) bent[rng_below(&w->rng, good->len)] = (uint8_t)rng_next(&w->rng);
+            feed(w, bytes_of(bent, good->len), is_answer);
+            test_free(bent);
+        }
+        buf_fini(&delta);
+        buf_fini(&answer);
+        world_fini(w);
+        test_free(w);
+    }
+}
+
+static void expiries_follow_the_table(void **state) {
+    (void)state;
+    struct world *w = test_malloc(sizeof *w);
+    world_init(w, 1);
+    for (uint64_t seed = 2; w->nodes < 3; seed++) {
+        world_fini(w);
+        world_init(w, seed);
+    }
+    char name[1];
+    struct key_ref ref = key_at(w, 0, 0, name);
+    int64_t now = 1000;
+    shard_set(w->shard[0], ref, bytes_str("v"), false, now);
+    heal(w);
+    /* EXPIRE 10 beside EXPIRE 50 beside PERSIST: no expiry. */
+    shard_expire(w->shard[0], ref, now + 10, now);
+    shard_expire(w->shard[1], ref, now + 50, now);
+    shard_expire(w->shard[2], ref, EXPIRY_NEVER, now);
+    assert_null(shard_find(w->shard[0], ref, now + 10));
+    heal(w);
+    for (int i = 0; i < w->nodes; i++)
+        assert_int_equal(key_expiry(shard_find(w->shard[i], ref, now + 99)), EXPIRY_NEVER);
+    /* A later one may shorten; SET clears; what is expired is not there, and can be made anew. */
+    shard_expire(w->shard[1], ref, now + 5, now);
+    heal(w);
+    for (int i = 0; i < w->nodes; i++) assert_int_equal(key_expiry(shard_find(w->shard[i], ref, now)), now + 5);
+    shard_add_member(w->shard[2], ref, bytes_str("m"), now + 6);
+    heal(w);
+    for (int i = 0; i < w->nodes; i++) {
+        struct key *key = shard_find(w->shard[i], ref, now + 6);
+        assert_int_equal(key_type(w->shard[i], key), KEY_SET);
+        assert_int_equal(key_expiry(key), EXPIRY_NEVER);
+    }
+    world_fini(w);
+    test_free(w);
+}
+
 static int on_failure(void **state) {
     (void)state;
     print_message("last seed: SEED=%llu replays it\n", (unsigned long long)seed_now);
@@ -366,6 +459,8 @@ static int on_failure(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(replicas_settle_on_what_causality_demands, on_failure),
+        cmocka_unit_test(damaged_messages_are_refused_whole),
+        cmocka_unit_test(expiries_follow_the_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
