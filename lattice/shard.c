@@ -15,6 +15,7 @@
 #include "lattice/shard.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 #include "core/hlc.h"
 #include "lattice/shard_state.h"
@@ -132,7 +133,38 @@ void spot_open(struct shard *shard, struct spot *spot) {
     *cell_of(shard, spot) -= spot_hash(shard, spot);
 }
 
+static int by_name(const void *a, const void *b) {
+    const struct element_name *x = a, *y = b;
+    if (x->key_hash != y->key_hash) return x->key_hash < y->key_hash ? -1 : 1;
+    return (x->field_hash > y->field_hash) - (x->field_hash < y->field_hash);
+}
+
+static void sort_graves(struct graves *g) {
+    size_t kept = 0;
+    if (!g->count) return;
+    qsort(g->names, g->count, sizeof *g->names, by_name);
+    for (size_t i = 0; i < g->count; i++)
+        if (i == 0 || by_name(&g->names[i], &g->names[i - 1]) != 0) g->names[kept++] = g->names[i];
+    g->count = kept;
+}
+
+static void note_grave(struct shard *shard, const struct spot *spot) {
+    bool any = false;
+    for (uint32_t i = 0; i < spot->element->increment_count && !any; i++)
+        any = !increment_live(&spot->element->increments[i]);
+    if (!any) return;
+    struct graves *g = &shard->fresh;
+    /* Repeats go first: while nothing settles, there are never many more than elements. */
+    if (g->count == g->cap) sort_graves(g);
+    if (g->count * 2 >= g->cap) {
+        g->cap = g->cap ? g->cap * 2 : 8;
+        g->names = mem_realloc(g->names, g->cap * sizeof *g->names);
+    }
+    g->names[g->count++] = (struct element_name){spot->key->hash, spot->field_hash};
+}
+
 void spot_close(struct shard *shard, struct spot *spot) {
+    note_grave(shard, spot);
     *cell_of(shard, spot) += spot_hash(shard, spot);
     if (!spot->field) return;
     bool live = element_live(spot->element);
@@ -192,6 +224,7 @@ void key_settle(struct shard *shard, struct key *key, bool was_live) {
         return;
     table_remove(&shard->keys, key->hash, key, &shard->account);
     mem_give(&shard->account, key, sizeof *key + key->name_len);
+    if (!shard->keys.count) table_fini(&shard->keys, &shard->account);
 }
 
 static void each_field(struct shard *shard, struct key *key, const struct table *table,
@@ -254,6 +287,9 @@ void shard_free(struct shard *shard) {
     for (size_t i = 0; i < shard->log_count; i++) record_fini(shard_log_at(shard, i));
     mem_free(shard->records);
     mem_free(shard->removed);
+    mem_free(shard->fresh.names);
+    mem_free(shard->settling.names);
+    vclock_fini(&shard->settling_at);
     vclock_fini(&shard->forgotten);
     context_fini(&shard->context);
     pthread_mutex_destroy(&shard->lock);
@@ -630,7 +666,37 @@ uint64_t shard_digest(const struct shard *shard) {
     return hash_content(bytes_of(shard->cells, sizeof shard->cells), shard->index);
 }
 
+static bool in_graves(const struct graves *g, const struct element_name *name) {
+    return g->count && bsearch(name, g->names, g->count, sizeof *name, by_name);
+}
+
+static void forget_grave(struct shard *shard, const struct element_name *name) {
+    struct key *key = shard_key_by_hash(shard, name->key_hash);
+    struct spot spot;
+    if (!key || !spot_find(shard, key, name->field_hash, (struct bytes){0}, false, &spot)) return;
+    bool was_live = key_live(key);
+    element_forget_dead(spot.element, &shard->account);
+    if (spot.field) field_settle(shard, key, spot.field);
+    key_settle(shard, key, was_live);
+}
+
+/* What died before settling_at, and has not been touched since, is dead everywhere: whoever
+ * could have raised it has applied its reset, and all that they did before is applied here. */
+static void forget_settled(struct shard *shard, const struct vclock *stable) {
+    if (!vclock_covers(stable, &shard->settling_at)) return;
+    sort_graves(&shard->fresh);
+    for (size_t i = 0; i < shard->settling.count; i++)
+        if (!in_graves(&shard->fresh, &shard->settling.names[i])) forget_grave(shard, &shard->settling.names[i]);
+    struct graves empty = shard->settling;
+    empty.count = 0;
+    shard->settling = shard->fresh;
+    shard->fresh = empty;
+    vclock_fini(&shard->settling_at);
+    vclock_copy(&shard->settling_at, &shard->context.applied);
+}
+
 void shard_stable(struct shard *shard, const struct vclock *stable) {
+    forget_settled(shard, stable);
     while (shard->log_count) {
         struct dot dot = shard_log_at(shard, 0)->dot;
         if (vclock_get(stable, dot_replica(dot)) < dot_counter(dot)) break;

@@ -67,6 +67,14 @@ struct record {
     struct flush *flush;  /* KIND_FLUSH only */
 };
 
+/* Elements in which an increment died: names, with repeats. */
+struct graves {
+    struct element_name {
+        uint64_t key_hash, field_hash;
+    } *names;
+    size_t count, cap;
+};
+
 struct shard {
     pthread_mutex_t lock;
     uint32_t index;
@@ -81,6 +89,10 @@ struct shard {
     struct record *records;
     size_t log_head, log_count, log_cap;
     uint64_t log_bytes;
+    /* Dead increments wait here for their resets to be stable: those of `settling` died before
+     * `settling_at` was applied here, those of `fresh` may have died since. */
+    struct graves fresh, settling;
+    struct vclock settling_at;
     struct vclock forgotten; /* per origin, the last counter whose record was dropped */
     struct dots *removed; /* scratch of the mutation under way */
     uint32_t removed_cap;

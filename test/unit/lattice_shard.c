@@ -47,6 +47,7 @@ struct world {
     int asked_count;
     int64_t now;
     int by_cells;
+    struct vclock heard[REPLICAS_MOST][REPLICAS_MOST]; /* [at][of]: by node, what `of` had applied */
 };
 
 static struct replica_id id_of(int node) { return (struct replica_id){(uint64_t)(node * 7 % 5), (uint64_t)node + 1}; }
@@ -76,6 +77,7 @@ static void world_fini(struct world *w) {
         shard_free(w->shard[i]);
         replicas_free(w->replicas[i]);
     }
+    for (int i = 0; i < w->nodes * REPLICAS_MOST; i++) vclock_fini(&w->heard[i / REPLICAS_MOST][i % REPLICAS_MOST]);
     for (int i = 0; i < w->op_count; i++) vclock_fini(&w->ops[i].seen);
     for (int i = 0; i < w->net_count; i++) buf_fini(&w->net[i].bytes);
     for (int i = 0; i < w->asked_count; i++) shard_summary_fini(&w->asked[i]);
@@ -214,6 +216,25 @@ static void deliver(struct world *w) {
     w->net[at] = w->net[--w->net_count];
 }
 
+/* A member's vector counts once all that it had done by then is applied here. */
+static void stabilise(struct world *w, int at) {
+    struct vclock stable = {0};
+    for (int of = 0; of < w->nodes; of++) {
+        if (applied(w, at, of) < applied(w, of, of)) continue;
+        for (int r = 0; r < w->nodes; r++) vclock_raise(&w->heard[at][of], (uint16_t)r, applied(w, of, r));
+    }
+    for (int r = 0; r < w->nodes; r++) {
+        uint64_t least = UINT64_MAX;
+        for (int of = 0; of < w->nodes; of++) {
+            uint64_t one = vclock_get(&w->heard[at][of], (uint16_t)r);
+            if (one < least) least = one;
+        }
+        vclock_raise(&stable, index_at(w, at, r), least);
+    }
+    shard_stable(w->shard[at], &stable);
+    vclock_fini(&stable);
+}
+
 static void heal(struct world *w) {
     for (int round = 0; round < 3; round++)
         for (int to = 0; to < w->nodes; to++)
@@ -327,6 +348,7 @@ static int run(uint64_t seed) {
             int asker = (int)rng_below(&w->rng, (uint64_t)w->nodes), from = (int)rng_below(&w->rng, (uint64_t)w->nodes);
             if (asker != from) pull(w, asker, from);
         }
+        stabilise(w, (int)rng_below(&w->rng, (uint64_t)w->nodes));
         for (int i = 0; i < 3 && w->net_count; i++)
             if (rng_percent(&w->rng, 60)) deliver(w);
     }
@@ -337,6 +359,15 @@ static int run(uint64_t seed) {
         assert_int_equal(shard_key_count(w->shard[i]), shard_key_count(w->shard[0]));
         judge(w, i);
     }
+    for (int round = 0; round < 3; round++)
+        for (int i = 0; i < w->nodes; i++) stabilise(w, i);
+    for (int i = 0; i < w->nodes; i++) judge(w, i);
+    /* Cleared, and settled everywhere: nothing at all is left. */
+    shard_flush(w->shard[0], w->now + 5000);
+    heal(w);
+    for (int round = 0; round < 4; round++)
+        for (int i = 0; i < w->nodes; i++) stabilise(w, i);
+    for (int i = 0; i < w->nodes; i++) assert_int_equal(shard_mem_bytes(w->shard[i]), 0);
     int by_cells = w->by_cells;
     world_fini(w);
     test_free(w);
