@@ -55,7 +55,7 @@ $(CORE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(CORE))
 $(LATTICE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
-$(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(CORE) net/resp.c net/glob.c net/server_epoll.c)
+$(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE) $(filter-out net/main.c,$(wildcard net/*.c)))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 

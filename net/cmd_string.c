@@ -1,0 +1,239 @@
+/* Strings and counters. A condition (NX, XX, MSETNX) is judged on this node alone; when it
+ * fails, nothing is written and so nothing is replicated. */
+#include "net/command.h"
+#include "net/resp.h"
+
+static struct bytes text_of(const struct place *place, struct scratch *scratch) {
+    return place->key ? key_string(place->shard, place->key, scratch) : (struct bytes){0};
+}
+
+static void reply_text(struct call *call, const struct place *place) {
+    struct scratch scratch;
+    if (place->key)
+        resp_bulk(call->out, text_of(place, &scratch));
+    else
+        resp_null(call->out);
+}
+
+void cmd_get(struct call *call) {
+    struct place place = call_place(call, call->argv[1]);
+    if (call_expects(call, &place, KEY_STRING)) reply_text(call, &place);
+}
+
+void cmd_strlen(struct call *call) {
+    struct place place = call_place(call, call->argv[1]);
+    struct scratch scratch;
+    if (call_expects(call, &place, KEY_STRING)) resp_integer(call->out, (int64_t)text_of(&place, &scratch).len);
+}
+
+void cmd_mget(struct call *call) {
+    resp_array(call->out, call->argc - 1);
+    for (size_t i = 1; i < call->argc; i++) {
+        struct place place = call_place(call, call->argv[i]);
+        if (place.type != KEY_STRING) place.key = NULL;
+        reply_text(call, &place);
+    }
+}
+
+/* -------------------------------------------------------------------- SET */
+
+struct set_options {
+    bool nx, xx, get, keep_ttl, expires;
+    int64_t at_ms;
+};
+
+/* A time as a command gives it, as absolute milliseconds. */
+static bool read_expiry(struct call *call, struct bytes text, bool seconds, bool absolute, int64_t *at_ms) {
+    int64_t value;
+    if (!bytes_to_i64(text, &value)) {
+        reply_not_integer(call);
+        return false;
+    }
+    bool ok = value > 0 && !(seconds && __builtin_mul_overflow(value, 1000, &value)) &&
+              !(!absolute && __builtin_add_overflow(value, call->now_ms, &value)) && value < EXPIRY_NEVER;
+    if (!ok) {
+        struct buf text_out = {0};
+        struct bytes name = call->argv[0];
+        char lower[16] = {0};
+        for (size_t i = 0; i < name.len && i < sizeof lower - 1; i++) lower[i] = (char)(name.data[i] | 32);
+        buf_printf(&text_out, "ERR invalid expire time in '%s' command", lower);
+        buf_put_byte(&text_out, 0);
+        resp_error(call->out, (const char *)text_out.data);
+        buf_fini(&text_out);
+        return false;
+    }
+    *at_ms = value;
+    return true;
+}
+
+static bool read_set_options(struct call *call, struct set_options *o) {
+    for (size_t i = 3; i < call->argc; i++) {
+        struct bytes word = call->argv[i];
+        bool ex = bytes_is(word, "ex"), px = bytes_is(word, "px"), exat = bytes_is(word, "exat"), pxat = bytes_is(word, "pxat");
+        if (bytes_is(word, "nx") && !o->xx)
+            o->nx = true;
+        else if (bytes_is(word, "xx") && !o->nx)
+            o->xx = true;
+        else if (bytes_is(word, "get"))
+            o->get = true;
+        else if (bytes_is(word, "keepttl") && !o->expires)
+            o->keep_ttl = true;
+        else if ((ex || px || exat || pxat) && !o->keep_ttl && !o->expires && i + 1 < call->argc) {
+            o->expires = true;
+            if (!read_expiry(call, call->argv[++i], ex || exat, exat || pxat, &o->at_ms)) return false;
+        } else {
+            reply_syntax(call);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void write_text(struct call *call, struct place *place, struct bytes value, const struct set_options *o) {
+    shard_set(place->shard, place->ref, value, o->keep_ttl, call->now_ms);
+    if (o->expires) shard_expire(place->shard, place->ref, o->at_ms, call->now_ms);
+}
+
+void cmd_set(struct call *call) {
+    struct set_options o = {0};
+    if (!read_set_options(call, &o)) return;
+    struct place place = call_place(call, call->argv[1]);
+    if (o.get && !call_expects(call, &place, KEY_STRING)) return;
+    bool write = !(o.nx && place.key) && !(o.xx && !place.key);
+    if (o.get)
+        reply_text(call, &place);
+    else if (write)
+        resp_status(call->out, "OK");
+    else
+        resp_null(call->out);
+    if (write) write_text(call, &place, call->argv[2], &o);
+}
+
+void cmd_setnx(struct call *call) {
+    struct place place = call_place(call, call->argv[1]);
+    if (!place.key) write_text(call, &place, call->argv[2], &(struct set_options){0});
+    resp_integer(call->out, place.key == NULL);
+}
+
+static void set_expiring(struct call *call, bool seconds) {
+    struct set_options o = {.expires = true};
+    if (!read_expiry(call, call->argv[2], seconds, false, &o.at_ms)) return;
+    struct place place = call_place(call, call->argv[1]);
+    write_text(call, &place, call->argv[3], &o);
+    resp_status(call->out, "OK");
+}
+void cmd_setex(struct call *call) { set_expiring(call, true); }
+void cmd_psetex(struct call *call) { set_expiring(call, false); }
+
+void cmd_getset(struct call *call) {
+    struct place place = call_place(call, call->argv[1]);
+    if (!call_expects(call, &place, KEY_STRING)) return;
+    reply_text(call, &place);
+    write_text(call, &place, call->argv[2], &(struct set_options){0});
+}
+
+void cmd_getdel(struct call *call) {
+    struct place place = call_place(call, call->argv[1]);
+    if (!call_expects(call, &place, KEY_STRING)) return;
+    reply_text(call, &place);
+    if (place.key) shard_delete(place.shard, place.ref, call->now_ms);
+}
+
+static void set_many(struct call *call) {
+    for (size_t i = 1; i < call->argc; i += 2) {
+        struct place place = call_place(call, call->argv[i]);
+        write_text(call, &place, call->argv[i + 1], &(struct set_options){0});
+    }
+}
+
+void cmd_mset(struct call *call) {
+    set_many(call);
+    resp_status(call->out, "OK");
+}
+
+void cmd_msetnx(struct call *call) {
+    for (size_t i = 1; i < call->argc; i += 2)
+        if (call_place(call, call->argv[i]).key) {
+            resp_integer(call->out, 0);
+            return;
+        }
+    set_many(call);
+    resp_integer(call->out, 1);
+}
+
+#define STRING_BYTES_MAX (512u << 20)
+
+void cmd_append(struct call *call) {
+    struct place place = call_place(call, call->argv[1]);
+    if (!call_expects(call, &place, KEY_STRING)) return;
+    struct scratch scratch;
+    struct bytes old = text_of(&place, &scratch);
+    if (old.len + call->argv[2].len > STRING_BYTES_MAX) {
+        resp_error(call->out, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+        return;
+    }
+    struct buf joined = {0};
+    buf_put_bytes(&joined, old);
+    buf_put_bytes(&joined, call->argv[2]);
+    write_text(call, &place, buf_bytes(&joined), &(struct set_options){.keep_ttl = true});
+    resp_integer(call->out, (int64_t)joined.len);
+    buf_fini(&joined);
+}
+
+/* --------------------------------------------------------------- counters */
+
+static void add_integer(struct call *call, int64_t by) {
+    struct place place = call_place(call, call->argv[1]);
+    if (!call_expects(call, &place, KEY_STRING)) return;
+    struct scratch scratch;
+    int64_t value = 0;
+    if (place.key && !bytes_to_i64(text_of(&place, &scratch), &value)) {
+        reply_not_integer(call);
+        return;
+    }
+    if (__builtin_add_overflow(value, by, &value)) {
+        resp_error(call->out, "ERR increment or decrement would overflow");
+        return;
+    }
+    shard_increase(place.shard, place.ref, fixed_from_i64(by), call->now_ms);
+    resp_integer(call->out, value);
+}
+
+void cmd_incr(struct call *call) { add_integer(call, 1); }
+void cmd_decr(struct call *call) { add_integer(call, -1); }
+
+void cmd_incrby(struct call *call) {
+    int64_t by;
+    if (bytes_to_i64(call->argv[2], &by))
+        add_integer(call, by);
+    else
+        reply_not_integer(call);
+}
+
+void cmd_decrby(struct call *call) {
+    int64_t by;
+    if (!bytes_to_i64(call->argv[2], &by))
+        reply_not_integer(call);
+    else if (by == INT64_MIN)
+        resp_error(call->out, "ERR decrement would overflow");
+    else
+        add_integer(call, -by);
+}
+
+void cmd_incrbyfloat(struct call *call) {
+    struct place place = call_place(call, call->argv[1]);
+    if (!call_expects(call, &place, KEY_STRING)) return;
+    struct scratch scratch;
+    __int128 value = 0, by;
+    if ((place.key && fixed_parse(text_of(&place, &scratch), &value) != STATUS_OK) ||
+        fixed_parse(call->argv[2], &by) != STATUS_OK) {
+        resp_error(call->out, "ERR value is not a valid float");
+        return;
+    }
+    if (__builtin_add_overflow(value, by, &value)) {
+        resp_error(call->out, "ERR increment would produce NaN or Infinity");
+        return;
+    }
+    shard_increase(place.shard, place.ref, by, call->now_ms);
+    resp_bulk(call->out, bytes_of(scratch.text, fixed_print(value, scratch.text)));
+}

@@ -1,0 +1,74 @@
+/* Commands: one table declares each, and one dispatcher locks what its keys need.
+ *
+ * A handler runs with the shards of all its keys locked, in the order of their indexes, so a
+ * command is atomic on its node. It appends exactly one reply. Error texts are Redis 7's. */
+#ifndef ANNEAL_NET_COMMAND_H
+#define ANNEAL_NET_COMMAND_H
+
+#include "core/bytes.h"
+#include "net/node.h"
+
+struct call {
+    struct node *node;
+    const struct bytes *argv;
+    size_t argc;
+    struct buf *out;
+    int64_t now_ms;
+};
+
+enum command_flag { COMMAND_WRITE = 1, COMMAND_READ = 2 };
+
+struct command {
+    const char *name;
+    int arity; /* as Redis counts: the name included, negative for "at least" */
+    unsigned flags;
+    int first_key, last_key, key_step; /* 0 for none; last_key may be negative, from the end */
+    void (*handler)(struct call *call);
+    const char *summary;
+};
+
+/* Looks the command up, checks its arity, locks, runs. */
+void command_run(struct node *node, const struct bytes *argv, size_t argc, struct buf *out);
+/* NULL if there is none. Case does not matter. */
+const struct command *command_find(struct bytes name);
+extern const struct command command_table[];
+extern const size_t command_count;
+
+/* For handlers: one key, whose shard is locked. */
+struct place {
+    struct shard *shard;
+    struct key_ref ref;
+    struct key *key;    /* NULL: not there */
+    enum key_type type; /* KEY_NONE: not there */
+};
+struct place call_place(const struct call *call, struct bytes key);
+/* False, and the WRONGTYPE reply, if the key is there and of another type. */
+bool call_expects(struct call *call, const struct place *place, enum key_type type);
+void reply_syntax(struct call *call);
+void reply_not_integer(struct call *call);
+
+/* Handlers, by file. */
+#define COMMANDS_STRING(X)                                                                               \
+    X("get", 2, COMMAND_READ, 1, 1, 1, cmd_get, "the string at a key")                                   \
+    X("set", -3, COMMAND_WRITE, 1, 1, 1, cmd_set, "sets a string, with conditions and expiry")           \
+    X("setnx", 3, COMMAND_WRITE, 1, 1, 1, cmd_setnx, "sets a string if the key is not there")            \
+    X("setex", 4, COMMAND_WRITE, 1, 1, 1, cmd_setex, "sets a string that expires after seconds")         \
+    X("psetex", 4, COMMAND_WRITE, 1, 1, 1, cmd_psetex, "sets a string that expires after milliseconds")  \
+    X("getset", 3, COMMAND_WRITE, 1, 1, 1, cmd_getset, "sets a string and returns the old one")          \
+    X("getdel", 2, COMMAND_WRITE, 1, 1, 1, cmd_getdel, "returns a string and removes its key")           \
+    X("mget", -2, COMMAND_READ, 1, -1, 1, cmd_mget, "the strings at many keys")                          \
+    X("mset", -3, COMMAND_WRITE, 1, -1, 2, cmd_mset, "sets many strings at once")                        \
+    X("msetnx", -3, COMMAND_WRITE, 1, -1, 2, cmd_msetnx, "sets many strings if none is there")           \
+    X("append", 3, COMMAND_WRITE, 1, 1, 1, cmd_append, "adds to the end of a string")                    \
+    X("strlen", 2, COMMAND_READ, 1, 1, 1, cmd_strlen, "the length of a string")                          \
+    X("incr", 2, COMMAND_WRITE, 1, 1, 1, cmd_incr, "adds one to a counter")                              \
+    X("decr", 2, COMMAND_WRITE, 1, 1, 1, cmd_decr, "takes one from a counter")                           \
+    X("incrby", 3, COMMAND_WRITE, 1, 1, 1, cmd_incrby, "adds an integer to a counter")                   \
+    X("decrby", 3, COMMAND_WRITE, 1, 1, 1, cmd_decrby, "takes an integer from a counter")                \
+    X("incrbyfloat", 3, COMMAND_WRITE, 1, 1, 1, cmd_incrbyfloat, "adds a number to a counter")
+
+#define X(name, arity, flags, first, last, step, handler, summary) void handler(struct call *call);
+COMMANDS_STRING(X)
+#undef X
+
+#endif

@@ -1,0 +1,114 @@
+/* Commands on one node: what a client sees. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "net/command.h"
+#include "net/resp.h"
+
+static int64_t wall_ms;
+static struct now now(void *self) {
+    (void)self;
+    return (struct now){wall_ms, wall_ms * 1000};
+}
+static uint64_t entropy(void *self) {
+    (void)self;
+    return 1;
+}
+
+static struct node *fresh_node(void) {
+    struct node_config config = {.clock = {.now = now, .entropy = entropy}, .shards = 16, .node_id = 1, .log_bytes_max = 1 << 20};
+    wall_ms = 1000000;
+    return node_new(&config);
+}
+
+/* Words are separated by spaces. */
+static void says(struct node *node, const char *line, const char *reply) {
+    static const struct resp_limits limits = RESP_LIMITS_DEFAULT;
+    struct resp_parser parser;
+    struct buf in = {0}, out = {0};
+    const struct bytes *argv;
+    size_t argc;
+    buf_printf(&in, "%s\r\n", line);
+    resp_init(&parser, &limits);
+    assert_int_equal(resp_next(&parser, buf_bytes(&in), &argv, &argc), RESP_COMMAND);
+    command_run(node, argv, argc, &out);
+    buf_put_byte(&out, 0);
+    assert_string_equal((char *)out.data, reply);
+    resp_fini(&parser);
+    buf_fini(&in);
+    buf_fini(&out);
+}
+
+static void strings_are_set_and_read(void **state) {
+    (void)state;
+    struct node *n = fresh_node();
+    says(n, "GET a", "$-1\r\n");
+    says(n, "SET a 1", "+OK\r\n");
+    says(n, "get a", "$1\r\n1\r\n");
+    says(n, "SET a 2 NX", "$-1\r\n");
+    says(n, "SET a 2 XX GET", "$1\r\n1\r\n");
+    says(n, "SET a 2 NX XX", "-ERR syntax error\r\n");
+    says(n, "SET a 2 EX 0", "-ERR invalid expire time in 'set' command\r\n");
+    says(n, "SET a 2 EX x", "-ERR value is not an integer or out of range\r\n");
+    says(n, "APPEND a 34", ":3\r\n");
+    says(n, "STRLEN a", ":3\r\n");
+    says(n, "GETSET a x", "$3\r\n234\r\n");
+    says(n, "GETDEL a", "$1\r\nx\r\n");
+    says(n, "SETNX a 1", ":1\r\n");
+    says(n, "SETNX a 1", ":0\r\n");
+    says(n, "MSET a 1 b 2 c 3", "+OK\r\n");
+    says(n, "MSETNX d 1 a 2", ":0\r\n");
+    says(n, "MGET a d c", "*3\r\n$1\r\n1\r\n$-1\r\n$1\r\n3\r\n");
+    says(n, "MSET a", "-ERR wrong number of arguments for 'mset' command\r\n");
+    says(n, "MSET a 1 b", "-ERR wrong number of arguments for 'mset' command\r\n");
+    says(n, "NOSUCH a b", "-ERR unknown command 'NOSUCH', with args beginning with: 'a' 'b' \r\n");
+    node_free(n);
+}
+
+static void counters_count_like_redis(void **state) {
+    (void)state;
+    struct node *n = fresh_node();
+    says(n, "INCR c", ":1\r\n");
+    says(n, "DECR c", ":0\r\n");
+    says(n, "GET c", "$1\r\n0\r\n");
+    says(n, "SET c 10", "+OK\r\n");
+    says(n, "INCRBY c 5", ":15\r\n");
+    says(n, "DECRBY c 20", ":-5\r\n");
+    says(n, "INCRBYFLOAT c 0.1", "$4\r\n-4.9\r\n");
+    says(n, "INCR c", "-ERR value is not an integer or out of range\r\n");
+    says(n, "SET c 9223372036854775807", "+OK\r\n");
+    says(n, "INCR c", "-ERR increment or decrement would overflow\r\n");
+    says(n, "DECRBY c -9223372036854775808", "-ERR decrement would overflow\r\n");
+    says(n, "SET c abc", "+OK\r\n");
+    says(n, "INCRBYFLOAT c 1", "-ERR value is not a valid float\r\n");
+    node_free(n);
+}
+
+static void what_has_expired_is_gone(void **state) {
+    (void)state;
+    struct node *n = fresh_node();
+    says(n, "SET a 1 PX 10", "+OK\r\n");
+    says(n, "SETEX b 1 1", "+OK\r\n");
+    wall_ms += 10;
+    says(n, "GET a", "$-1\r\n");
+    says(n, "GET b", "$1\r\n1\r\n");
+    says(n, "INCR a", ":1\r\n");
+    says(n, "SET b 2 KEEPTTL", "+OK\r\n");
+    wall_ms += 1000;
+    says(n, "GET b", "$-1\r\n");
+    says(n, "GET a", "$1\r\n1\r\n");
+    node_free(n);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(strings_are_set_and_read),
+        cmocka_unit_test(counters_count_like_redis),
+        cmocka_unit_test(what_has_expired_is_gone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
