@@ -9,6 +9,7 @@ const struct command command_table[] = {
 #define X(name, arity, flags, first, last, step, handler, summary) \
     {name, arity, flags, first, last, step, handler, summary},
     COMMANDS_STRING(X)
+    COMMANDS_KEY(X)
 #undef X
 };
 const size_t command_count = sizeof command_table / sizeof *command_table;

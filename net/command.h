@@ -66,9 +66,28 @@ void reply_not_integer(struct call *call);
     X("incrby", 3, COMMAND_WRITE, 1, 1, 1, cmd_incrby, "adds an integer to a counter")                   \
     X("decrby", 3, COMMAND_WRITE, 1, 1, 1, cmd_decrby, "takes an integer from a counter")                \
     X("incrbyfloat", 3, COMMAND_WRITE, 1, 1, 1, cmd_incrbyfloat, "adds a number to a counter")
+#define COMMANDS_KEY(X)                                                                                  \
+    X("del", -2, COMMAND_WRITE, 1, -1, 1, cmd_del, "removes keys")                                       \
+    X("unlink", -2, COMMAND_WRITE, 1, -1, 1, cmd_del, "removes keys")                                    \
+    X("exists", -2, COMMAND_READ, 1, -1, 1, cmd_exists, "how many of the keys are there")                \
+    X("touch", -2, COMMAND_READ, 1, -1, 1, cmd_exists, "how many of the keys are there")                 \
+    X("type", 2, COMMAND_READ, 1, 1, 1, cmd_type, "the type of a key")                                   \
+    X("expire", -3, COMMAND_WRITE, 1, 1, 1, cmd_expire, "lets a key expire after seconds")               \
+    X("pexpire", -3, COMMAND_WRITE, 1, 1, 1, cmd_pexpire, "lets a key expire after milliseconds")        \
+    X("expireat", -3, COMMAND_WRITE, 1, 1, 1, cmd_expireat, "lets a key expire at a Unix time")          \
+    X("pexpireat", -3, COMMAND_WRITE, 1, 1, 1, cmd_pexpireat, "lets a key expire at Unix milliseconds")  \
+    X("persist", 2, COMMAND_WRITE, 1, 1, 1, cmd_persist, "lets a key stay")                              \
+    X("ttl", 2, COMMAND_READ, 1, 1, 1, cmd_ttl, "seconds until a key expires")                           \
+    X("pttl", 2, COMMAND_READ, 1, 1, 1, cmd_pttl, "milliseconds until a key expires")                    \
+    X("expiretime", 2, COMMAND_READ, 1, 1, 1, cmd_expiretime, "the Unix time at which a key expires")    \
+    X("pexpiretime", 2, COMMAND_READ, 1, 1, 1, cmd_pexpiretime, "the same in milliseconds")              \
+    X("dbsize", 1, COMMAND_READ, 0, 0, 0, cmd_dbsize, "how many keys there are")                         \
+    X("flushall", -1, COMMAND_WRITE, 0, 0, 0, cmd_flushall, "removes all that this node has seen")       \
+    X("flushdb", -1, COMMAND_WRITE, 0, 0, 0, cmd_flushall, "removes all that this node has seen")
 
 #define X(name, arity, flags, first, last, step, handler, summary) void handler(struct call *call);
 COMMANDS_STRING(X)
+COMMANDS_KEY(X)
 #undef X
 
 #endif

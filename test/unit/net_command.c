@@ -104,11 +104,56 @@ static void what_has_expired_is_gone(void **state) {
     node_free(n);
 }
 
+static void keys_expire_and_stay_as_told(void **state) {
+    (void)state;
+    struct node *n = fresh_node();
+    says(n, "TTL a", ":-2\r\n");
+    says(n, "EXPIRE a 10", ":0\r\n");
+    says(n, "SET a 1", "+OK\r\n");
+    says(n, "TTL a", ":-1\r\n");
+    says(n, "EXPIRE a 10 XX", ":0\r\n");
+    says(n, "EXPIRE a 10 GT", ":0\r\n");
+    says(n, "EXPIRE a 10 LT", ":1\r\n");
+    says(n, "EXPIRE a 20 NX", ":0\r\n");
+    says(n, "PTTL a", ":10000\r\n");
+    says(n, "PEXPIRETIME a", ":1010000\r\n");
+    says(n, "EXPIRE a 5 GT", ":0\r\n");
+    says(n, "EXPIRE a 30 GT LT", "-ERR GT and LT options at the same time are not compatible\r\n");
+    says(n, "EXPIRE a 30 NX GT", "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n");
+    says(n, "EXPIRE a 30 ZZ", "-ERR Unsupported option ZZ\r\n");
+    says(n, "EXPIRE a 9223372036854775807", "-ERR invalid expire time in 'expire' command\r\n");
+    says(n, "PERSIST a", ":1\r\n");
+    says(n, "PERSIST a", ":0\r\n");
+    says(n, "EXPIREAT a 1", ":1\r\n");
+    says(n, "EXISTS a", ":0\r\n");
+    node_free(n);
+}
+
+static void keys_are_removed_and_counted(void **state) {
+    (void)state;
+    struct node *n = fresh_node();
+    says(n, "MSET a 1 b 2 c 3 {a}d 4", "+OK\r\n");
+    says(n, "DBSIZE", ":4\r\n");
+    says(n, "EXISTS a a z", ":2\r\n");
+    says(n, "TYPE a", "+string\r\n");
+    says(n, "TYPE z", "+none\r\n");
+    says(n, "DEL a z", ":1\r\n");
+    says(n, "DBSIZE", ":3\r\n");
+    says(n, "INCR n", ":1\r\n");
+    says(n, "FLUSHALL NOW", "-ERR syntax error\r\n");
+    says(n, "FLUSHALL", "+OK\r\n");
+    says(n, "DBSIZE", ":0\r\n");
+    says(n, "INCR n", ":1\r\n");
+    node_free(n);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strings_are_set_and_read),
         cmocka_unit_test(counters_count_like_redis),
         cmocka_unit_test(what_has_expired_is_gone),
+        cmocka_unit_test(keys_expire_and_stay_as_told),
+        cmocka_unit_test(keys_are_removed_and_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
