@@ -10,6 +10,7 @@ const struct command command_table[] = {
     {name, arity, flags, first, last, step, handler, summary},
     COMMANDS_STRING(X)
     COMMANDS_KEY(X)
+    COMMANDS_HASH(X)
 #undef X
 };
 const size_t command_count = sizeof command_table / sizeof *command_table;

@@ -84,10 +84,26 @@ void reply_not_integer(struct call *call);
     X("dbsize", 1, COMMAND_READ, 0, 0, 0, cmd_dbsize, "how many keys there are")                         \
     X("flushall", -1, COMMAND_WRITE, 0, 0, 0, cmd_flushall, "removes all that this node has seen")       \
     X("flushdb", -1, COMMAND_WRITE, 0, 0, 0, cmd_flushall, "removes all that this node has seen")
+#define COMMANDS_HASH(X)                                                                                 \
+    X("hset", -4, COMMAND_WRITE, 1, 1, 1, cmd_hset, "sets fields of a hash")                             \
+    X("hmset", -4, COMMAND_WRITE, 1, 1, 1, cmd_hmset, "sets fields of a hash")                           \
+    X("hsetnx", 4, COMMAND_WRITE, 1, 1, 1, cmd_hsetnx, "sets a field that is not there")                 \
+    X("hget", 3, COMMAND_READ, 1, 1, 1, cmd_hget, "the value of a field")                                \
+    X("hmget", -3, COMMAND_READ, 1, 1, 1, cmd_hmget, "the values of many fields")                        \
+    X("hdel", -3, COMMAND_WRITE, 1, 1, 1, cmd_hdel, "removes fields")                                    \
+    X("hlen", 2, COMMAND_READ, 1, 1, 1, cmd_hlen, "how many fields there are")                           \
+    X("hexists", 3, COMMAND_READ, 1, 1, 1, cmd_hexists, "whether a field is there")                      \
+    X("hstrlen", 3, COMMAND_READ, 1, 1, 1, cmd_hstrlen, "the length of a field's value")                 \
+    X("hgetall", 2, COMMAND_READ, 1, 1, 1, cmd_hgetall, "all fields with their values")                  \
+    X("hkeys", 2, COMMAND_READ, 1, 1, 1, cmd_hkeys, "all fields")                                        \
+    X("hvals", 2, COMMAND_READ, 1, 1, 1, cmd_hvals, "all values")                                        \
+    X("hincrby", 4, COMMAND_WRITE, 1, 1, 1, cmd_hincrby, "adds an integer to a field")                   \
+    X("hincrbyfloat", 4, COMMAND_WRITE, 1, 1, 1, cmd_hincrbyfloat, "adds a number to a field")
 
 #define X(name, arity, flags, first, last, step, handler, summary) void handler(struct call *call);
 COMMANDS_STRING(X)
 COMMANDS_KEY(X)
+COMMANDS_HASH(X)
 #undef X
 
 #endif

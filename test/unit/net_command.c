@@ -147,6 +147,34 @@ static void keys_are_removed_and_counted(void **state) {
     node_free(n);
 }
 
+static void hashes_hold_fields_and_counters(void **state) {
+    (void)state;
+    struct node *n = fresh_node();
+    says(n, "HSET h a 1 b 2", ":2\r\n");
+    says(n, "HSET h a 3 c", "-ERR wrong number of arguments for 'hset' command\r\n");
+    says(n, "HSET h a 3", ":0\r\n");
+    says(n, "HGET h a", "$1\r\n3\r\n");
+    says(n, "HMGET h a z", "*2\r\n$1\r\n3\r\n$-1\r\n");
+    says(n, "HSETNX h a 9", ":0\r\n");
+    says(n, "HLEN h", ":2\r\n");
+    says(n, "HINCRBY h a -5", ":-2\r\n");
+    says(n, "HINCRBYFLOAT h a 0.5", "$4\r\n-1.5\r\n");
+    says(n, "HINCRBY h a 1", "-ERR hash value is not an integer\r\n");
+    says(n, "HSTRLEN h a", ":4\r\n");
+    says(n, "HDEL h b z", ":1\r\n");
+    says(n, "HGETALL h", "*2\r\n$1\r\na\r\n$4\r\n-1.5\r\n");
+    says(n, "GET h", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n");
+    says(n, "INCR h", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n");
+    says(n, "EXPIRE h 100", ":1\r\n");
+    says(n, "HDEL h a", ":1\r\n");
+    says(n, "EXISTS h", ":0\r\n");
+    says(n, "HSET h a 1", ":1\r\n");
+    says(n, "TTL h", ":-1\r\n");
+    says(n, "SET h x", "+OK\r\n");
+    says(n, "HGETALL h", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n");
+    node_free(n);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strings_are_set_and_read),
@@ -154,6 +182,7 @@ int main(void) {
         cmocka_unit_test(what_has_expired_is_gone),
         cmocka_unit_test(keys_expire_and_stay_as_told),
         cmocka_unit_test(keys_are_removed_and_counted),
+        cmocka_unit_test(hashes_hold_fields_and_counters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
