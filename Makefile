@@ -17,6 +17,12 @@ CFLAGS  = -std=gnu17 $(OPT) $(WARN) $(SANFLAGS) -I. -MMD -MP -pthread -fPIE
 LDFLAGS = $(SANFLAGS) -pthread
 LDLIBS  = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
+# nng >= 1.10, linked statically: from NNG's prefix if test/deps-nng.sh made one, else the system's.
+NNG     := build/nng
+NNG_CFLAGS = $(if $(wildcard $(NNG)/done),-isystem $(NNG)/usr/include)
+NNG_LIBS = $(addprefix -l:,libnng.a libmbedtls.a libmbedx509.a libmbedcrypto.a)
+NNG_LDFLAGS = $(if $(wildcard $(NNG)/done),$(addprefix -L,$(dir $(wildcard $(NNG)/usr/lib/*/libnng.a))))
+
 obj     = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 CORE    := $(wildcard core/*.c)
 LATTICE := $(CORE) $(wildcard lattice/*.c)
@@ -34,6 +40,7 @@ all: $(TESTS) ## build everything
 
 deps: ## install what is missing (Debian packages)
 	@sh test/deps.sh $(PACKAGES)
+	@sh test/deps-nng.sh $(NNG)
 
 test: deps ## run every test; SAN=address|undefined|thread
 	@$(MAKE) --no-print-directory all && sh test/run-unit.sh $(TESTS)
@@ -46,7 +53,7 @@ clean: ## remove build/
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(PKG_CFLAGS) -c $< -o $@
+	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(NNG_CFLAGS) -c $< -o $@
 
 .SECONDARY:
 $(CORE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(CORE))
@@ -57,6 +64,6 @@ $(LATTICE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE) $(filter-out net/main.c,$(wildcard net/*.c)))
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ -lcmocka $(NNG_LIBS) $(LDLIBS)
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

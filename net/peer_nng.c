@@ -376,12 +376,7 @@ static void push_close(struct link *l) {
     ring_fini(&l->queue);
 }
 
-/* With control. `open` comes last: until then peers_send finds no link. */
-static int link_open(struct peers *p, struct link *l) {
-    *l = (struct link){.peers = p, .lonely_since_ms = mono_ms(), .url = {0}};
-    return push_open(l);
-}
-
+/* `open` comes last: until then peers_send finds no link. */
 enum status peers_dial(struct peers *p, int link, const char *host, uint16_t port) {
     assert(link >= 0 && link < PEER_LINKS);
     struct link *l = &p->links[link];
