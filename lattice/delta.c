@@ -488,6 +488,23 @@ void shard_summary_fini(struct shard_summary *summary) {
     *summary = (struct shard_summary){0};
 }
 
+void shard_write_summary(struct wire_writer *w, const struct shard_summary *summary) {
+    wire_vclock(w, &summary->context.applied);
+    wire_u64(w, summary->has_cells);
+    for (unsigned i = 0; summary->has_cells && i < SHARD_CELLS; i++) wire_u64(w, summary->cells[i]);
+}
+
+bool shard_read_summary(struct wire_reader *r, struct shard_summary *out) {
+    *out = (struct shard_summary){0};
+    wire_read_vclock(r, &out->context.applied);
+    uint64_t has_cells = wire_read_u64(r);
+    out->has_cells = has_cells == 1;
+    for (unsigned i = 0; out->has_cells && i < SHARD_CELLS; i++) out->cells[i] = wire_read_u64(r);
+    if (has_cells > 1) r->bad = true;
+    if (r->bad) shard_summary_fini(out);
+    return !r->bad;
+}
+
 static int by_element(const void *a, const void *b) {
     const struct record *x = a, *y = b;
     if (x->key_hash != y->key_hash) return x->key_hash < y->key_hash ? -1 : 1;

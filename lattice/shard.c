@@ -272,7 +272,7 @@ static void record_fini(struct record *record) {
     mem_free(record->removed);
 }
 
-void shard_free(struct shard *shard) {
+static void shard_clear(struct shard *shard) {
     size_t at = 0;
     struct key *key;
     while ((key = table_next(&shard->keys, &at))) {
@@ -292,8 +292,20 @@ void shard_free(struct shard *shard) {
     vclock_fini(&shard->settling_at);
     vclock_fini(&shard->forgotten);
     context_fini(&shard->context);
+}
+
+void shard_free(struct shard *shard) {
+    shard_clear(shard);
     pthread_mutex_destroy(&shard->lock);
     mem_free(shard);
+}
+
+void shard_reset(struct shard *shard, uint16_t self) {
+    uint64_t clock = shard->clock;
+    shard_clear(shard);
+    memset(&shard->keys, 0, sizeof *shard - offsetof(struct shard, keys));
+    shard->clock = clock;
+    shard->config.self = self;
 }
 
 void shard_lock(struct shard *shard) { pthread_mutex_lock(&shard->lock); }

@@ -37,6 +37,8 @@ struct shard_config {
 
 struct shard *shard_new(uint32_t index, const struct shard_config *config);
 void shard_free(struct shard *shard);
+/* Forgets everything, and goes on as another replica: for one that was declared gone. */
+void shard_reset(struct shard *shard, uint16_t self);
 
 void shard_lock(struct shard *shard);
 /* What was written since shard_lock is one group: it arrives whole or not at all. */
@@ -128,6 +130,9 @@ struct shard_summary {
 };
 void shard_summarise(const struct shard *shard, bool cells, struct shard_summary *out);
 void shard_summary_fini(struct shard_summary *summary);
+void shard_write_summary(struct wire_writer *writer, const struct shard_summary *summary);
+/* False, and the reader is bad, if it is malformed; out needs no fini then. */
+bool shard_read_summary(struct wire_reader *reader, struct shard_summary *out);
 
 /* Appends the answer to a pull: all that the asker lacks, of every origin, in one step.
  * STATUS_ERR_GAP: the log does not reach back, and the summary had no cells: ask with them. */

@@ -71,7 +71,7 @@ void wire_dot(struct wire_writer *w, struct dot dot) {
     wire_u64(w, dot_counter(dot));
 }
 
-static void write_vclock(struct wire_writer *w, const struct vclock *v) {
+void wire_vclock(struct wire_writer *w, const struct vclock *v) {
     uint64_t count = 0;
     for (uint32_t i = 1; i < v->count; i++) count += v->counter[i] != 0;
     wire_u64(w, count);
@@ -80,8 +80,8 @@ static void write_vclock(struct wire_writer *w, const struct vclock *v) {
 }
 
 void wire_context(struct wire_writer *w, const struct context *c) {
-    write_vclock(w, &c->applied);
-    write_vclock(w, &c->prefix);
+    wire_vclock(w, &c->applied);
+    wire_vclock(w, &c->prefix);
     wire_u64(w, c->extra_count);
     for (uint32_t i = 0; i < c->extra_count; i++) wire_dot(w, c->extra[i]);
 }
@@ -166,7 +166,7 @@ struct dot wire_read_dot(struct wire_reader *r) {
     return dot_make(r->ids[index], counter);
 }
 
-static void read_vclock(struct wire_reader *r, struct vclock *v) {
+void wire_read_vclock(struct wire_reader *r, struct vclock *v) {
     uint64_t count = wire_read_u64(r);
     for (uint64_t i = 0; i < count && !r->bad; i++) {
         struct dot dot = wire_read_dot(r);
@@ -175,8 +175,8 @@ static void read_vclock(struct wire_reader *r, struct vclock *v) {
 }
 
 bool wire_read_context(struct wire_reader *r, struct context *into) {
-    read_vclock(r, &into->applied);
-    read_vclock(r, &into->prefix);
+    wire_read_vclock(r, &into->applied);
+    wire_read_vclock(r, &into->prefix);
     uint64_t count = wire_read_u64(r);
     for (uint64_t i = 0; i < count && !r->bad; i++) {
         struct dot dot = wire_read_dot(r);

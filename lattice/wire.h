@@ -25,6 +25,7 @@ void wire_u64(struct wire_writer *writer, uint64_t value);
 void wire_bytes(struct wire_writer *writer, struct bytes bytes);
 void wire_fixed(struct wire_writer *writer, __int128 value);
 void wire_dot(struct wire_writer *writer, struct dot dot);
+void wire_vclock(struct wire_writer *writer, const struct vclock *v);
 void wire_context(struct wire_writer *writer, const struct context *context);
 /* Appends dictionary and body to out. */
 void wire_finish(struct wire_writer *writer, struct buf *out);
@@ -45,6 +46,7 @@ uint64_t wire_read_u64(struct wire_reader *reader);
 struct bytes wire_read_bytes(struct wire_reader *reader);
 __int128 wire_read_fixed(struct wire_reader *reader);
 struct dot wire_read_dot(struct wire_reader *reader); /* never of replica 0 */
+void wire_read_vclock(struct wire_reader *reader, struct vclock *into); /* raises into */
 /* into must be {0}; false, and bad, if it is malformed. */
 bool wire_read_context(struct wire_reader *reader, struct context *into);
 
