@@ -26,11 +26,14 @@ NNG_LDFLAGS = $(if $(wildcard $(NNG)/done),$(addprefix -L,$(dir $(wildcard $(NNG
 obj     = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 CORE    := $(wildcard core/*.c)
 LATTICE := $(CORE) $(wildcard lattice/*.c)
+GOSSIP  := $(LATTICE) $(wildcard gossip/*.c)
+NODE    := $(GOSSIP) $(filter-out net/main.c,$(wildcard net/*.c))
 # A unit test links its own layer and what is below, so a broken layer fails to link.
 CORE_TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/core_*.c))
 LATTICE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/lattice_*.c))
+GOSSIP_TESTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/gossip_*.c))
 NET_TESTS     := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/net_*.c))
-TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(NET_TESTS)
+TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
 
 .PHONY: help all deps test lint clean
 help: ## this list
@@ -62,7 +65,10 @@ $(CORE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(CORE))
 $(LATTICE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
-$(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE) $(filter-out net/main.c,$(wildcard net/*.c)))
+$(GOSSIP_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(GOSSIP))
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+$(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(NODE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ -lcmocka $(NNG_LIBS) $(LDLIBS)
 
