@@ -1,0 +1,462 @@
+/* Until all agree: digests, pulls, the audit, and what stability allows to forget.
+ *
+ *   DIGEST := heartbeat flags vector-sum root-sum count (shard vector)*
+ *   PULL   := (shard + 1, token, summary)* 0
+ *   ANSWER := (shard + 1, token, 0 | 1 answer)* 0           0: the log does not reach, ask by cells
+ *   AUDIT  := (shard + 1, vector hash, root)* 0
+ *
+ * A digest names the shards that changed since the last one to that peer, and sums over all
+ * shards, so that a lost digest shows: sums that differ for long make us ask for every shard.
+ * A peer that is ahead of us gets some time to reach us by deltas; then we pull, from one peer
+ * for each shard at a time. A gap in a peer's deltas pulls at once. */
+#include <assert.h>
+
+#include "gossip/state.h"
+
+enum { WANTS_ANSWER = 1, WANTS_ALL = 2, DIGEST_FLAGS = 3 };
+
+#define DIGEST_BUSY_MS 100
+#define BEHIND_GRACE_MS 150
+#define DIFFERS_MS 2000
+#define PULL_TICK_MS 20
+#define PULL_TIMEOUT_MS 2000
+#define PULLS_MAX 32u
+#define STABLE_MS 1000
+#define ANSWERS_BYTES (64u << 10)     /* small answers share a message */
+#define ASKS_OUTBOX_BYTES (1u << 20)  /* more waits for room */
+
+/* ------------------------------------------------------------------ views */
+
+static uint64_t mix(uint64_t a, uint64_t b) {
+    uint64_t state = a ^ (b * 0x9e3779b97f4a7c15u);
+    return rng_mix(&state);
+}
+
+/* By identity, since indexes are each node's own; a sum, since their order is too. */
+static uint64_t vector_hash(const struct gossip *g, uint32_t shard, const struct vclock *v) {
+    uint64_t sum = 0;
+    for (uint32_t i = 1; i < v->count; i++) {
+        if (!v->counter[i]) continue;
+        struct replica_id id = replicas_id(g->config.replicas, (uint16_t)i);
+        sum += mix(mix(mix(id.node, id.incarnation), v->counter[i]), shard);
+    }
+    return sum;
+}
+
+void shard_view_changed(struct gossip *g, uint32_t shard) {
+    g->shards[shard].changed = ++g->change;
+    g->shards[shard].stale = true;
+}
+
+void shard_view_look(struct gossip *g, uint32_t index) {
+    struct shard_view *v = &g->shards[index];
+    if (!v->stale) return;
+    struct shard *shard = g->config.shards[index];
+    g->vector_sum -= v->vector_hash;
+    g->root_sum -= mix(v->root, index);
+    shard_lock(shard);
+    vclock_fini(&v->applied);
+    vclock_copy(&v->applied, shard_applied(shard));
+    v->root = shard_digest(shard);
+    shard_unlock(shard);
+    v->vector_hash = vector_hash(g, index, &v->applied);
+    v->stale = false;
+    g->vector_sum += v->vector_hash;
+    g->root_sum += mix(v->root, index);
+}
+
+static void look_at_all(struct gossip *g) {
+    for (uint32_t s = 0; s < g->config.shard_count; s++) shard_view_look(g, s);
+}
+
+void shard_view_behind(struct gossip *g, uint32_t shard, int64_t grace_us) {
+    struct shard_view *v = &g->shards[shard];
+    int64_t at = g->now.mono_us + grace_us;
+    if (!v->behind_since_us || at < v->behind_since_us) v->behind_since_us = at;
+    if (v->behind_since_us < g->next_pull_us) g->next_pull_us = v->behind_since_us;
+}
+
+static bool is_ahead(struct gossip *g, const struct member *m, uint32_t shard) {
+    return !vclock_covers(&g->shards[shard].applied, &m->latest[shard]);
+}
+
+/* ---------------------------------------------------------------- digests */
+
+static void write_digest(struct gossip *g, struct wire_writer *w, const struct member *m, uint64_t flags) {
+    uint64_t count = 0;
+    look_at_all(g);
+    for (uint32_t s = 0; s < g->config.shard_count; s++) count += g->shards[s].changed > m->digest_change;
+    wire_init(w, g->config.replicas);
+    wire_u64(w, MESSAGE_DIGEST);
+    wire_u64(w, g->heartbeat);
+    wire_u64(w, flags);
+    wire_u64(w, g->vector_sum);
+    wire_u64(w, g->root_sum);
+    wire_u64(w, count);
+    for (uint32_t s = 0; s < g->config.shard_count; s++) {
+        if (g->shards[s].changed <= m->digest_change) continue;
+        wire_u64(w, s);
+        wire_vclock(w, &g->shards[s].applied);
+    }
+}
+
+static void send_digest(struct gossip *g, struct member *m, uint64_t flags) {
+    struct wire_writer w;
+    write_digest(g, &w, m, flags);
+    m->digest_change = g->change;
+    m->digest_sent_us = g->now.mono_us;
+    m->owes_digest = false;
+    g->stats.digests_sent++;
+    transfer_send(g, m, &w);
+}
+
+static int64_t digest_due(const struct gossip *g, const struct member *m) {
+    if (m->owes_digest) return g->now.mono_us;
+    return m->digest_sent_us + (g->change > m->digest_change ? DIGEST_BUSY_MS : g->config.heartbeat_ms) * MS;
+}
+
+int64_t digests_tick(struct gossip *g) {
+    int64_t next = INT64_MAX;
+    for (uint32_t i = 0; i < g->member_count; i++) {
+        struct member *m = g->members[i];
+        if (!m->up || !member_counts(m)) continue;
+        if (g->ask_acks || digest_due(g, m) <= g->now.mono_us) send_digest(g, m, g->ask_acks ? WANTS_ANSWER : 0);
+        int64_t due = digest_due(g, m);
+        if (due < next) next = due;
+    }
+    g->ask_acks = false;
+    return next;
+}
+
+static void accept_vector(struct gossip *g, struct member *m, uint32_t s) {
+    uint64_t theirs = vclock_get(&m->latest[s], m->replica);
+    if (theirs > vclock_get(&g->shards[s].applied, m->replica)) return;
+    vclock_fini(&m->accepted[s]);
+    vclock_copy(&m->accepted[s], &m->latest[s]);
+}
+
+static void send_audit(struct gossip *g, struct member *m) {
+    if (m->audited_us && g->now.mono_us - m->audited_us < g->config.heartbeat_ms * MS) return;
+    m->audited_us = g->now.mono_us;
+    struct wire_writer w;
+    wire_init(&w, g->config.replicas);
+    wire_u64(&w, MESSAGE_AUDIT);
+    for (uint32_t s = 0; s < g->config.shard_count; s++) {
+        wire_u64(&w, s + 1);
+        wire_u64(&w, g->shards[s].vector_hash);
+        wire_u64(&w, g->shards[s].root);
+    }
+    wire_u64(&w, 0);
+    transfer_send(g, m, &w);
+}
+
+static void compare_sums(struct gossip *g, struct member *m, uint64_t vector_sum, uint64_t root_sum) {
+    look_at_all(g);
+    if (vector_sum == g->vector_sum) {
+        m->differs_since_us = 0;
+        if (root_sum != g->root_sum) send_audit(g, m);
+    } else if (!m->differs_since_us) {
+        m->differs_since_us = g->now.mono_us;
+    } else if (g->now.mono_us - m->differs_since_us >= DIFFERS_MS * MS) {
+        m->differs_since_us = g->now.mono_us;
+        send_digest(g, m, WANTS_ANSWER | WANTS_ALL);
+    }
+}
+
+void digest_read(struct gossip *g, struct wire_reader *r, struct member *from) {
+    uint64_t heartbeat = wire_read_u64(r), flags = wire_read_u64(r);
+    uint64_t vector_sum = wire_read_u64(r), root_sum = wire_read_u64(r), count = wire_read_u64(r);
+    if (flags > DIGEST_FLAGS || count > g->config.shard_count) r->bad = true;
+    for (uint64_t i = 0; i < count && !r->bad; i++) {
+        uint64_t shard = wire_read_u64(r);
+        struct vclock said = {0};
+        wire_read_vclock(r, &said);
+        if (r->bad || shard >= g->config.shard_count) {
+            vclock_fini(&said);
+            r->bad = true;
+            break;
+        }
+        vclock_fini(&from->latest[shard]);
+        from->latest[shard] = said;
+        shard_view_look(g, (uint32_t)shard);
+        accept_vector(g, from, (uint32_t)shard);
+        if (is_ahead(g, from, (uint32_t)shard)) shard_view_behind(g, (uint32_t)shard, BEHIND_GRACE_MS * MS);
+    }
+    if (r->bad) return;
+    g->stats.digests_received++;
+    if (heartbeat > from->heartbeat) from->heartbeat = heartbeat;
+    from->digest_us = g->now.mono_us;
+    if (flags & WANTS_ALL) from->digest_change = 0;
+    if (flags & WANTS_ANSWER) from->owes_digest = true;
+    compare_sums(g, from, vector_sum, root_sum);
+    if (g->config.acked) g->config.acked(g->config.arg);
+}
+
+/* ------------------------------------------------------------------ audit */
+
+void audit_read(struct gossip *g, struct wire_reader *r, struct member *from) {
+    uint64_t number;
+    while (!r->bad && (number = wire_read_u64(r)) != 0) {
+        uint64_t vector = wire_read_u64(r), root = wire_read_u64(r);
+        if (number > g->config.shard_count) r->bad = true;
+        if (r->bad) return;
+        uint32_t s = (uint32_t)number - 1;
+        struct shard_view *v = &g->shards[s];
+        shard_view_look(g, s);
+        if (v->vector_hash != vector || v->root == root || v->wants_everything) continue;
+        g->stats.audit_mismatches++;
+        gossip_note(g, "audit: shard %u has the mutations of member %016llx but not its content; repairing", s,
+                    (unsigned long long)from->id.node);
+        v->wants_everything = true;
+        shard_view_behind(g, s, 0);
+    }
+}
+
+/* ------------------------------------------------------------------ pulls */
+
+static void pull_end(struct gossip *g, struct shard_view *v) {
+    if (v->pull.token) g->pulls_out--;
+    shard_summary_fini(&v->pull.asked);
+    v->pull = (struct pull){0};
+}
+
+void pulls_forget(struct gossip *g, struct replica_id peer) {
+    for (uint32_t s = 0; s < g->config.shard_count; s++) {
+        struct pull *p = &g->shards[s].pull;
+        if (p->token && replica_id_compare(p->peer, peer) == 0) pull_end(g, &g->shards[s]);
+    }
+}
+
+static void pulls_expire(struct gossip *g) {
+    for (uint32_t s = 0; s < g->config.shard_count; s++) {
+        struct shard_view *v = &g->shards[s];
+        if (!v->pull.token) continue;
+        struct member *m = member_find(g, v->pull.peer);
+        int64_t since = m && m->progress_us > v->pull.asked_us ? m->progress_us : v->pull.asked_us;
+        if (m && m->up && g->now.mono_us - since < PULL_TIMEOUT_MS * MS) continue;
+        g->stats.pulls_failed++;
+        pull_end(g, v);
+    }
+}
+
+static void write_pull(struct gossip *g, struct wire_writer *w, uint32_t s, const struct member *m) {
+    struct shard_view *v = &g->shards[s];
+    struct shard *shard = g->config.shards[s];
+    v->pull = (struct pull){.token = ++g->message_number, .peer = m->id, .asked_us = g->now.mono_us};
+    g->pulls_out++;
+    g->stats.pulls_sent++;
+    shard_lock(shard);
+    shard_summarise(shard, v->wants_cells, &v->pull.asked);
+    shard_unlock(shard);
+    static const struct shard_summary nothing; /* one who has nothing is told everything */
+    wire_u64(w, s + 1);
+    wire_u64(w, v->pull.token);
+    shard_write_summary(w, v->wants_everything ? &nothing : &v->pull.asked);
+}
+
+static bool wants_pull(struct gossip *g, uint32_t s) {
+    const struct shard_view *v = &g->shards[s];
+    return v->behind_since_us && v->behind_since_us <= g->now.mono_us && !v->pull.token && g->pulls_out < PULLS_MAX;
+}
+
+static void pull_from(struct gossip *g, struct member *m) {
+    struct wire_writer w;
+    bool open = false;
+    for (uint32_t s = 0; s < g->config.shard_count; s++) {
+        if (!wants_pull(g, s)) continue;
+        shard_view_look(g, s);
+        if (!is_ahead(g, m, s) && !g->shards[s].wants_everything) continue;
+        if (!open) {
+            wire_init(&w, g->config.replicas);
+            wire_u64(&w, MESSAGE_PULL);
+            open = true;
+        }
+        write_pull(g, &w, s, m);
+    }
+    if (!open) return;
+    wire_u64(&w, 0);
+    transfer_send(g, m, &w);
+}
+
+/* Nobody is ahead any more: it came by deltas. A peer that is ahead but cannot be reached now
+ * is looked at again. */
+static void settle_behind(struct gossip *g, uint32_t s) {
+    struct shard_view *v = &g->shards[s];
+    if (!v->behind_since_us || v->pull.token || v->wants_everything) return;
+    shard_view_look(g, s);
+    for (uint32_t i = 0; i < g->member_count; i++)
+        if (member_counts(g->members[i]) && is_ahead(g, g->members[i], s)) return;
+    v->behind_since_us = 0;
+}
+
+int64_t pulls_tick(struct gossip *g) {
+    if (g->now.mono_us < g->next_pull_us) return g->next_pull_us;
+    pulls_expire(g);
+    uint32_t first = g->member_count ? (uint32_t)rng_below(&g->rng, g->member_count) : 0;
+    for (uint32_t i = 0; i < g->member_count; i++) {
+        struct member *m = g->members[(first + i) % g->member_count];
+        if (m->up && member_counts(m)) pull_from(g, m);
+    }
+    bool waiting = g->pulls_out > 0;
+    for (uint32_t s = 0; s < g->config.shard_count; s++) {
+        settle_behind(g, s);
+        waiting = waiting || g->shards[s].behind_since_us;
+    }
+    g->next_pull_us = waiting ? g->now.mono_us + PULL_TICK_MS * MS : INT64_MAX;
+    return g->next_pull_us;
+}
+
+/* ----------------------------------------------------------- asks, answers */
+
+static struct ask *ask_slot(struct member *m, uint32_t shard) {
+    for (uint32_t i = 0; i < m->ask_count; i++) {
+        if (m->asks[i].shard != shard) continue;
+        shard_summary_fini(&m->asks[i].summary);
+        return &m->asks[i];
+    }
+    return m->ask_count < ASKS_MAX ? &m->asks[m->ask_count++] : NULL;
+}
+
+void pull_read(struct gossip *g, struct wire_reader *r, struct member *from) {
+    uint64_t number;
+    while (!r->bad && (number = wire_read_u64(r)) != 0) {
+        uint64_t token = wire_read_u64(r);
+        struct shard_summary summary;
+        if (number > g->config.shard_count) r->bad = true;
+        if (r->bad || !shard_read_summary(r, &summary)) break;
+        struct ask *ask = ask_slot(from, (uint32_t)number - 1);
+        if (ask)
+            *ask = (struct ask){.shard = (uint32_t)number - 1, .token = token, .summary = summary};
+        else
+            shard_summary_fini(&summary);
+    }
+    asks_serve(g, from);
+}
+
+static void write_answer(struct gossip *g, struct wire_writer *w, const struct ask *ask) {
+    struct shard *shard = g->config.shards[ask->shard];
+    wire_u64(w, ask->shard + 1);
+    wire_u64(w, ask->token);
+    size_t before = w->body.len;
+    wire_u64(w, 1);
+    shard_lock(shard);
+    enum status status = shard_write_answer(shard, w, &ask->summary);
+    shard_unlock(shard);
+    if (status != STATUS_OK) {
+        w->body.len = before;
+        wire_u64(w, 0);
+    }
+    g->stats.pulls_answered++;
+}
+
+void asks_serve(struct gossip *g, struct member *m) {
+    uint32_t served = 0;
+    while (served < m->ask_count && m->up && m->outbox.bytes < ASKS_OUTBOX_BYTES) {
+        struct wire_writer w;
+        wire_init(&w, g->config.replicas);
+        wire_u64(&w, MESSAGE_ANSWER);
+        for (; served < m->ask_count && w.body.len < ANSWERS_BYTES; served++) {
+            write_answer(g, &w, &m->asks[served]);
+            shard_summary_fini(&m->asks[served].summary);
+        }
+        wire_u64(&w, 0);
+        transfer_send(g, m, &w);
+    }
+    m->ask_count -= served;
+    memmove(m->asks, m->asks + served, m->ask_count * sizeof *m->asks);
+}
+
+/* False: the rest of the message is of no use. */
+static bool read_answer(struct gossip *g, struct wire_reader *r, uint32_t s, uint64_t token, struct member *from) {
+    struct shard_view *v = &g->shards[s];
+    struct shard *shard = g->config.shards[s];
+    uint64_t has = wire_read_u64(r);
+    bool asked = v->pull.token == token && token && replica_id_compare(v->pull.peer, from->id) == 0;
+    if (has > 1) r->bad = true;
+    if (r->bad) return false;
+    if (!asked) {
+        g->stats.answers_late++;
+        return !has;
+    }
+    if (!has) {
+        pull_end(g, v);
+        v->wants_cells = true;
+        shard_view_behind(g, s, 0);
+        return true;
+    }
+    shard_lock(shard);
+    enum status status = shard_read_answer(shard, r, &v->pull.asked, g->now.wall_ms);
+    shard_unlock(shard);
+    pull_end(g, v);
+    if (status != STATUS_OK) {
+        r->bad = true;
+        return false;
+    }
+    g->stats.answers_received++;
+    v->wants_cells = v->wants_everything = false;
+    shard_view_changed(g, s);
+    return true;
+}
+
+void answer_read(struct gossip *g, struct wire_reader *r, struct member *from) {
+    uint64_t number;
+    while (!r->bad && (number = wire_read_u64(r)) != 0) {
+        uint64_t token = wire_read_u64(r);
+        if (number > g->config.shard_count) r->bad = true;
+        if (r->bad || !read_answer(g, r, (uint32_t)number - 1, token, from)) break;
+    }
+    g->next_pull_us = g->now.mono_us; /* there may be room for the next */
+}
+
+/* -------------------------------------------------------------- stability */
+
+/* What every member has applied, by its word that counts. */
+static void stable_vector(struct gossip *g, uint32_t s, struct vclock *out) {
+    shard_view_look(g, s);
+    vclock_copy(out, &g->shards[s].applied);
+    for (uint32_t i = 0; i < g->member_count; i++) {
+        struct member *m = g->members[i];
+        if (!member_counts(m)) continue;
+        accept_vector(g, m, s);
+        for (uint32_t k = 0; k < out->count; k++) {
+            uint64_t theirs = vclock_get(&m->accepted[s], (uint16_t)k);
+            if (theirs < out->counter[k]) out->counter[k] = theirs;
+        }
+    }
+}
+
+void stable_tick(struct gossip *g) {
+    if (g->now.mono_us < g->next_stable_us) return;
+    g->next_stable_us = g->now.mono_us + STABLE_MS * MS;
+    for (uint32_t s = 0; s < g->config.shard_count; s++) {
+        struct vclock stable;
+        stable_vector(g, s, &stable);
+        shard_lock(g->config.shards[s]);
+        shard_stable(g->config.shards[s], &stable);
+        shard_unlock(g->config.shards[s]);
+        vclock_fini(&stable);
+    }
+}
+
+/* ------------------------------------------------------------------- acks */
+
+uint32_t gossip_count_acked(struct gossip *g, const struct gossip_mark *marks, size_t count) {
+    uint32_t acked = 0;
+    pthread_mutex_lock(&g->lock);
+    for (uint32_t i = 0; i < g->member_count; i++) {
+        const struct member *m = g->members[i];
+        bool all = member_counts(m) && m->digest_us;
+        for (size_t k = 0; k < count && all; k++)
+            all = vclock_get(&m->latest[marks[k].shard], g->config.self_index) >= marks[k].counter;
+        acked += all;
+    }
+    pthread_mutex_unlock(&g->lock);
+    return acked;
+}
+
+void gossip_ask(struct gossip *g) {
+    pthread_mutex_lock(&g->lock);
+    g->ask_acks = true;
+    pthread_mutex_unlock(&g->lock);
+    if (atomic_exchange(&g->sleeping, false) && g->config.wake) g->config.wake(g->config.arg);
+}

@@ -1,0 +1,179 @@
+/* What gossip is made of; shared by the files of this folder, included by nobody else. */
+#ifndef ANNEAL_GOSSIP_STATE_H
+#define ANNEAL_GOSSIP_STATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/mem.h"
+#include "core/rng.h"
+#include "gossip/gossip.h"
+
+#define MEMBERS_MAX 200
+#define JOINS_MAX 50
+_Static_assert(MEMBERS_MAX + JOINS_MAX <= GOSSIP_LINKS, "a link for each");
+
+enum message_kind { MESSAGE_MEMBERS, MESSAGE_DELTAS, MESSAGE_DIGEST, MESSAGE_PULL, MESSAGE_ANSWER, MESSAGE_AUDIT };
+
+/* A sealed message, shared by the outboxes that hold it: frames, each behind its length. */
+struct parcel {
+    uint32_t refs;
+    struct buf frames;
+};
+
+#define OUTBOX_PARCELS 64
+#define OUTBOX_BYTES_MAX (8u << 20)
+struct outbox {
+    struct parcel *parcels[OUTBOX_PARCELS];
+    uint32_t head, count;
+    size_t at; /* in the head */
+    uint64_t bytes;
+};
+
+/* A message that arrives in parts: one at a time for each sender, in order. */
+struct inbox {
+    uint64_t number;
+    uint32_t next, count;
+    struct buf message;
+};
+
+/* A pull that a peer asked of us and that waits its turn. */
+struct ask {
+    uint32_t shard;
+    uint64_t token;
+    struct shard_summary summary;
+};
+#define ASKS_MAX 64
+
+struct member {
+    struct replica_id id;
+    uint16_t replica;
+    char address[GOSSIP_ADDRESS_MAX];
+    uint64_t epoch;     /* among processes of one node id the greatest counts */
+    uint64_t heartbeat; /* grows while it lives */
+    bool left, gone;
+    int64_t heard_us;   /* when its heartbeat grew last, by any way */
+    enum member_status said; /* the status that was last noted */
+    int link;           /* -1: none */
+    bool up;
+
+    struct outbox outbox;
+    struct inbox inbox;
+    struct ask asks[ASKS_MAX];
+    uint32_t ask_count;
+
+    /* Per shard: its last word on `applied`, and the last that may count for stability. */
+    struct vclock *latest, *accepted;
+    int64_t digest_us;      /* when its last digest came; 0: never */
+    uint64_t digest_change; /* our changes up to here were in a digest to it */
+    int64_t digest_sent_us;
+    bool owes_digest;       /* it asked for one */
+    uint64_t owed_token;    /* of its join, to be answered; 0: none */
+    int64_t progress_us;    /* when anything came from it */
+    int64_t differs_since_us; /* sums over vectors differ since; 0: equal */
+    int64_t audited_us;
+};
+
+/* An address to join: a link of its own until we know who lives there. */
+struct join {
+    char address[GOSSIP_ADDRESS_MAX];
+    int link;
+    bool up, is_self;
+    struct replica_id found; /* who answered; node 0 and incarnation 0: nobody yet */
+    int64_t said_us;
+};
+
+struct pull {
+    uint64_t token; /* 0: none */
+    struct replica_id peer;
+    int64_t asked_us;
+    struct shard_summary asked;
+};
+
+/* What gossip remembers of a shard. */
+struct shard_view {
+    uint64_t published; /* own mutations up to here were sent */
+    uint64_t changed;   /* number of the change that was last */
+    struct vclock applied; /* as of the last look; */
+    uint64_t vector_hash, root; /* likewise */
+    bool stale;            /* changed since */
+    int64_t behind_since_us; /* a peer is ahead of us; 0: none known */
+    bool wants_cells, wants_everything;
+    struct pull pull;
+};
+
+struct gossip {
+    pthread_mutex_t lock;
+    struct gossip_config config;
+    struct rng rng;
+    struct sealer sealer;
+    uint64_t message_number;
+    struct now now; /* of the step under way */
+    struct member *members[MEMBERS_MAX]; /* others; packed */
+    uint32_t member_count;
+    struct join joins[JOINS_MAX];
+    uint32_t join_count;
+    struct member *link_member[GOSSIP_LINKS];
+    struct join *link_join[GOSSIP_LINKS];
+    uint64_t epoch, heartbeat;
+    bool leaving;
+    atomic_bool paused;
+
+    struct shard_view *shards;
+    uint64_t change;      /* numbers changes */
+    uint64_t vector_sum, root_sum; /* over shards, as of their last look */
+    uint32_t pulls_out;
+    uint64_t inbox_bytes;
+
+    _Atomic uint64_t *dirty; /* bits */
+    atomic_bool any_dirty, sleeping;
+    int64_t publish_not_before_us;
+    int64_t next_heartbeat_us, next_stable_us, next_pull_us;
+    bool ask_acks;
+    struct buf opened, plain; /* scratch */
+    struct gossip_stats stats;
+};
+
+#define MS INT64_C(1000)
+
+/* transfer.c: messages to frames and back. */
+void transfer_send(struct gossip *g, struct member *m, struct wire_writer *message);
+/* To every peer with a connection; finishes and frees the message. */
+void transfer_broadcast(struct gossip *g, struct wire_writer *message);
+void transfer_send_link(struct gossip *g, int link, struct wire_writer *message);
+void transfer_flush(struct gossip *g, struct member *m); /* there may be room */
+void transfer_forget(struct gossip *g, struct member *m);
+void transfer_frame(struct gossip *g, struct bytes frame);
+
+/* members.c */
+struct member *member_find(struct gossip *g, struct replica_id id);
+enum member_status member_status_of(const struct gossip *g, const struct member *m);
+bool member_counts(const struct member *m); /* for stability */
+void members_read(struct gossip *g, struct wire_reader *r, struct replica_id sender);
+void members_send(struct gossip *g, struct member *m, bool wants_answer);
+void members_tick(struct gossip *g);
+void members_heard(struct gossip *g, struct member *m);
+void members_link(struct gossip *g, int link, bool up);
+void members_start(struct gossip *g);
+void members_free(struct gossip *g);
+void gossip_note(struct gossip *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* publish.c: own mutations out, and theirs in. */
+void publish_dirty(struct gossip *g);
+void publish_read(struct gossip *g, struct wire_reader *r, struct member *from);
+
+/* agree.c: digests, pulls, audit, stability. The ticks return when they are due again. */
+void shard_view_changed(struct gossip *g, uint32_t shard);
+void shard_view_look(struct gossip *g, uint32_t shard);
+void shard_view_behind(struct gossip *g, uint32_t shard, int64_t grace_us);
+void digest_read(struct gossip *g, struct wire_reader *r, struct member *from);
+int64_t digests_tick(struct gossip *g);
+void audit_read(struct gossip *g, struct wire_reader *r, struct member *from);
+int64_t pulls_tick(struct gossip *g);
+void pull_read(struct gossip *g, struct wire_reader *r, struct member *from);
+void answer_read(struct gossip *g, struct wire_reader *r, struct member *from);
+void asks_serve(struct gossip *g, struct member *m);
+void pulls_forget(struct gossip *g, struct replica_id peer);
+void stable_tick(struct gossip *g);
+
+#endif
