@@ -671,6 +671,7 @@ void shard_flush(struct shard *shard, int64_t now_ms) {
 
 /* --------------------------------------------------------------- replication */
 
+uint64_t shard_own(const struct shard *shard) { return vclock_get(&shard->context.applied, shard->config.self); }
 const struct vclock *shard_applied(const struct shard *shard) { return &shard->context.applied; }
 uint64_t shard_mem_bytes(const struct shard *shard) { return shard->account.bytes + shard->log_bytes; }
 

@@ -105,6 +105,8 @@ void shard_flush(struct shard *shard, int64_t now_ms);
 
 /* The gapless prefix applied here, per replica index. */
 const struct vclock *shard_applied(const struct shard *shard);
+/* The counter of our own last mutation. */
+uint64_t shard_own(const struct shard *shard);
 /* Equal on shards that hold the same live state; lock needed. */
 uint64_t shard_digest(const struct shard *shard);
 uint64_t shard_mem_bytes(const struct shard *shard);

@@ -135,11 +135,10 @@ void cmd_flushall(struct call *call) {
         reply_syntax(call);
         return;
     }
-    for (uint32_t i = 0; i < call->node->config.shards; i++) {
-        struct shard *shard = call->node->shards[i];
-        shard_lock(shard);
-        shard_flush(shard, call->now_ms);
-        shard_unlock(shard);
+    for (uint32_t i = 0; i < call->node->shard_count; i++) {
+        node_lock(call->node, i);
+        shard_flush(call->node->shards[i], call->now_ms);
+        node_unlock(call->node, i);
     }
     resp_status(call->out, "OK");
 }

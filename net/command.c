@@ -49,11 +49,11 @@ static void lock_keys(struct node *node, const struct command *c, const struct b
     for (size_t i = 0; i < locks->count; i++)
         if (i == 0 || locks->index[i] != locks->index[i - 1]) locks->index[kept++] = locks->index[i];
     locks->count = kept;
-    for (size_t i = 0; i < kept; i++) shard_lock(node->shards[locks->index[i]]);
+    for (size_t i = 0; i < kept; i++) node_lock(node, locks->index[i]);
 }
 
 static void unlock_keys(struct node *node, struct locks *locks) {
-    for (size_t i = locks->count; i > 0; i--) shard_unlock(node->shards[locks->index[i - 1]]);
+    for (size_t i = locks->count; i > 0; i--) node_unlock(node, locks->index[i - 1]);
     if (locks->index != locks->few) mem_free(locks->index);
 }
 

@@ -2,39 +2,81 @@
 
 #include <assert.h>
 
+/* A node of its own: nobody to reach. */
+static enum status dial_nobody(void *self, int link, const char *address) {
+    (void)self, (void)link, (void)address;
+    return STATUS_OK;
+}
+static void hangup_nobody(void *self, int link) { (void)self, (void)link; }
+static enum status send_nobody(void *self, int link, struct bytes frame) {
+    (void)self, (void)link, (void)frame;
+    return STATUS_ERR_NOT_FOUND;
+}
+
+static struct gossip *start_gossip(struct node *node, const struct node_config *config, struct replica_id self,
+                                   uint16_t index) {
+    struct gossip_config gossip = config->gossip;
+    gossip.clock = node->clock;
+    if (!gossip.transport.send) gossip.transport = (struct transport_port){dial_nobody, hangup_nobody, send_nobody, NULL};
+    gossip.replicas = node->replicas;
+    gossip.shards = node->shards;
+    gossip.shard_count = node->shard_count;
+    gossip.self = self;
+    gossip.self_index = index;
+    if (!gossip.keys.count) keyring_well_known(&gossip.keys);
+    keyring_cluster(&gossip.keys, bytes_str(config->cluster_name), node->shard_count);
+    return gossip_new(&gossip);
+}
+
 struct node *node_new(const struct node_config *config) {
     assert(config->shards >= 1);
     assert(config->shards <= NODE_SHARDS_MAX);
     struct node *node = mem_zero(1, sizeof *node);
-    node->config = *config;
+    node->clock = config->clock;
+    node->seed = cluster_seed(bytes_str(config->cluster_name));
+    node->shard_count = config->shards;
     node->replicas = replicas_new();
     /* Fresh at every start: a dot that repeats would read as seen and removed. */
-    node->self = (struct replica_id){config->node_id, config->clock.entropy(config->clock.self)};
-    uint16_t self;
-    if (replicas_intern(node->replicas, node->self, &self) != STATUS_OK) assert(false);
-    struct shard_config shard = {node->replicas, config->seed, self, config->log_bytes_max / config->shards};
+    struct replica_id self = {config->node_id, node->clock.entropy(node->clock.self)};
+    uint16_t index;
+    if (replicas_intern(node->replicas, self, &index) != STATUS_OK) assert(false);
+    struct shard_config shard = {node->replicas, node->seed, index, config->log_bytes_max / config->shards};
     node->shards = mem_zero(config->shards, sizeof *node->shards);
+    node->seen = mem_zero(config->shards, sizeof *node->seen);
     for (uint32_t i = 0; i < config->shards; i++) node->shards[i] = shard_new(i, &shard);
+    node->gossip = start_gossip(node, config, self, index);
     return node;
 }
 
 void node_free(struct node *node) {
-    for (uint32_t i = 0; i < node->config.shards; i++) shard_free(node->shards[i]);
+    gossip_free(node->gossip);
+    for (uint32_t i = 0; i < node->shard_count; i++) shard_free(node->shards[i]);
     mem_free(node->shards);
+    mem_free(node->seen);
     replicas_free(node->replicas);
     mem_free(node);
 }
 
-struct now node_now(const struct node *node) { return node->config.clock.now(node->config.clock.self); }
+struct now node_now(const struct node *node) { return node->clock.now(node->clock.self); }
 
 uint32_t node_shard_of(const struct node *node, struct bytes key) {
-    uint64_t hash = hash_key(&node->config.seed, hash_tag(key));
+    uint64_t hash = hash_key(&node->seed, hash_tag(key));
     /* The low half: a shard's table goes by the high bits. */
-    return (uint32_t)((hash & UINT32_MAX) * node->config.shards >> 32);
+    return (uint32_t)((hash & UINT32_MAX) * node->shard_count >> 32);
 }
 
 uint64_t node_key_count(const struct node *node) {
     uint64_t count = 0;
-    for (uint32_t i = 0; i < node->config.shards; i++) count += shard_key_count(node->shards[i]);
+    for (uint32_t i = 0; i < node->shard_count; i++) count += shard_key_count(node->shards[i]);
     return count;
+}
+
+void node_lock(struct node *node, uint32_t shard) { shard_lock(node->shards[shard]); }
+
+void node_unlock(struct node *node, uint32_t shard) {
+    uint64_t own = shard_own(node->shards[shard]);
+    bool wrote = own != node->seen[shard];
+    node->seen[shard] = own;
+    shard_unlock(node->shards[shard]);
+    if (wrote) gossip_dirty(node->gossip, shard);
 }

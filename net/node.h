@@ -1,28 +1,36 @@
-/* One anneal node without the world: shards, replicas, the cluster's seed, and the ports it
- * was given. Both mains host one: the server and the simulator.
+/* One anneal node without the world: shards, replicas, gossip, the cluster's seed, and the
+ * ports it was given. Both mains host one: the server and the simulator.
  *
- * Threads: everything here is constant after node_new but the shards, which have their locks. */
+ * Threads: everything here is constant after node_new but the shards, which have their locks,
+ * and gossip, which has its own. */
 #ifndef ANNEAL_NET_NODE_H
 #define ANNEAL_NET_NODE_H
 
 #include "core/port.h"
+#include "gossip/gossip.h"
 #include "lattice/shard.h"
 
 #define NODE_SHARDS_MAX 4096u
 
 struct node_config {
     struct clock_port clock;
-    uint32_t shards;        /* a constant of the cluster; 1 to NODE_SHARDS_MAX */
-    struct hash_seed seed;  /* a constant of the cluster */
-    uint64_t node_id;       /* of this node, over its restarts */
-    uint64_t log_bytes_max; /* of all shards together */
+    uint32_t shards;          /* a constant of the cluster; 1 to NODE_SHARDS_MAX */
+    const char *cluster_name; /* likewise */
+    uint64_t node_id;         /* of this node, over its restarts */
+    uint64_t log_bytes_max;   /* of all shards together */
+    /* The rest is filled in by node_new: clock, replicas, shards, self, the keyring's cluster.
+     * Without keys the well-known one seals. */
+    struct gossip_config gossip;
 };
 
 struct node {
-    struct node_config config;
+    struct clock_port clock;
+    struct hash_seed seed;
     struct replicas *replicas;
-    struct replica_id self;
     struct shard **shards;
+    uint32_t shard_count;
+    uint64_t *seen; /* our last counter of each shard that gossip was told of; with its lock */
+    struct gossip *gossip;
 };
 
 struct node *node_new(const struct node_config *config);
@@ -31,5 +39,9 @@ struct now node_now(const struct node *node);
 /* Which shard holds the key: by its {tag}, if it has one. */
 uint32_t node_shard_of(const struct node *node, struct bytes key);
 uint64_t node_key_count(const struct node *node);
+/* Around every use of a shard by clients; gossip learns of what was written. Several are
+ * locked in the order of their indexes. */
+void node_lock(struct node *node, uint32_t shard);
+void node_unlock(struct node *node, uint32_t shard);
 
 #endif

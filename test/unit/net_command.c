@@ -20,7 +20,8 @@ static uint64_t entropy(void *self) {
 }
 
 static struct node *fresh_node(void) {
-    struct node_config config = {.clock = {.now = now, .entropy = entropy}, .shards = 16, .node_id = 1, .log_bytes_max = 1 << 20};
+    struct node_config config = {.clock = {.now = now, .entropy = entropy}, .shards = 16, .cluster_name = "c", .node_id = 1, .log_bytes_max = 1 << 20,
+                                 .gossip = {GOSSIP_CONFIG_DEFAULT}};
     wall_ms = 1000000;
     return node_new(&config);
 }
