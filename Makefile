@@ -33,13 +33,16 @@ CORE_TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/core_*.c))
 LATTICE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/lattice_*.c))
 GOSSIP_TESTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/gossip_*.c))
 NET_TESTS     := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/net_*.c))
+# The simulator is the node without the files that touch the operating system.
+OS_FILES := $(wildcard net/*_posix.c net/*_epoll.c net/*_nng.c) net/libc_compat.c
+SIM     := $(filter-out $(OS_FILES),$(NODE)) $(wildcard sim/*.c)
 TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
 
 .PHONY: help all deps test lint clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-all: $(TESTS) ## build everything
+all: $(TESTS) $(BUILD)/anneal-sim ## build everything
 
 deps: ## install what is missing (Debian packages)
 	@sh test/deps.sh $(PACKAGES)
@@ -71,5 +74,8 @@ $(GOSSIP_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(GOSSIP))
 $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(NODE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ -lcmocka $(NNG_LIBS) $(LDLIBS)
+
+$(BUILD)/anneal-sim: $(call obj,$(SIM))
+	$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,55 @@
+/* What the keys may be, by the definition and nothing else.
+ *
+ * Every write is kept, with what its node had seen. The state at a cut (a set of writes, given
+ * as a vector) follows from two rules: a write that removes takes away exactly what its node
+ * had seen; everything else of the cut is there. No joins, no contexts, no logs: this shares
+ * no code with lattice/, which it judges. Where concurrent registers leave a choice to clocks,
+ * any of them is allowed. */
+#ifndef ANNEAL_SIM_MODEL_H
+#define ANNEAL_SIM_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MODEL_KEYS 24
+#define MODEL_FIELDS 6
+
+enum model_kind { MODEL_SET, MODEL_INCR, MODEL_DEL, MODEL_SADD, MODEL_SREM, MODEL_HSET, MODEL_HDEL, MODEL_HINCR, MODEL_KINDS };
+
+struct model_seen {
+    uint64_t node, incarnation, counter;
+};
+
+struct model_op {
+    enum model_kind kind;
+    uint32_t key;   /* MODEL_KEYS: all keys of the shard */
+    uint32_t field; /* member or field */
+    int64_t value;  /* of SET, HSET; amount of INCR, HINCR */
+    uint32_t shard;
+    struct model_seen at;    /* the counter that it took last */
+    struct model_seen *seen; /* owned by the model; what its node had applied before */
+    uint32_t seen_count;
+};
+
+struct model;
+struct model *model_new(void);
+void model_free(struct model *m);
+/* seen is copied. */
+void model_add(struct model *m, struct model_op op);
+
+/* A cut of one shard. */
+struct model_cut {
+    uint32_t shard;
+    const struct model_seen *seen;
+    uint32_t count;
+};
+bool model_allows_absent(struct model *m, const struct model_cut *cut, uint32_t key);
+bool model_allows_string(struct model *m, const struct model_cut *cut, uint32_t key, int64_t value);
+/* Bits of the fields that are there; the type's other forms must not be the only ones. */
+bool model_allows_set(struct model *m, const struct model_cut *cut, uint32_t key, uint32_t members);
+bool model_allows_hash(struct model *m, const struct model_cut *cut, uint32_t key, uint32_t fields,
+                       const int64_t values[MODEL_FIELDS]);
+/* Prints the writes of a key that are in the cut. */
+void model_explain(struct model *m, const struct model_cut *cut, uint32_t key);
+
+#endif
