@@ -19,7 +19,7 @@ enum { WANTS_ANSWER = 1, WANTS_ALL = 2, DIGEST_FLAGS = 3 };
 #define BEHIND_GRACE_MS 150
 #define DIFFERS_MS 2000
 #define PULL_TICK_MS 20
-#define PULL_TIMEOUT_MS 2000
+#define PULL_TIMEOUT_MS 1000
 #define PULLS_MAX 32u
 #define STABLE_MS 1000
 #define ANSWERS_BYTES (64u << 10)     /* small answers share a message */
@@ -150,10 +150,20 @@ static void send_audit(struct gossip *g, struct member *m) {
     transfer_send(g, m, &w);
 }
 
+/* Equal sums say it of every shard, also of those whose digest was lost. */
+static void is_level(struct gossip *g, struct member *m) {
+    m->differs_since_us = 0;
+    for (uint32_t s = 0; s < g->config.shard_count; s++) {
+        if (vclock_covers(&m->latest[s], &g->shards[s].applied)) continue;
+        vclock_join(&m->latest[s], &g->shards[s].applied);
+        accept_vector(g, m, s);
+    }
+}
+
 static void compare_sums(struct gossip *g, struct member *m, uint64_t vector_sum, uint64_t root_sum) {
     look_at_all(g);
     if (vector_sum == g->vector_sum) {
-        m->differs_since_us = 0;
+        is_level(g, m);
         if (root_sum != g->root_sum) send_audit(g, m);
     } else if (!m->differs_since_us) {
         m->differs_since_us = g->now.mono_us;
@@ -176,8 +186,8 @@ void digest_read(struct gossip *g, struct wire_reader *r, struct member *from) {
             r->bad = true;
             break;
         }
-        vclock_fini(&from->latest[shard]);
-        from->latest[shard] = said;
+        vclock_join(&from->latest[shard], &said); /* an older digest may come later */
+        vclock_fini(&said);
         shard_view_look(g, (uint32_t)shard);
         accept_vector(g, from, (uint32_t)shard);
         if (is_ahead(g, from, (uint32_t)shard)) shard_view_behind(g, (uint32_t)shard, BEHIND_GRACE_MS * MS);

@@ -69,7 +69,7 @@ struct member {
     int64_t digest_sent_us;
     bool owes_digest;       /* it asked for one */
     uint64_t owed_token;    /* of its join, to be answered; 0: none */
-    int64_t progress_us;    /* when anything came from it */
+    int64_t progress_us;    /* when a part of a long message came from it */
     int64_t differs_since_us; /* sums over vectors differ since; 0: equal */
     int64_t audited_us;
 };

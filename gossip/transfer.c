@@ -202,10 +202,8 @@ static bool join_part(struct gossip *g, struct inbox *in, const struct part *par
 
 static void take_part(struct gossip *g, struct replica_id sender, const struct part *part) {
     struct member *from = member_find(g, sender);
-    if (from) {
-        from->progress_us = g->now.mono_us;
-        members_heard(g, from);
-    }
+    if (from) members_heard(g, from);
+    if (from && part->count > 1) from->progress_us = g->now.mono_us;
     if (part->count == 1) {
         read_message(g, part->bytes, sender, from);
     } else if (!from) {
