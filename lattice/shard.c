@@ -637,11 +637,13 @@ bool shard_delete(struct shard *shard, struct key_ref ref, int64_t now_ms) {
     return visible;
 }
 
-static bool has_live_increments(const struct table *fields) {
+/* Dead ones too: whoever has not heard yet what reset them must hear it with the flush. */
+static bool counts(const struct key *key) {
     size_t at = 0;
     struct field *field;
-    while ((field = table_next(fields, &at)))
-        if (element_has_increments(&field->element)) return true;
+    if (key->string.increment_count) return true;
+    while ((field = table_next(&key->fields, &at)))
+        if (field->element.increment_count) return true;
     return false;
 }
 
@@ -653,7 +655,7 @@ void shard_flush(struct shard *shard, int64_t now_ms) {
     while ((key = table_next(&shard->keys, &at))) keys[count++] = key;
     struct flush *flush = mem_zero(1, sizeof *flush);
     for (size_t i = 0; i < count; i++)
-        if (element_has_increments(&keys[i]->string) || has_live_increments(&keys[i]->fields)) {
+        if (counts(keys[i])) {
             clear_key(shard, keys[i], now_ms);
             keys[i] = NULL;
         }
