@@ -29,6 +29,8 @@ struct run {
     struct buf query, reply;
     uint64_t writes, reads, errors, unmodelled;
     bool failed, verbose;
+    const char *watch; /* a key to be printed whenever a node's view of it changes, or NULL */
+    struct buf watched[WORLD_NODES_MAX];
 };
 
 /* ----------------------------------------------------------------- a client */
@@ -222,6 +224,45 @@ static void check_key(struct run *r, uint32_t index, uint32_t key) {
     r->failed = true;
 }
 
+/* ------------------------------------------------------------------ watching */
+
+static const char *const READS[][2] = {{"string", "GET"}, {"set", "SMEMBERS"}, {"hash", "HGETALL"}};
+
+static void put_texts(struct run *r, struct node *node, const char *command, const char *key, struct buf *out) {
+    struct buf reply = {0};
+    struct bytes argv[] = {bytes_str(command), bytes_str(key)};
+    command_run(node, argv, 2, &reply);
+    struct bytes rest = buf_bytes(&reply);
+    char text[64];
+    while (next_text(&rest, text, sizeof text)) buf_printf(out, " %s", text);
+    buf_fini(&reply);
+    (void)r;
+}
+
+static void watch(void *arg, uint32_t index, const struct gossip_event *event) {
+    struct run *r = arg;
+    struct node *node = world_node(r->world, index);
+    struct model_seen seen[ORIGINS_MAX];
+    struct buf line = {0};
+    put_texts(r, node, "TYPE", r->watch, &line);
+    for (size_t i = 0; i < sizeof READS / sizeof *READS; i++)
+        if (line.len == strlen(READS[i][0]) + 1 && !memcmp(line.data + 1, READS[i][0], line.len - 1)) {
+            put_texts(r, node, READS[i][1], r->watch, &line);
+            break;
+        }
+    uint32_t count = vector_of(node, node_shard_of(node, bytes_str(r->watch)), seen, ORIGINS_MAX);
+    buf_put_str(&line, " |");
+    for (uint32_t i = 0; i < count; i++)
+        buf_printf(&line, " n%llu:%llu", (unsigned long long)seen[i].node - 1, (unsigned long long)seen[i].counter);
+    if (!bytes_equal(buf_bytes(&line), buf_bytes(&r->watched[index]))) {
+        static const char *const kinds[] = {"tick", "frame", "up", "down", "sent"};
+        printf("%10lld n%u %-5s%.*s\n", (long long)world_now_us(r->world), index, kinds[event->kind], (int)line.len, (char *)line.data);
+        r->watched[index].len = 0;
+        buf_put_bytes(&r->watched[index], buf_bytes(&line));
+    }
+    buf_fini(&line);
+}
+
 /* ---------------------------------------------------------- everything else */
 
 static const char *const OTHERS[][6] = {
@@ -344,6 +385,7 @@ static void run_seed(struct run *r, struct gossip_stats *sum) {
     r->limits = RESP_LIMITS_DEFAULT;
     resp_init(&r->parser, &r->limits);
     world_verbose(r->world, r->verbose);
+    if (r->watch) world_on_step(r->world, watch, r);
     world_run(r->world, 500000);
     struct world_faults faults = random_faults(&setup);
     world_faults(r->world, &faults);
@@ -359,6 +401,7 @@ static void run_seed(struct run *r, struct gossip_stats *sum) {
 }
 
 static void run_free(struct run *r) {
+    for (int i = 0; i < WORLD_NODES_MAX; i++) buf_fini(&r->watched[i]);
     resp_fini(&r->parser);
     buf_fini(&r->query);
     buf_fini(&r->reply);
@@ -372,23 +415,26 @@ static int usage(int code) {
            "  --seeds N    how many (1)\n"
            "  --nodes N    1 to %d; by default the seed picks\n"
            "  --ops N      commands that clients send (2000)\n"
-           "  --verbose    print what happens\n",
+           "  --watch KEY  print what each node shows for a key whenever it changes\n"
+           "  --verbose    print what happens to nodes and network\n",
            WORLD_NODES_MAX);
     return code;
 }
 
 int main(int argc, char **argv) {
     static const struct option options[] = {{"seed", 1, 0, 's'}, {"seeds", 1, 0, 'c'}, {"nodes", 1, 0, 'n'}, {"ops", 1, 0, 'o'},
-                                            {"verbose", 0, 0, 'v'}, {"help", 0, 0, 'h'}, {0}};
+                                            {"verbose", 0, 0, 'v'}, {"watch", 1, 0, 'w'}, {"help", 0, 0, 'h'}, {0}};
     uint64_t seed = 1, seeds = 1;
     uint32_t nodes = 0, ops = 2000;
     bool verbose = false;
+    const char *watched = NULL;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 's') seed = strtoull(optarg, NULL, 10);
         else if (c == 'c') seeds = strtoull(optarg, NULL, 10);
         else if (c == 'n') nodes = (uint32_t)atoi(optarg);
         else if (c == 'o') ops = (uint32_t)atoi(optarg);
         else if (c == 'v') verbose = true;
+        else if (c == 'w') watched = optarg;
         else return usage(c == 'h' ? 0 : 1);
     }
     if (optind != argc || nodes > WORLD_NODES_MAX || seeds == 0) return usage(1);
@@ -396,7 +442,7 @@ int main(int argc, char **argv) {
     struct gossip_stats sum = {0};
     struct world_stats world = {0};
     for (uint64_t i = 0; i < seeds; i++) {
-        struct run run = {.seed = seed + i, .nodes = nodes, .ops = ops, .verbose = verbose};
+        struct run run = {.seed = seed + i, .nodes = nodes, .ops = ops, .verbose = verbose, .watch = watched};
         uint64_t pick = run.seed;
         if (!nodes) run.nodes = 2 + (uint32_t)(rng_mix(&pick) % 4);
         run_seed(&run, &sum);

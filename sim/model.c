@@ -12,17 +12,12 @@ struct model {
 struct model *model_new(void) { return mem_zero(1, sizeof(struct model)); }
 
 void model_free(struct model *m) {
-    for (size_t i = 0; i < m->count; i++) mem_free(m->ops[i].seen);
+    for (size_t i = 0; i < m->count; i++) {
+        mem_free(m->ops[i].seen);
+        mem_free(m->ops[i].removed);
+    }
     mem_free(m->ops);
     mem_free(m);
-}
-
-void model_add(struct model *m, struct model_op op) {
-    if (m->count == m->cap) m->ops = mem_realloc(m->ops, (m->cap = m->cap ? m->cap * 2 : 256) * sizeof *m->ops);
-    struct model_seen *seen = mem_alloc((op.seen_count + 1) * sizeof *seen);
-    for (uint32_t i = 0; i < op.seen_count; i++) seen[i] = op.seen[i];
-    op.seen = seen;
-    m->ops[m->count++] = op;
 }
 
 static bool covers(const struct model_seen *seen, uint32_t count, const struct model_seen *at) {
@@ -38,7 +33,7 @@ static bool in_cut(const struct model_op *op, const struct model_cut *cut) {
 static bool is_of_field(enum model_kind kind) { return kind >= MODEL_SADD; }
 static bool is_of_set(enum model_kind kind) { return kind == MODEL_SADD || kind == MODEL_SREM; }
 
-/* Does b take away what a wrote, if it saw it? */
+/* Does b take away what a wrote, if its node showed it? */
 static bool removes(const struct model_op *b, const struct model_op *a) {
     if (b->key != a->key && b->key != MODEL_KEYS) return false;
     switch (b->kind) {
@@ -51,67 +46,139 @@ static bool removes(const struct model_op *b, const struct model_op *a) {
     }
 }
 
-static bool lives(const struct model *m, const struct model_cut *cut, const struct model_op *a) {
-    if (!in_cut(a, cut)) return false;
-    for (size_t i = 0; i < m->count; i++) {
+enum life { GONE, OPEN, LIVES };
+
+static bool took(const struct model_op *b, size_t number) {
+    for (uint32_t k = 0; k < b->removed_count; k++)
+        if (b->removed[k] == number) return true;
+    return false;
+}
+
+/* Somebody whose write is in the cut had seen it. */
+static bool was_seen(const struct model *m, const struct model_cut *cut, const struct model_op *b) {
+    for (size_t i = 0; i < m->count; i++)
+        if (in_cut(&m->ops[i], cut) && covers(m->ops[i].seen, m->ops[i].seen_count, &b->at)) return true;
+    return false;
+}
+
+static enum life life(const struct model *m, const struct model_cut *cut, size_t number) {
+    const struct model_op *a = &m->ops[number];
+    enum life life = LIVES;
+    if (!in_cut(a, cut)) return GONE;
+    for (size_t i = number + 1; i < m->count; i++) {
         const struct model_op *b = &m->ops[i];
-        if (b != a && removes(b, a) && in_cut(b, cut) && covers(b->seen, b->seen_count, &a->at)) return false;
+        if (b->shard != a->shard || !removes(b, a)) continue;
+        bool here = in_cut(b, cut);
+        if (here && took(b, number)) return GONE;
+        if (life == LIVES && covers(b->seen, b->seen_count, &a->at) && (here || was_seen(m, cut, b))) life = OPEN;
     }
-    return true;
+    return life;
 }
 
-/* A register with a counter: every sibling that lives, plus all increments that live. */
-static bool allows_register(const struct model *m, const struct model_cut *cut, uint32_t key, enum model_kind set,
-                            enum model_kind incr, uint32_t field, int64_t value, bool *exists) {
-    int64_t sum = 0;
-    bool added = false, is_base = false, based = false;
-    for (size_t i = 0; i < m->count; i++) {
-        const struct model_op *a = &m->ops[i];
-        if (a->kind != incr || a->key != key || a->field != field || !lives(m, cut, a)) continue;
-        sum += a->value;
-        added = true;
-    }
-    for (size_t i = 0; i < m->count; i++) {
-        const struct model_op *a = &m->ops[i];
-        if (a->kind != set || a->key != key || a->field != field || !lives(m, cut, a)) continue;
-        based = true;
-        is_base = is_base || a->value + sum == value;
-    }
-    *exists = based || added;
-    return based ? is_base : added && value == sum;
+static bool takes(const struct model *m, const struct model_op *b, size_t number) {
+    const struct model_op *a = &m->ops[number];
+    struct model_cut had = {b->shard, b->seen, b->seen_count};
+    if (a->shard != b->shard || !removes(b, a) || !in_cut(a, &had)) return false;
+    return a->kind == MODEL_INCR || a->kind == MODEL_HINCR || b->key == MODEL_KEYS || life(m, &had, number) != GONE;
 }
 
-static bool has_kind(const struct model *m, const struct model_cut *cut, uint32_t key, enum model_kind kind, int field) {
+void model_add(struct model *m, struct model_op op) {
+    struct model_seen *seen = mem_alloc((op.seen_count + 1) * sizeof *seen);
+    for (uint32_t i = 0; i < op.seen_count; i++) seen[i] = op.seen[i];
+    op.seen = seen;
+    op.removed = mem_alloc((m->count + 1) * sizeof *op.removed);
+    op.removed_count = 0;
+    for (size_t i = 0; i < m->count; i++)
+        if (takes(m, &op, i)) op.removed[op.removed_count++] = (uint32_t)i;
+    op.removed = mem_realloc(op.removed, (op.removed_count + 1) * sizeof *op.removed);
+    if (m->count == m->cap) m->ops = mem_realloc(m->ops, (m->cap = m->cap ? m->cap * 2 : 256) * sizeof *m->ops);
+    m->ops[m->count++] = op;
+}
+
+#define OPEN_MAX 10 /* more than so many open increments: any sum is let pass */
+
+/* What is known of a register: its bases, and the sum of its increments. */
+struct known {
+    int64_t bases[64], open[64], sum;
+    uint32_t base_count, open_count;
+    bool has, must; /* may be there; must be */
+};
+
+static struct known known_of(const struct model *m, const struct model_cut *cut, uint32_t key, enum model_kind set,
+                             enum model_kind incr, uint32_t field) {
+    struct known k = {0};
+    bool base_must = false;
     for (size_t i = 0; i < m->count; i++) {
         const struct model_op *a = &m->ops[i];
-        if (a->kind == kind && a->key == key && (field < 0 || a->field == (uint32_t)field) && lives(m, cut, a)) return true;
+        if (a->key != key || a->field != field || (a->kind != set && a->kind != incr)) continue;
+        enum life l = life(m, cut, i);
+        if (l == GONE) continue;
+        k.has = true;
+        k.must = k.must || l == LIVES;
+        if (a->kind == set) {
+            base_must = base_must || l == LIVES;
+            if (k.base_count < 64) k.bases[k.base_count++] = a->value;
+        } else if (l == LIVES) {
+            k.sum += a->value;
+        } else if (k.open_count < 64) {
+            k.open[k.open_count++] = a->value;
+        }
+    }
+    if (!base_must) k.bases[k.base_count < 64 ? k.base_count++ : 63] = 0;
+    return k;
+}
+
+static bool is_value(const struct known *k, int64_t value) {
+    if (k->open_count > OPEN_MAX) return true;
+    for (uint32_t subset = 0; subset < 1u << k->open_count; subset++) {
+        int64_t sum = k->sum;
+        for (uint32_t i = 0; i < k->open_count; i++)
+            if (subset >> i & 1) sum += k->open[i];
+        for (uint32_t i = 0; i < k->base_count; i++)
+            if (k->bases[i] + sum == value) return true;
     }
     return false;
 }
 
+static enum life life_of_member(const struct model *m, const struct model_cut *cut, uint32_t key, uint32_t field) {
+    enum life best = GONE;
+    for (size_t i = 0; i < m->count; i++) {
+        const struct model_op *a = &m->ops[i];
+        if (a->kind != MODEL_SADD || a->key != key || a->field != field) continue;
+        enum life l = life(m, cut, i);
+        if (l > best) best = l;
+    }
+    return best;
+}
+
 bool model_allows_absent(struct model *m, const struct model_cut *cut, uint32_t key) {
-    static const enum model_kind adds[] = {MODEL_SET, MODEL_INCR, MODEL_SADD, MODEL_HSET, MODEL_HINCR};
-    for (size_t i = 0; i < sizeof adds / sizeof *adds; i++)
-        if (has_kind(m, cut, key, adds[i], -1)) return false;
+    for (size_t i = 0; i < m->count; i++) {
+        enum model_kind kind = m->ops[i].kind;
+        bool adds = kind != MODEL_DEL && kind != MODEL_SREM && kind != MODEL_HDEL;
+        if (adds && m->ops[i].key == key && life(m, cut, i) == LIVES) return false;
+    }
     return true;
 }
 
 bool model_allows_string(struct model *m, const struct model_cut *cut, uint32_t key, int64_t value) {
-    bool exists;
-    return allows_register(m, cut, key, MODEL_SET, MODEL_INCR, 0, value, &exists);
+    struct known k = known_of(m, cut, key, MODEL_SET, MODEL_INCR, 0);
+    return k.has && is_value(&k, value);
 }
 
 bool model_allows_set(struct model *m, const struct model_cut *cut, uint32_t key, uint32_t members) {
-    for (int f = 0; f < MODEL_FIELDS; f++)
-        if (has_kind(m, cut, key, MODEL_SADD, f) != (members >> f & 1)) return false;
+    for (uint32_t f = 0; f < MODEL_FIELDS; f++) {
+        enum life l = life_of_member(m, cut, key, f);
+        if (l != OPEN && (l == LIVES) != (members >> f & 1)) return false;
+    }
     return members != 0;
 }
 
 bool model_allows_hash(struct model *m, const struct model_cut *cut, uint32_t key, uint32_t fields,
                        const int64_t values[MODEL_FIELDS]) {
     for (uint32_t f = 0; f < MODEL_FIELDS; f++) {
-        bool exists, allowed = allows_register(m, cut, key, MODEL_HSET, MODEL_HINCR, f, values[f], &exists);
-        if (exists != (fields >> f & 1) || (exists && !allowed)) return false;
+        struct known k = known_of(m, cut, key, MODEL_HSET, MODEL_HINCR, f);
+        bool shown = fields >> f & 1;
+        if (shown ? !k.has || !is_value(&k, values[f]) : k.must) return false;
     }
     return fields != 0;
 }
@@ -121,7 +188,7 @@ void model_explain(struct model *m, const struct model_cut *cut, uint32_t key) {
     for (size_t i = 0; i < m->count; i++) {
         const struct model_op *a = &m->ops[i];
         if ((a->key != key && a->key != MODEL_KEYS) || !in_cut(a, cut)) continue;
-        printf("  %s%s key %u field %u value %lld by n%llu/%llx:%llu having seen", lives(m, cut, a) ? "* " : "  ",
+        printf("  %s%s key %u field %u value %lld by n%llu/%llx:%llu having seen", (const char *[]){"  ", "? ", "* "}[life(m, cut, i)],
                names[a->kind], a->key, a->field, (long long)a->value, (unsigned long long)a->at.node - 1,
                (unsigned long long)a->at.incarnation >> 48, (unsigned long long)a->at.counter);
         for (uint32_t k = 0; k < a->seen_count; k++)

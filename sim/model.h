@@ -2,9 +2,14 @@
  *
  * Every write is kept, with what its node had seen. The state at a cut (a set of writes, given
  * as a vector) follows from two rules: a write that removes takes away exactly what its node
- * had seen; everything else of the cut is there. No joins, no contexts, no logs: this shares
- * no code with lattice/, which it judges. Where concurrent registers leave a choice to clocks,
- * any of them is allowed. */
+ * showed; everything else of the cut is there. No joins, no contexts, no logs: this shares no
+ * code with lattice/, which it judges. Where concurrent registers leave a choice to clocks, any
+ * of them is allowed.
+ *
+ * "Showed", not "had seen": what an earlier write had removed already is that write's to remove,
+ * and a cut may lack it, as deltas of different origins may overtake each other. What such a
+ * write, seen by one of the cut but not in it, removes may be there or not. Once every write
+ * that was seen is in the cut, which is so when nodes agree, nothing is left open. */
 #ifndef ANNEAL_SIM_MODEL_H
 #define ANNEAL_SIM_MODEL_H
 
@@ -29,6 +34,8 @@ struct model_op {
     struct model_seen at;    /* the counter that it took last */
     struct model_seen *seen; /* owned by the model; what its node had applied before */
     uint32_t seen_count;
+    uint32_t *removed; /* filled in by the model: numbers of writes */
+    uint32_t removed_count;
 };
 
 struct model;

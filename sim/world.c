@@ -59,6 +59,8 @@ struct world {
     bool verbose;
     void (*on_restart)(void *, uint32_t, bool);
     void *on_restart_arg;
+    void (*on_step)(void *, uint32_t, const struct gossip_event *);
+    void *on_step_arg;
 };
 
 /* ------------------------------------------------------------------ events */
@@ -221,6 +223,7 @@ static void step(struct sim_node *n, struct gossip_event event) {
     gossip_awake(n->node->gossip);
     int64_t next = gossip_step(n->node->gossip, &event, node_clock(n));
     if (!gossip_may_sleep(n->node->gossip)) next = gossip_step(n->node->gossip, &(struct gossip_event){0}, node_clock(n));
+    if (n->world->on_step) n->world->on_step(n->world->on_step_arg, n->index, &event);
     schedule_tick(n, next <= n->world->now_us ? n->world->now_us + 1 : next);
 }
 
@@ -418,4 +421,8 @@ void world_verbose(struct world *w, bool verbose) { w->verbose = verbose; }
 void world_on_restart(struct world *w, void (*fn)(void *, uint32_t, bool), void *arg) {
     w->on_restart = fn;
     w->on_restart_arg = arg;
+}
+void world_on_step(struct world *w, void (*fn)(void *, uint32_t, const struct gossip_event *), void *arg) {
+    w->on_step = fn;
+    w->on_step_arg = arg;
 }

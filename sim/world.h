@@ -50,7 +50,9 @@ void world_on_restart(struct world *w, void (*fn)(void *arg, uint32_t node, bool
 void world_stats(const struct world *w, struct world_stats *out);
 uint64_t world_trace_hash(const struct world *w);
 void world_trace_add(struct world *w, struct bytes bytes); /* what callers do is in it too */
-/* Prints each event. */
+/* Prints what happens to nodes and network. */
 void world_verbose(struct world *w, bool verbose);
+/* Called after each step of a node, with what it was about. */
+void world_on_step(struct world *w, void (*fn)(void *arg, uint32_t node, const struct gossip_event *event), void *arg);
 
 #endif
