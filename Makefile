@@ -42,7 +42,7 @@ TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-all: $(TESTS) $(BUILD)/anneal-sim ## build everything
+all: $(TESTS) $(BUILD)/anneal-server $(BUILD)/anneal-sim ## build everything
 
 deps: ## install what is missing (Debian packages)
 	@sh test/deps.sh $(PACKAGES)
@@ -74,6 +74,9 @@ $(GOSSIP_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(GOSSIP))
 $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(NODE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ -lcmocka $(NNG_LIBS) $(LDLIBS)
+
+$(BUILD)/anneal-server: $(call obj,$(NODE) net/main.c)
+	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ $(NNG_LIBS) $(LDLIBS)
 
 $(BUILD)/anneal-sim: $(call obj,$(SIM))
 	$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)

@@ -138,7 +138,7 @@ void cmd_flushall(struct call *call) {
     for (uint32_t i = 0; i < call->node->shard_count; i++) {
         node_lock(call->node, i);
         shard_flush(call->node->shards[i], call->now_ms);
-        node_unlock(call->node, i);
+        call_unlock(call, i);
     }
     resp_status(call->out, "OK");
 }

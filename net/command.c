@@ -1,23 +1,48 @@
 #include "net/command.h"
 
 #include <assert.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "net/resp.h"
+#include "net/session.h"
 
 const struct command command_table[] = {
 #define X(name, arity, flags, first, last, step, handler, summary) \
     {name, arity, flags, first, last, step, handler, summary},
-    COMMANDS_STRING(X)
-    COMMANDS_KEY(X)
-    COMMANDS_HASH(X)
+    COMMANDS(X)
 #undef X
 };
 const size_t command_count = sizeof command_table / sizeof *command_table;
 
+/* Names by hash, open addressing; built once, by whoever asks first. */
+#define INDEX_SLOTS 1024u
+static const struct command *name_index[INDEX_SLOTS];
+static pthread_once_t indexed = PTHREAD_ONCE_INIT;
+_Static_assert(sizeof command_table / sizeof *command_table < INDEX_SLOTS / 2, "the index stays sparse");
+
+static uint32_t name_slot(struct bytes name) {
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < name.len; i++) hash = (hash ^ (name.data[i] | 0x20u)) * 16777619u;
+    return (hash ^ hash >> 15) % INDEX_SLOTS;
+}
+
+static void build_index(void) {
+    for (size_t i = 0; i < command_count; i++) {
+        uint32_t slot = name_slot(bytes_str(command_table[i].name));
+        while (name_index[slot]) slot = (slot + 1) % INDEX_SLOTS;
+        name_index[slot] = &command_table[i];
+    }
+}
+
+#define NAME_BYTES_MAX 32u
+
 const struct command *command_find(struct bytes name) {
-    for (size_t i = 0; i < command_count; i++)
-        if (bytes_is(name, command_table[i].name)) return &command_table[i];
+    pthread_once(&indexed, build_index);
+    if (name.len > NAME_BYTES_MAX) return NULL;
+    for (uint32_t slot = name_slot(name); name_index[slot]; slot = (slot + 1) % INDEX_SLOTS)
+        if (bytes_is(name, name_index[slot]->name)) return name_index[slot];
     return NULL;
 }
 
@@ -34,26 +59,45 @@ struct locks {
     size_t count;
 };
 
+size_t command_keys(const struct command *c, const struct bytes *argv, size_t argc, size_t *at) {
+    (void)argv;
+    size_t count = 0;
+    if (!c->first_key) return 0;
+    size_t last = c->last_key < 0 ? argc - (size_t)-c->last_key : (size_t)c->last_key;
+    for (size_t i = (size_t)c->first_key; i <= last && i < argc; i += (size_t)c->key_step) at[count++] = i;
+    return count;
+}
+
 /* Always in the order of indexes, so that two commands never wait for each other. */
-static void lock_keys(struct node *node, const struct command *c, const struct bytes *argv, size_t argc,
-                      struct locks *locks) {
+static void lock_many(struct call *call, const struct command *c, struct locks *locks) {
+    size_t *at = mem_alloc((call->argc + 1) * sizeof *at), keys = command_keys(c, call->argv, call->argc, at);
+    if (keys > sizeof locks->few / sizeof *locks->few) locks->index = mem_alloc(keys * sizeof *locks->index);
+    for (size_t i = 0; i < keys; i++) locks->index[i] = node_shard_of(call->node, call->argv[at[i]]);
+    mem_free(at);
+    qsort(locks->index, keys, sizeof *locks->index, by_index);
+    for (size_t i = 0; i < keys; i++)
+        if (i == 0 || locks->index[i] != locks->index[i - 1]) locks->index[locks->count++] = locks->index[i];
+}
+
+static void lock_keys(struct call *call, const struct command *c, struct locks *locks) {
     locks->index = locks->few;
     locks->count = 0;
     if (!c->first_key) return;
-    size_t last = c->last_key < 0 ? argc - (size_t)-c->last_key : (size_t)c->last_key;
-    if (last >= sizeof locks->few / sizeof *locks->few) locks->index = mem_alloc((last + 1) * sizeof *locks->index);
-    for (size_t i = (size_t)c->first_key; i <= last; i += (size_t)c->key_step)
-        locks->index[locks->count++] = node_shard_of(node, argv[i]);
-    if (locks->count > 1) qsort(locks->index, locks->count, sizeof *locks->index, by_index);
-    size_t kept = 0;
-    for (size_t i = 0; i < locks->count; i++)
-        if (i == 0 || locks->index[i] != locks->index[i - 1]) locks->index[kept++] = locks->index[i];
-    locks->count = kept;
-    for (size_t i = 0; i < kept; i++) node_lock(node, locks->index[i]);
+    if (c->first_key == c->last_key) {
+        locks->few[0] = node_shard_of(call->node, call->argv[c->first_key]);
+        locks->count = 1;
+    } else {
+        lock_many(call, c, locks);
+    }
+    for (size_t i = 0; i < locks->count; i++) node_lock(call->node, locks->index[i]);
 }
 
-static void unlock_keys(struct node *node, struct locks *locks) {
-    for (size_t i = locks->count; i > 0; i--) node_unlock(node, locks->index[i - 1]);
+void call_unlock(struct call *call, uint32_t shard) {
+    if (node_unlock(call->node, shard) && call->session) session_wrote(call->session, shard);
+}
+
+static void unlock_keys(struct call *call, struct locks *locks) {
+    for (size_t i = locks->count; i > 0; i--) call_unlock(call, locks->index[i - 1]);
     if (locks->index != locks->few) mem_free(locks->index);
 }
 
@@ -68,30 +112,31 @@ static void reply_unknown(const struct bytes *argv, size_t argc, struct buf *out
     buf_fini(&text);
 }
 
-void command_run(struct node *node, const struct bytes *argv, size_t argc, struct buf *out) {
-    assert(argc > 0);
-    const struct command *c = command_find(argv[0]);
+static bool arity_fits(const struct command *c, size_t argc) {
+    bool steps = c->key_step < 2 || (argc - (size_t)c->first_key) % (size_t)c->key_step == 0;
+    return steps && (c->arity > 0 ? argc == (size_t)c->arity : argc >= (size_t)-c->arity);
+}
+
+void command_call(struct call *call, const struct command *c) {
+    assert(call->argc > 0);
     if (!c) {
-        reply_unknown(argv, argc, out);
-        return;
+        reply_unknown(call->argv, call->argc, call->out);
+    } else if (!arity_fits(c, call->argc)) {
+        reply_arity(call, c->name);
+    } else if (c->flags & COMMAND_CLIENT && !call->session) {
+        resp_error(call->out, "ERR this command needs a connection");
+    } else {
+        struct locks locks;
+        lock_keys(call, c, &locks);
+        c->handler(call);
+        unlock_keys(call, &locks);
     }
-    bool step_ok = c->key_step < 2 || (argc - (size_t)c->first_key) % (size_t)c->key_step == 0;
-    if ((c->arity > 0 && argc != (size_t)c->arity) || argc < (size_t)abs(c->arity) || !step_ok) {
-        char text[96];
-        struct buf line = {0};
-        buf_printf(&line, "ERR wrong number of arguments for '%s' command", c->name);
-        memcpy(text, line.data, line.len);
-        text[line.len] = 0;
-        buf_fini(&line);
-        resp_error(out, text);
-        return;
-    }
-    struct call call = {node, argv, argc, out, node_now(node).wall_ms};
-    struct locks locks;
+}
+
+void command_run(struct node *node, const struct bytes *argv, size_t argc, struct buf *out) {
+    struct call call = {.node = node, .argv = argv, .argc = argc, .out = out, .now_ms = node_now(node).wall_ms};
     size_t before = out->len;
-    lock_keys(node, c, argv, argc, &locks);
-    c->handler(&call);
-    unlock_keys(node, &locks);
+    command_call(&call, command_find(argv[0]));
     assert(out->len > before);
 }
 
@@ -114,4 +159,22 @@ bool call_expects(struct call *call, const struct place *place, enum key_type ty
 void reply_syntax(struct call *call) { resp_error(call->out, "ERR syntax error"); }
 void reply_not_integer(struct call *call) {
     resp_error(call->out, "ERR value is not an integer or out of range");
+}
+
+void reply_arity(struct call *call, const char *name) {
+    char text[128];
+    snprintf(text, sizeof text, "ERR wrong number of arguments for '%s' command", name);
+    resp_error(call->out, text);
+}
+
+void reply_subcommand(struct call *call, const char *family) {
+    char text[256];
+    snprintf(text, sizeof text, "ERR unknown subcommand '%.*s'. Try %s HELP.", (int)(call->argv[1].len > 128 ? 128 : call->argv[1].len),
+             (const char *)call->argv[1].data, family);
+    resp_error(call->out, text);
+}
+
+void reply_help(struct call *call, const char *const *lines, size_t count) {
+    resp_array(call->out, count);
+    for (size_t i = 0; i < count; i++) resp_status(call->out, lines[i]);
 }

@@ -8,15 +8,24 @@
 #include "core/bytes.h"
 #include "net/node.h"
 
+struct session;
 struct call {
     struct node *node;
     const struct bytes *argv;
     size_t argc;
     struct buf *out;
     int64_t now_ms;
+    struct session *session; /* NULL for callers that are no clients */
 };
 
-enum command_flag { COMMAND_WRITE = 1, COMMAND_READ = 2 };
+enum command_flag {
+    COMMAND_WRITE = 1,
+    COMMAND_READ = 2,
+    COMMAND_NO_AUTH = 4, /* allowed before AUTH */
+    COMMAND_ALWAYS = 8,  /* not held by CLIENT PAUSE */
+    COMMAND_ADMIN = 16,
+    COMMAND_CLIENT = 32, /* needs a session */
+};
 
 struct command {
     const char *name;
@@ -27,10 +36,14 @@ struct command {
     const char *summary;
 };
 
-/* Looks the command up, checks its arity, locks, runs. */
+/* Checks the arity, locks, runs. c may be NULL: an unknown command. */
+void command_call(struct call *call, const struct command *c);
+/* For callers that are no clients. */
 void command_run(struct node *node, const struct bytes *argv, size_t argc, struct buf *out);
 /* NULL if there is none. Case does not matter. */
 const struct command *command_find(struct bytes name);
+/* Where the keys are in argv, for a call whose arity fits; at holds argc of them. */
+size_t command_keys(const struct command *c, const struct bytes *argv, size_t argc, size_t *at);
 extern const struct command command_table[];
 extern const size_t command_count;
 
@@ -41,6 +54,8 @@ struct place {
     struct key *key;    /* NULL: not there */
     enum key_type type; /* KEY_NONE: not there */
 };
+/* For commands that go through the shards by themselves. */
+void call_unlock(struct call *call, uint32_t shard);
 struct place call_place(const struct call *call, struct bytes key);
 /* False, and the WRONGTYPE reply, if the key is there and of another type. */
 bool call_expects(struct call *call, const struct place *place, enum key_type type);
@@ -100,10 +115,37 @@ void reply_not_integer(struct call *call);
     X("hincrby", 4, COMMAND_WRITE, 1, 1, 1, cmd_hincrby, "adds an integer to a field")                   \
     X("hincrbyfloat", 4, COMMAND_WRITE, 1, 1, 1, cmd_hincrbyfloat, "adds a number to a field")
 
+#define COMMANDS_CONNECTION(X)                                                                           \
+    X("ping", -1, COMMAND_READ | COMMAND_ALWAYS, 0, 0, 0, cmd_ping, "PONG, or what was given")           \
+    X("echo", 2, COMMAND_READ, 0, 0, 0, cmd_echo, "what was given")                                      \
+    X("quit", -1, COMMAND_NO_AUTH | COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_quit, "closes the connection") \
+    X("reset", 1, COMMAND_NO_AUTH | COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_reset, "the connection as it was when it was new") \
+    X("hello", -1, COMMAND_NO_AUTH | COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_hello, "says who the server is; RESP2 only") \
+    X("auth", -2, COMMAND_NO_AUTH | COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_auth, "gives the password") \
+    X("select", 2, COMMAND_READ, 0, 0, 0, cmd_select, "database 0, the only one")                        \
+    X("client", -2, COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_client, "about connections; CLIENT HELP")
+#define COMMANDS_SERVER(X)                                                                               \
+    X("config", -2, COMMAND_ADMIN | COMMAND_CLIENT, 0, 0, 0, cmd_config, "options; CONFIG HELP")         \
+    X("command", -1, COMMAND_READ, 0, 0, 0, cmd_command, "about commands; COMMAND HELP")                 \
+    X("info", -1, COMMAND_READ | COMMAND_CLIENT, 0, 0, 0, cmd_info, "the state of this node")            \
+    X("time", 1, COMMAND_READ, 0, 0, 0, cmd_time, "seconds and microseconds of this node's clock")       \
+    X("shutdown", -1, COMMAND_ADMIN | COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_shutdown, "leaves the cluster and stops") \
+    X("debug", -2, COMMAND_ADMIN | COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_debug, "for experiments; DEBUG HELP")
+#define COMMANDS_CLUSTER(X)                                                                              \
+    X("wait", 3, COMMAND_CLIENT, 0, 0, 0, cmd_wait, "waits until peers have applied what this client wrote") \
+    X("anneal", -2, COMMAND_READ, 0, 0, 0, cmd_anneal, "the cluster; ANNEAL HELP")
+
+/* "ERR unknown subcommand", as Redis words it; family is in upper case. */
+void reply_subcommand(struct call *call, const char *family);
+void reply_arity(struct call *call, const char *name);
+/* A *HELP reply: one line each. */
+void reply_help(struct call *call, const char *const *lines, size_t count);
+
+#define COMMANDS(X)                                                                                      \
+    COMMANDS_STRING(X) COMMANDS_KEY(X) COMMANDS_HASH(X) COMMANDS_CONNECTION(X) COMMANDS_SERVER(X)        \
+    COMMANDS_CLUSTER(X)
 #define X(name, arity, flags, first, last, step, handler, summary) void handler(struct call *call);
-COMMANDS_STRING(X)
-COMMANDS_KEY(X)
-COMMANDS_HASH(X)
+COMMANDS(X)
 #undef X
 
 #endif

@@ -73,10 +73,11 @@ uint64_t node_key_count(const struct node *node) {
 
 void node_lock(struct node *node, uint32_t shard) { shard_lock(node->shards[shard]); }
 
-void node_unlock(struct node *node, uint32_t shard) {
+bool node_unlock(struct node *node, uint32_t shard) {
     uint64_t own = shard_own(node->shards[shard]);
     bool wrote = own != node->seen[shard];
     node->seen[shard] = own;
     shard_unlock(node->shards[shard]);
     if (wrote) gossip_dirty(node->gossip, shard);
+    return wrote;
 }

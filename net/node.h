@@ -42,6 +42,6 @@ uint64_t node_key_count(const struct node *node);
 /* Around every use of a shard by clients; gossip learns of what was written. Several are
  * locked in the order of their indexes. */
 void node_lock(struct node *node, uint32_t shard);
-void node_unlock(struct node *node, uint32_t shard);
+bool node_unlock(struct node *node, uint32_t shard); /* true: it was written */
 
 #endif

@@ -1,0 +1,18 @@
+/* Sessions on the epoll front end: which thread waits for what. */
+#ifndef ANNEAL_NET_CLIENTS_H
+#define ANNEAL_NET_CLIENTS_H
+
+#include "net/server.h"
+#include "net/session.h"
+
+struct clients;
+
+/* Listens and serves. host outlives it. */
+enum status clients_open(struct host *host, const struct server_options *options, struct clients **out) MUST_CHECK;
+void clients_close(struct clients *c);
+uint16_t clients_port(const struct clients *c);
+/* Something that sessions may wait for has happened. Any thread. */
+void clients_wake(struct clients *c);
+bool clients_kill(struct clients *c, uint64_t id);
+
+#endif

@@ -1,0 +1,107 @@
+#include "net/clients.h"
+
+#include <assert.h>
+
+/* A parked session waits in the list of its thread, which alone touches it. */
+struct client {
+    struct clients *clients;
+    struct session *session;
+    struct connection *connection;
+    struct client *next_parked;
+    bool listed;
+};
+
+struct clients {
+    struct host *host;
+    struct server *server;
+    int threads;
+    atomic_uint parked;
+    struct client *lists[SERVER_THREADS_MAX];
+};
+
+static bool is_local(const char *peer) { return strncmp(peer, "127.", 4) == 0 || strncmp(peer, "[::1]:", 6) == 0 || strncmp(peer, "::1", 3) == 0; }
+
+static void *on_open(void *app, struct connection *connection) {
+    struct clients *c = app;
+    struct client *client = mem_zero(1, sizeof *client);
+    const char *peer = connection_peer(connection);
+    client->clients = c;
+    client->connection = connection;
+    client->session = session_new(c->host, connection_id(connection), peer, is_local(peer), connection_out(connection));
+    if (client->session->closing) connection_close_after_reply(connection);
+    return client;
+}
+
+static void list_add(struct client *client) {
+    struct client **list = &client->clients->lists[connection_thread(client->connection)];
+    client->next_parked = *list;
+    *list = client;
+    client->listed = true;
+    atomic_fetch_add(&client->clients->parked, 1);
+}
+
+static void list_drop(struct client *client) {
+    struct client **at = &client->clients->lists[connection_thread(client->connection)];
+    while (*at != client) at = &(*at)->next_parked;
+    *at = client->next_parked;
+    client->listed = false;
+    atomic_fetch_sub(&client->clients->parked, 1);
+}
+
+static bool on_data(void *session, struct connection *connection, struct buf *query, struct buf *out) {
+    struct client *client = session;
+    bool stays = session_data(client->session, query, out);
+    if (stays && client->session->parked) {
+        connection_pause(connection);
+        list_add(client);
+    }
+    return stays;
+}
+
+static void on_close(void *session) {
+    struct client *client = session;
+    if (client->listed) list_drop(client);
+    session_free(client->session);
+    mem_free(client);
+}
+
+static void retry_parked(void *app, int thread) {
+    struct clients *c = app;
+    struct client *next;
+    for (struct client *client = c->lists[thread]; client; client = next) {
+        next = client->next_parked;
+        if (!session_retry(client->session, connection_out(client->connection))) continue;
+        list_drop(client);
+        connection_resume(client->connection);
+        if (client->session->closing) connection_close_after_reply(client->connection);
+    }
+}
+
+enum status clients_open(struct host *host, const struct server_options *options, struct clients **out) {
+    static const struct server_ops ops = {
+        .open = on_open, .data = on_data, .close = on_close, .woken = retry_parked, .tick = retry_parked};
+    struct clients *c = mem_zero(1, sizeof *c);
+    c->host = host;
+    c->threads = options->threads;
+    enum status status = server_open(options, &ops, c, &c->server);
+    if (status == STATUS_OK)
+        *out = c;
+    else
+        mem_free(c);
+    return status;
+}
+
+void clients_close(struct clients *c) {
+    server_stop(&c->server);
+    assert(atomic_load(&c->parked) == 0);
+    mem_free(c);
+}
+
+uint16_t clients_port(const struct clients *c) { return server_port(c->server); }
+
+void clients_wake(struct clients *c) {
+    if (!atomic_load(&c->parked)) return;
+    for (int i = 0; i < c->threads; i++) server_wake(c->server, i);
+}
+
+bool clients_kill(struct clients *c, uint64_t id) { return server_kill(c->server, id); }

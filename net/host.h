@@ -1,0 +1,69 @@
+/* What all clients of a node share: the node, its options, who is connected, counters. Sans-I/O:
+ * what only the operating system can do comes as functions, absent in the simulator.
+ *
+ * Threads: the counters are atomic; the list of sessions has its lock; the rest is constant. */
+#ifndef ANNEAL_NET_HOST_H
+#define ANNEAL_NET_HOST_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/config.h"
+#include "net/node.h"
+#include "net/resp.h"
+
+struct process_usage {
+    int pid;
+    uint64_t rss_bytes;
+    double cpu_user_s, cpu_system_s;
+    const char *os; /* as uname names it */
+    uint64_t connections_rejected;
+};
+
+struct host_ports {
+    bool (*kill)(void *arg, uint64_t session_id); /* closes a connection, soon */
+    void (*shutdown)(void *arg);                  /* the process, soon */
+    /* Writes the options to the file they came from; *error says why not. */
+    enum status (*rewrite)(void *arg, struct buf *error);
+    struct process_usage (*usage)(void *arg);
+    void *arg;
+};
+
+#define HOST_COUNTERS(X)                                                             \
+    X(connections_received, "total_connections_received")                           \
+    X(commands_processed, "total_commands_processed")                               \
+    X(errors_replied, "total_error_replies")                                        \
+    X(protocol_errors, "protocol_errors")                                           \
+    X(output_limit_closed, "client_output_buffer_limit_disconnections")             \
+    X(auth_failures, "acl_access_denied_auth")                                      \
+    X(protected_refused, "protected_mode_refused")
+
+struct session;
+struct host {
+    struct node *node;
+    struct config *config;
+    struct host_ports ports;
+    struct resp_limits limits;
+    size_t out_bytes_max;
+    struct now started;
+    uint64_t run_id[2];
+    pthread_mutex_t lock; /* of sessions and their names */
+    struct session *sessions;
+    uint64_t session_count;
+    /* CLIENT PAUSE. */
+    _Atomic int64_t paused_until_us;
+    atomic_bool paused_all;
+#define X(name, text) _Atomic uint64_t name;
+    HOST_COUNTERS(X)
+#undef X
+};
+
+/* node and config outlive it. */
+void host_init(struct host *h, struct node *node, struct config *config, const struct host_ports *ports);
+void host_fini(struct host *h);
+bool host_has_password(const struct host *h);
+/* In time that does not depend on where they differ. */
+bool host_is_password(const struct host *h, struct bytes given);
+void host_reset_stats(struct host *h);
+
+#endif

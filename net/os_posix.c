@@ -1,0 +1,175 @@
+#include "net/os_posix.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ------------------------------------------------------------------- clock */
+
+static struct now clock_now(void *self) {
+    (void)self;
+    struct timespec wall, mono;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    clock_gettime(CLOCK_MONOTONIC, &mono);
+    return (struct now){(int64_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000,
+                        (int64_t)mono.tv_sec * 1000000 + mono.tv_nsec / 1000};
+}
+
+static void clock_sleep(void *self, int64_t us) {
+    (void)self;
+    struct timespec left = {us / 1000000, us % 1000000 * 1000};
+    while (nanosleep(&left, &left) < 0 && errno == EINTR) {}
+}
+
+static uint64_t clock_entropy(void *self) {
+    (void)self;
+    uint64_t value;
+    while (getrandom(&value, sizeof value, 0) != sizeof value) {}
+    return value;
+}
+
+struct clock_port os_clock(void) { return (struct clock_port){clock_now, clock_sleep, clock_entropy, NULL}; }
+
+/* ----------------------------------------------------------------- process */
+
+static uint64_t rss_bytes(void) {
+    FILE *f = fopen("/proc/self/statm", "re");
+    unsigned long long pages = 0;
+    if (f && fscanf(f, "%*u %llu", &pages) != 1) pages = 0;
+    if (f) fclose(f);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+struct process_usage os_usage(void) {
+    static struct utsname name;
+    static char os[3 * sizeof name.release];
+    if (!os[0] && uname(&name) == 0) snprintf(os, sizeof os, "%s %s %s", name.sysname, name.release, name.machine);
+    struct rusage r;
+    getrusage(RUSAGE_SELF, &r);
+    return (struct process_usage){.pid = getpid(), .rss_bytes = rss_bytes(), .os = os,
+                                  .cpu_user_s = (double)r.ru_utime.tv_sec + (double)r.ru_utime.tv_usec / 1e6,
+                                  .cpu_system_s = (double)r.ru_stime.tv_sec + (double)r.ru_stime.tv_usec / 1e6};
+}
+
+/* --------------------------------------------------------------------- log */
+
+static int log_fd = 2;
+
+static void log_sink(enum log_level level, const char *line) {
+    static const char marks[] = ".-*#";
+    struct now now = clock_now(NULL);
+    time_t seconds = (time_t)(now.wall_ms / 1000);
+    struct tm tm;
+    char stamp[32], text[1200];
+    gmtime_r(&seconds, &tm);
+    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm);
+    int len = snprintf(text, sizeof text, "%s.%03dZ %c %s\n", stamp, (int)(now.wall_ms % 1000), marks[level], line);
+    if (len > (int)sizeof text) len = (int)sizeof text;
+    if (write(log_fd, text, (size_t)len) < 0) return; /* nowhere left to say it */
+}
+
+static enum status failed(struct buf *error, const char *what, const char *path) {
+    buf_printf(error, "cannot %s %s: %s", what, path, strerror(errno));
+    return STATUS_ERR_IO;
+}
+
+enum status os_log_open(const char *path, enum log_level least, struct buf *error) {
+    if (*path) {
+        int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+        if (fd < 0) return failed(error, "log to", path);
+        log_fd = fd;
+    }
+    log_to(log_sink, least);
+    return STATUS_OK;
+}
+
+/* ------------------------------------------------------------------- files */
+
+enum status os_read_file(const char *path, size_t max, struct buf *out, struct buf *error) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return failed(error, "read", path);
+    enum status status = STATUS_OK;
+    for (;;) {
+        buf_reserve(out, 4096);
+        ssize_t got = read(fd, out->data + out->len, 4096);
+        if (got == 0) break;
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) {
+            status = failed(error, "read", path);
+            break;
+        }
+        out->len += (size_t)got;
+        if (out->len > max) {
+            buf_printf(error, "%s is larger than %zu bytes", path, max);
+            status = STATUS_ERR_TOO_LARGE;
+            break;
+        }
+    }
+    close(fd);
+    return status;
+}
+
+static bool write_all(int fd, struct bytes bytes) {
+    for (size_t at = 0; at < bytes.len;) {
+        ssize_t put = write(fd, bytes.data + at, bytes.len - at);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return false;
+        at += (size_t)put;
+    }
+    return fsync(fd) == 0;
+}
+
+enum status os_write_file(const char *path, struct bytes bytes, struct buf *error) {
+    char beside[4096];
+    if ((size_t)snprintf(beside, sizeof beside, "%s.%d", path, getpid()) >= sizeof beside) {
+        buf_printf(error, "%s: the path is too long", path);
+        return STATUS_ERR_IO;
+    }
+    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    if (fd < 0) return failed(error, "write", beside);
+    bool written = write_all(fd, bytes);
+    int why = errno;
+    close(fd);
+    if (written && rename(beside, path) == 0) return STATUS_OK;
+    if (!written) errno = why;
+    enum status status = failed(error, "write", path);
+    unlink(beside);
+    return status;
+}
+
+/* The lock is held by the open file, so it ends with the process however that ends. */
+enum status os_claim_dir(const char *dir, uint64_t given, uint64_t *node_id, struct buf *error) {
+    char path[4096], text[32] = {0};
+    if (mkdir(dir, 0750) < 0 && errno != EEXIST) return failed(error, "make the directory", dir);
+    snprintf(path, sizeof path, "%s/node-id", dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0) return failed(error, "open", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        close(fd);
+        buf_printf(error, "another process uses the directory %s; give each node its own --dir", dir);
+        return STATUS_ERR_BUSY;
+    }
+    if (read(fd, text, sizeof text - 1) < 0) return failed(error, "read", path);
+    char *end = text;
+    uint64_t kept = strtoull(text, &end, 16);
+    bool has = end - text == 16 && (*end == '\n' || !*end) && kept != 0;
+    if (*text && !has) {
+        buf_printf(error, "%s does not hold 16 hex digits; remove it to get a new node id", path);
+        return STATUS_ERR_INVALID;
+    }
+    *node_id = given ? given : kept;
+    if (has && (!given || given == kept)) return STATUS_OK;
+    while (!*node_id) *node_id = clock_entropy(NULL);
+    snprintf(text, sizeof text, "%016" PRIx64 "\n", *node_id);
+    if (ftruncate(fd, 0) < 0 || pwrite(fd, text, 17, 0) != 17 || fsync(fd) < 0) return failed(error, "write", path);
+    return STATUS_OK;
+}

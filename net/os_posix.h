@@ -1,0 +1,25 @@
+/* What the server asks of the operating system, but for sockets and threads. */
+#ifndef ANNEAL_NET_OS_POSIX_H
+#define ANNEAL_NET_OS_POSIX_H
+
+#include "core/log.h"
+#include "core/port.h"
+#include "net/host.h"
+
+struct clock_port os_clock(void);
+/* Fields of the process only. */
+struct process_usage os_usage(void);
+
+/* path "" is standard error. STATUS_ERR_IO, and why in *error. */
+enum status os_log_open(const char *path, enum log_level least, struct buf *error) MUST_CHECK;
+
+/* At most max bytes; STATUS_ERR_IO or STATUS_ERR_TOO_LARGE, and why in *error. */
+enum status os_read_file(const char *path, size_t max, struct buf *out, struct buf *error) MUST_CHECK;
+/* Whole or not at all: beside it, fsync, rename. */
+enum status os_write_file(const char *path, struct bytes bytes, struct buf *error) MUST_CHECK;
+
+/* Takes the directory for this process until it ends, and gives the node id that is kept there
+ * (made at the first start), unless `given` is not 0. */
+enum status os_claim_dir(const char *dir, uint64_t given, uint64_t *node_id, struct buf *error) MUST_CHECK;
+
+#endif

@@ -1,0 +1,161 @@
+#include "net/session.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "net/options.h"
+#include "net/resp.h"
+
+static const char PROTECTED[] =
+    "DENIED anneal is running in protected mode because no password is set and this client is not on the "
+    "loopback interface. Set one with: CONFIG SET requirepass <password> from loopback, or 'requirepass' in the "
+    "configuration file; or switch the protection off with 'protected-mode no'.";
+
+struct session *session_new(struct host *host, uint64_t id, const char *peer, bool local, struct buf *out) {
+    struct session *s = mem_zero(1, sizeof *s);
+    s->host = host;
+    s->id = id;
+    s->local = local;
+    snprintf(s->peer, sizeof s->peer, "%s", peer);
+    resp_init(&s->parser, &host->limits);
+    bool has_password = host_has_password(host);
+    s->authenticated = !has_password;
+    s->parser.stranger = has_password;
+    s->since_us = node_now(host->node).mono_us;
+    atomic_store(&s->active_us, s->since_us);
+    atomic_fetch_add(&host->connections_received, 1);
+    if (!local && !has_password && config_bool(host->config, OPTION_PROTECTED_MODE)) {
+        resp_error(out, PROTECTED);
+        atomic_fetch_add(&host->protected_refused, 1);
+        s->closing = true;
+    }
+    pthread_mutex_lock(&host->lock);
+    s->next = host->sessions;
+    if (s->next) s->next->prev = s;
+    host->sessions = s;
+    host->session_count++;
+    pthread_mutex_unlock(&host->lock);
+    return s;
+}
+
+static void forget_waiting(struct session *s) {
+    buf_fini(&s->waiting);
+    mem_free(s->waiting_argv);
+    mem_free(s->marks);
+    s->waiting_argv = NULL;
+    s->marks = NULL;
+    s->waiting_argc = s->mark_count = 0;
+    s->parked = false;
+}
+
+void session_free(struct session *s) {
+    struct host *h = s->host;
+    pthread_mutex_lock(&h->lock);
+    if (s->prev) s->prev->next = s->next;
+    else h->sessions = s->next;
+    if (s->next) s->next->prev = s->prev;
+    h->session_count--;
+    pthread_mutex_unlock(&h->lock);
+    resp_fini(&s->parser);
+    forget_waiting(s);
+    buf_fini(&s->name);
+    mem_free(s->wrote);
+    mem_free(s);
+}
+
+/* ----------------------------------------------------------------- parking */
+
+void session_park(struct call *call) {
+    struct session *s = call->session;
+    if (s->parked) return;
+    s->parked = true;
+    if (s->waiting_argv == call->argv) return;
+    size_t total = 0;
+    for (size_t i = 0; i < call->argc; i++) total += call->argv[i].len;
+    buf_reserve(&s->waiting, total + 1);
+    s->waiting_argv = mem_alloc(call->argc * sizeof *s->waiting_argv);
+    s->waiting_argc = call->argc;
+    for (size_t i = 0; i < call->argc; i++) {
+        s->waiting_argv[i] = bytes_of(s->waiting.data + s->waiting.len, call->argv[i].len);
+        buf_put_bytes(&s->waiting, call->argv[i]);
+    }
+}
+
+static bool is_held(const struct session *s, const struct command *c, int64_t now_us) {
+    const struct host *h = s->host;
+    if (atomic_load_explicit(&h->paused_until_us, memory_order_relaxed) <= now_us) return false;
+    if (c && c->flags & COMMAND_ALWAYS) return false;
+    return atomic_load(&h->paused_all) || (c && c->flags & COMMAND_WRITE);
+}
+
+/* ----------------------------------------------------------------- commands */
+
+void session_wrote(struct session *s, uint32_t shard) {
+    if (!s->wrote) s->wrote = mem_zero((s->host->node->shard_count + 63) / 64, sizeof *s->wrote);
+    s->wrote[shard / 64] |= UINT64_C(1) << (shard % 64);
+}
+
+static void count_reply(struct session *s, struct buf *out, size_t before) {
+    if (out->len > before && out->data[before] == '-') atomic_fetch_add_explicit(&s->host->errors_replied, 1, memory_order_relaxed);
+    if (s->reply_mode == REPLY_OFF || s->reply_mode == REPLY_SKIPPING) out->len = before;
+    if (s->reply_mode == REPLY_SKIPPING) s->reply_mode = REPLY_ON;
+    if (s->reply_mode == REPLY_SKIP_NEXT) s->reply_mode = REPLY_SKIPPING;
+}
+
+static void run(struct session *s, const struct bytes *argv, size_t argc, struct buf *out) {
+    struct host *h = s->host;
+    struct now now = node_now(h->node);
+    const struct command *c = command_find(argv[0]);
+    struct call call = {.node = h->node, .argv = argv, .argc = argc, .out = out, .now_ms = now.wall_ms, .session = s};
+    size_t before = out->len;
+    atomic_store_explicit(&s->active_us, now.mono_us, memory_order_relaxed);
+    atomic_store_explicit(&s->last, c, memory_order_relaxed);
+    s->parked = false;
+    if (is_held(s, c, now.mono_us)) {
+        session_park(&call);
+        return;
+    }
+    if (!s->authenticated && !(c && c->flags & COMMAND_NO_AUTH))
+        resp_error(out, "NOAUTH Authentication required.");
+    else
+        command_call(&call, c);
+    if (!s->parked) count_reply(s, out, before);
+}
+
+static bool out_is_full(struct session *s, const struct buf *out) {
+    if (out->len <= s->host->out_bytes_max) return false;
+    atomic_fetch_add(&s->host->output_limit_closed, 1);
+    return true;
+}
+
+bool session_data(struct session *s, struct buf *query, struct buf *out) {
+    const struct bytes *argv;
+    size_t argc;
+    uint64_t commands = 0;
+    enum resp_result r = RESP_MORE;
+    bool full = false;
+    while (!s->closing && !s->parked && !full && (r = resp_next(&s->parser, buf_bytes(query), &argv, &argc)) == RESP_COMMAND) {
+        run(s, argv, argc, out);
+        commands++;
+        full = out_is_full(s, out);
+    }
+    if (commands) atomic_fetch_add_explicit(&s->host->commands_processed, commands, memory_order_relaxed);
+    buf_drop_front(query, resp_take(&s->parser));
+    if (r == RESP_ERROR) {
+        char text[128];
+        snprintf(text, sizeof text, "ERR %s", s->parser.error);
+        resp_error(out, text);
+        atomic_fetch_add(&s->host->protocol_errors, 1);
+        s->closing = true;
+    }
+    return !s->closing && !full;
+}
+
+bool session_retry(struct session *s, struct buf *out) {
+    assert(s->parked);
+    run(s, s->waiting_argv, s->waiting_argc, out);
+    if (s->parked) return false;
+    forget_waiting(s);
+    return true;
+}
