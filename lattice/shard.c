@@ -473,6 +473,65 @@ struct key *shard_key_next(struct shard *shard, size_t *at, int64_t now_ms) {
     return NULL;
 }
 
+#define RANDOM_TRIES 32
+
+struct key *shard_key_random(struct shard *shard, struct rng *rng, int64_t now_ms) {
+    for (int i = 0; i < RANDOM_TRIES; i++) {
+        struct key *key = table_random(&shard->keys, rng);
+        if (key && key_visible(key, now_ms)) return key;
+    }
+    size_t at = shard->keys.count ? (size_t)rng_below(rng, table_end(&shard->keys)) : 0;
+    struct key *key = shard_key_next(shard, &at, now_ms);
+    at = 0;
+    return key ? key : shard_key_next(shard, &at, now_ms);
+}
+
+struct field *key_field_random(const struct key *key, enum key_type type, struct rng *rng) {
+    const struct table *table = fields_of(key, kind_for(type));
+    for (int i = 0; i < RANDOM_TRIES; i++) {
+        struct field *field = table_random(table, rng);
+        if (field && element_live(&field->element)) return field;
+    }
+    size_t at = table->count ? (size_t)rng_below(rng, table_end(table)) : 0;
+    struct field *field = key_field_next(key, type, &at);
+    at = 0;
+    return field ? field : key_field_next(key, type, &at);
+}
+
+struct key_visit {
+    void (*visit)(struct key *key, void *arg);
+    void *arg;
+    int64_t now_ms;
+};
+
+static void visit_visible(void *item, void *arg) {
+    const struct key_visit *v = arg;
+    if (key_visible(item, v->now_ms)) v->visit(item, v->arg);
+}
+
+uint32_t shard_key_scan(struct shard *shard, uint32_t cursor, size_t want, int64_t now_ms,
+                        void (*visit)(struct key *key, void *arg), void *arg) {
+    struct key_visit v = {visit, arg, now_ms};
+    return table_scan(&shard->keys, cursor, want, visit_visible, &v);
+}
+
+struct field_visit {
+    void (*visit)(struct field *field, void *arg);
+    void *arg;
+};
+
+static void visit_live(void *item, void *arg) {
+    const struct field_visit *v = arg;
+    struct field *field = item;
+    if (element_live(&field->element)) v->visit(field, v->arg);
+}
+
+uint32_t key_field_scan(const struct key *key, enum key_type type, uint32_t cursor, size_t want,
+                        void (*visit)(struct field *field, void *arg), void *arg) {
+    struct field_visit v = {visit, arg};
+    return table_scan(fields_of(key, kind_for(type)), cursor, want, visit_live, &v);
+}
+
 /* ----------------------------------------------------------------- writing */
 
 static uint16_t self_of(const struct shard *shard) { return shard->config.self; }

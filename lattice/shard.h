@@ -14,6 +14,7 @@
 #include "core/bytes.h"
 #include "core/rng.h"
 #include "core/status.h"
+#include "core/table.h"
 #include "lattice/dot.h"
 #include "lattice/element.h"
 #include "lattice/hash.h"
@@ -78,6 +79,17 @@ struct bytes field_value(const struct shard *shard, const struct field *field,
 uint64_t shard_key_count(const struct shard *shard); /* lock not needed */
 /* Next visible key at or after *at (start with 0), NULL at the end. */
 struct key *shard_key_next(struct shard *shard, size_t *at, int64_t now_ms);
+
+/* A visible key, or a live field, at random; NULL if there is none. Nearly uniform: where what
+ * is hidden outnumbers the rest, the first one at or after a random place. */
+struct key *shard_key_random(struct shard *shard, struct rng *rng, int64_t now_ms);
+struct field *key_field_random(const struct key *key, enum key_type type, struct rng *rng);
+/* Visits at least `want` from the cursor (0 to TABLE_TAGS) on, if there are so many, and returns
+ * the next cursor, TABLE_TAGS at the end. What is there during a whole scan is visited. */
+uint32_t shard_key_scan(struct shard *shard, uint32_t cursor, size_t want, int64_t now_ms,
+                        void (*visit)(struct key *key, void *arg), void *arg);
+uint32_t key_field_scan(const struct key *key, enum key_type type, uint32_t cursor, size_t want,
+                        void (*visit)(struct field *field, void *arg), void *arg);
 
 /* ---------------------------------------------------------------- writing
  * Each takes one or more dots. A key that is expired is first removed as observed. */

@@ -156,3 +156,60 @@ void cmd_hincrbyfloat(struct call *call) {
     shard_increase_field(place.shard, place.ref, call->argv[2], by, call->now_ms);
     resp_bulk(call->out, bytes_of(scratch.text, fixed_print(value, scratch.text)));
 }
+
+/* ------------------------------------------------------------------ random */
+
+static void reply_field(struct call *call, const struct place *place, const struct field *f, bool values) {
+    resp_bulk(call->out, field_name(f));
+    if (values) reply_value(call, place, f);
+}
+
+/* Without repeats: each field is taken with the chance of (still wanted / still to come), so
+ * that one pass is enough (selection sampling, Knuth 3.4.2). */
+static void sample(struct call *call, const struct place *place, uint64_t want, bool values, struct rng *rng) {
+    uint64_t left = key_field_count(place->key, KEY_HASH);
+    size_t at = 0;
+    for (struct field *f; want && (f = key_field_next(place->key, KEY_HASH, &at)); left--) {
+        if (rng_below(rng, left) >= want) continue;
+        reply_field(call, place, f, values);
+        want--;
+    }
+}
+
+#define RANDOM_REPLIES_MAX (1 << 24) /* with repeats: a reply must fit into memory */
+
+/* HRANDFIELD key [count [WITHVALUES]]; a negative count allows repeats. */
+void cmd_hrandfield(struct call *call) {
+    struct place place;
+    int64_t count = 0;
+    bool values = call->argc == 4 && bytes_is(call->argv[3], "withvalues");
+    if (call->argc > 4 || (call->argc == 4 && !values)) {
+        reply_syntax(call);
+        return;
+    }
+    if (call->argc > 2 && !bytes_to_i64(call->argv[2], &count)) {
+        reply_not_integer(call);
+        return;
+    }
+    if (count < -RANDOM_REPLIES_MAX || (values && count > INT64_MAX / 2)) {
+        resp_error(call->out, "ERR value is out of range");
+        return;
+    }
+    if (!hash_at(call, &place)) return;
+    struct rng rng = call_rng(call);
+    uint64_t have = place.key ? key_field_count(place.key, KEY_HASH) : 0;
+    uint64_t want = !have ? 0 : count < 0 ? (uint64_t)-count : (uint64_t)count < have ? (uint64_t)count : have;
+    if (call->argc == 2) {
+        struct field *f = have ? key_field_random(place.key, KEY_HASH, &rng) : NULL;
+        if (f)
+            resp_bulk(call->out, field_name(f));
+        else
+            resp_null(call->out);
+        return;
+    }
+    resp_array(call->out, want * (values ? 2 : 1));
+    if (count >= 0 && want) sample(call, &place, want, values, &rng);
+    for (uint64_t i = 0; count < 0 && i < want; i++) reply_field(call, &place, key_field_random(place.key, KEY_HASH, &rng), values);
+}
+
+void cmd_hscan(struct call *call) { call_scan_fields(call, KEY_HASH); }

@@ -67,7 +67,7 @@ static bool rule_allows(const struct expire_rule *rule, int64_t current, int64_t
            !(rule->lt && has && wanted >= current);
 }
 
-static void expire(struct call *call, const char *name, bool seconds, bool absolute) {
+static void expire(struct call *call, bool seconds, bool absolute) {
     struct expire_rule rule = {0};
     int64_t at;
     if (!bytes_to_i64(call->argv[2], &at)) {
@@ -77,11 +77,7 @@ static void expire(struct call *call, const char *name, bool seconds, bool absol
     if (!read_rule(call, &rule)) return;
     if ((seconds && __builtin_mul_overflow(at, 1000, &at)) || (!absolute && __builtin_add_overflow(at, call->now_ms, &at)) ||
         at == EXPIRY_NEVER) {
-        struct buf text = {0};
-        buf_printf(&text, "ERR invalid expire time in '%s' command", name);
-        buf_put_byte(&text, 0);
-        resp_error(call->out, (const char *)text.data);
-        buf_fini(&text);
+        reply_expire_time(call);
         return;
     }
     struct place place = call_place(call, call->argv[1]);
@@ -96,10 +92,10 @@ static void expire(struct call *call, const char *name, bool seconds, bool absol
     resp_integer(call->out, 1);
 }
 
-void cmd_expire(struct call *call) { expire(call, "expire", true, false); }
-void cmd_pexpire(struct call *call) { expire(call, "pexpire", false, false); }
-void cmd_expireat(struct call *call) { expire(call, "expireat", true, true); }
-void cmd_pexpireat(struct call *call) { expire(call, "pexpireat", false, true); }
+void cmd_expire(struct call *call) { expire(call, true, false); }
+void cmd_pexpire(struct call *call) { expire(call, false, false); }
+void cmd_expireat(struct call *call) { expire(call, true, true); }
+void cmd_pexpireat(struct call *call) { expire(call, false, true); }
 
 void cmd_persist(struct call *call) {
     struct place place = call_place(call, call->argv[1]);

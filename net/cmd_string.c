@@ -52,14 +52,7 @@ static bool read_expiry(struct call *call, struct bytes text, bool seconds, bool
     bool ok = value > 0 && !(seconds && __builtin_mul_overflow(value, 1000, &value)) &&
               !(!absolute && __builtin_add_overflow(value, call->now_ms, &value)) && value < EXPIRY_NEVER;
     if (!ok) {
-        struct buf text_out = {0};
-        struct bytes name = call->argv[0];
-        char lower[16] = {0};
-        for (size_t i = 0; i < name.len && i < sizeof lower - 1; i++) lower[i] = (char)(name.data[i] | 32);
-        buf_printf(&text_out, "ERR invalid expire time in '%s' command", lower);
-        buf_put_byte(&text_out, 0);
-        resp_error(call->out, (const char *)text_out.data);
-        buf_fini(&text_out);
+        reply_expire_time(call);
         return false;
     }
     *at_ms = value;
@@ -137,6 +130,30 @@ void cmd_getdel(struct call *call) {
     if (!call_expects(call, &place, KEY_STRING)) return;
     reply_text(call, &place);
     if (place.key) shard_delete(place.shard, place.ref, call->now_ms);
+}
+
+/* GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST] */
+void cmd_getex(struct call *call) {
+    bool persist = call->argc == 3 && bytes_is(call->argv[2], "persist"), expires = false;
+    int64_t at_ms = 0;
+    if (call->argc == 4) {
+        struct bytes word = call->argv[2];
+        bool ex = bytes_is(word, "ex"), px = bytes_is(word, "px"), exat = bytes_is(word, "exat"), pxat = bytes_is(word, "pxat");
+        expires = ex || px || exat || pxat;
+        if (expires && !read_expiry(call, call->argv[3], ex || exat, exat || pxat, &at_ms)) return;
+    }
+    if (call->argc > 2 && !persist && !expires) {
+        reply_syntax(call);
+        return;
+    }
+    struct place place = call_place(call, call->argv[1]);
+    if (!call_expects(call, &place, KEY_STRING)) return;
+    reply_text(call, &place);
+    if (!place.key) return;
+    if (expires && at_ms <= call->now_ms)
+        shard_delete(place.shard, place.ref, call->now_ms);
+    else if (expires || (persist && key_expiry(place.key) != EXPIRY_NEVER))
+        shard_expire(place.shard, place.ref, persist ? EXPIRY_NEVER : at_ms, call->now_ms);
 }
 
 static void set_many(struct call *call) {

@@ -59,10 +59,18 @@ struct locks {
     size_t count;
 };
 
+/* A count that is no number, or that the arguments do not bear out, is the handler's to refuse. */
+static size_t counted_keys(const struct bytes *argv, size_t argc, size_t *at) {
+    int64_t count;
+    if (argc < 3 || !bytes_to_i64(argv[1], &count) || count < 1 || (uint64_t)count > argc - 2) return 0;
+    for (size_t i = 0; i < (size_t)count; i++) at[i] = i + 2;
+    return (size_t)count;
+}
+
 size_t command_keys(const struct command *c, const struct bytes *argv, size_t argc, size_t *at) {
-    (void)argv;
     size_t count = 0;
     if (!c->first_key) return 0;
+    if (c->first_key == KEYS_COUNTED) return counted_keys(argv, argc, at);
     size_t last = c->last_key < 0 ? argc - (size_t)-c->last_key : (size_t)c->last_key;
     for (size_t i = (size_t)c->first_key; i <= last && i < argc; i += (size_t)c->key_step) at[count++] = i;
     return count;
@@ -83,7 +91,7 @@ static void lock_keys(struct call *call, const struct command *c, struct locks *
     locks->index = locks->few;
     locks->count = 0;
     if (!c->first_key) return;
-    if (c->first_key == c->last_key) {
+    if (c->first_key == c->last_key && (size_t)c->first_key < call->argc) {
         locks->few[0] = node_shard_of(call->node, call->argv[c->first_key]);
         locks->count = 1;
     } else {
@@ -156,6 +164,12 @@ bool call_expects(struct call *call, const struct place *place, enum key_type ty
     return false;
 }
 
+struct rng call_rng(const struct call *call) {
+    struct rng rng;
+    rng_seed(&rng, call->node->clock.entropy(call->node->clock.self));
+    return rng;
+}
+
 void reply_syntax(struct call *call) { resp_error(call->out, "ERR syntax error"); }
 void reply_not_integer(struct call *call) {
     resp_error(call->out, "ERR value is not an integer or out of range");
@@ -177,4 +191,11 @@ void reply_subcommand(struct call *call, const char *family) {
 void reply_help(struct call *call, const char *const *lines, size_t count) {
     resp_array(call->out, count);
     for (size_t i = 0; i < count; i++) resp_status(call->out, lines[i]);
+}
+
+void reply_expire_time(struct call *call) {
+    const struct command *c = command_find(call->argv[0]);
+    char text[96];
+    snprintf(text, sizeof text, "ERR invalid expire time in '%s' command", c ? c->name : "");
+    resp_error(call->out, text);
 }

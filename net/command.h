@@ -27,6 +27,8 @@ enum command_flag {
     COMMAND_CLIENT = 32, /* needs a session */
 };
 
+#define KEYS_COUNTED (-1) /* as first_key: argv[1] says how many keys follow it */
+
 struct command {
     const char *name;
     int arity; /* as Redis counts: the name included, negative for "at least" */
@@ -59,8 +61,23 @@ void call_unlock(struct call *call, uint32_t shard);
 struct place call_place(const struct call *call, struct bytes key);
 /* False, and the WRONGTYPE reply, if the key is there and of another type. */
 bool call_expects(struct call *call, const struct place *place, enum key_type type);
+/* Random numbers, from the node's entropy. */
+struct rng call_rng(const struct call *call);
 void reply_syntax(struct call *call);
 void reply_not_integer(struct call *call);
+
+/* MATCH and COUNT (and TYPE, for SCAN alone) of a *SCAN, from argv[at] on. False, and an error. */
+struct scan_options {
+    struct bytes match, type;
+    bool has_match, has_type;
+    size_t count;
+};
+bool call_scan_options(struct call *call, size_t at, bool types, struct scan_options *out);
+bool call_scan_cursor(struct call *call, struct bytes text, uint64_t most, uint64_t *out);
+/* SSCAN and HSCAN. */
+void call_scan_fields(struct call *call, enum key_type type);
+/* "ERR invalid expire time in 'x' command" */
+void reply_expire_time(struct call *call);
 
 /* Handlers, by file. */
 #define COMMANDS_STRING(X)                                                                               \
@@ -80,7 +97,12 @@ void reply_not_integer(struct call *call);
     X("decr", 2, COMMAND_WRITE, 1, 1, 1, cmd_decr, "takes one from a counter")                           \
     X("incrby", 3, COMMAND_WRITE, 1, 1, 1, cmd_incrby, "adds an integer to a counter")                   \
     X("decrby", 3, COMMAND_WRITE, 1, 1, 1, cmd_decrby, "takes an integer from a counter")                \
-    X("incrbyfloat", 3, COMMAND_WRITE, 1, 1, 1, cmd_incrbyfloat, "adds a number to a counter")
+    X("incrbyfloat", 3, COMMAND_WRITE, 1, 1, 1, cmd_incrbyfloat, "adds a number to a counter")           \
+    X("getex", -2, COMMAND_WRITE, 1, 1, 1, cmd_getex, "the string at a key, whose expiry it sets")       \
+    X("getrange", 4, COMMAND_READ, 1, 1, 1, cmd_getrange, "a part of a string")                          \
+    X("substr", 4, COMMAND_READ, 1, 1, 1, cmd_getrange, "a part of a string")                            \
+    X("setrange", 4, COMMAND_WRITE, 1, 1, 1, cmd_setrange, "writes over a part of a string")             \
+    X("lcs", -3, COMMAND_READ, 1, 2, 1, cmd_lcs, "the longest common subsequence of two strings")
 #define COMMANDS_KEY(X)                                                                                  \
     X("del", -2, COMMAND_WRITE, 1, -1, 1, cmd_del, "removes keys")                                       \
     X("unlink", -2, COMMAND_WRITE, 1, -1, 1, cmd_del, "removes keys")                                    \
@@ -98,7 +120,14 @@ void reply_not_integer(struct call *call);
     X("pexpiretime", 2, COMMAND_READ, 1, 1, 1, cmd_pexpiretime, "the same in milliseconds")              \
     X("dbsize", 1, COMMAND_READ, 0, 0, 0, cmd_dbsize, "how many keys there are")                         \
     X("flushall", -1, COMMAND_WRITE, 0, 0, 0, cmd_flushall, "removes all that this node has seen")       \
-    X("flushdb", -1, COMMAND_WRITE, 0, 0, 0, cmd_flushall, "removes all that this node has seen")
+    X("flushdb", -1, COMMAND_WRITE, 0, 0, 0, cmd_flushall, "removes all that this node has seen")        \
+    X("keys", 2, COMMAND_READ, 0, 0, 0, cmd_keys, "the keys that match a pattern")                       \
+    X("scan", -2, COMMAND_READ, 0, 0, 0, cmd_scan, "the keys, some at a time")                           \
+    X("randomkey", 1, COMMAND_READ, 0, 0, 0, cmd_randomkey, "some key")                                  \
+    X("rename", 3, COMMAND_WRITE, 1, 2, 1, cmd_rename, "gives a key another name")                       \
+    X("renamenx", 3, COMMAND_WRITE, 1, 2, 1, cmd_renamenx, "the same, unless that name is taken")        \
+    X("copy", -3, COMMAND_WRITE, 1, 2, 1, cmd_copy, "copies a key")                                      \
+    X("object", -2, COMMAND_READ, 2, 2, 1, cmd_object, "how a key is held; OBJECT HELP")
 #define COMMANDS_HASH(X)                                                                                 \
     X("hset", -4, COMMAND_WRITE, 1, 1, 1, cmd_hset, "sets fields of a hash")                             \
     X("hmset", -4, COMMAND_WRITE, 1, 1, 1, cmd_hmset, "sets fields of a hash")                           \
@@ -113,7 +142,27 @@ void reply_not_integer(struct call *call);
     X("hkeys", 2, COMMAND_READ, 1, 1, 1, cmd_hkeys, "all fields")                                        \
     X("hvals", 2, COMMAND_READ, 1, 1, 1, cmd_hvals, "all values")                                        \
     X("hincrby", 4, COMMAND_WRITE, 1, 1, 1, cmd_hincrby, "adds an integer to a field")                   \
-    X("hincrbyfloat", 4, COMMAND_WRITE, 1, 1, 1, cmd_hincrbyfloat, "adds a number to a field")
+    X("hincrbyfloat", 4, COMMAND_WRITE, 1, 1, 1, cmd_hincrbyfloat, "adds a number to a field")           \
+    X("hrandfield", -2, COMMAND_READ, 1, 1, 1, cmd_hrandfield, "fields at random")                       \
+    X("hscan", -3, COMMAND_READ, 1, 1, 1, cmd_hscan, "fields and values, some at a time")
+#define COMMANDS_SET(X)                                                                                  \
+    X("sadd", -3, COMMAND_WRITE, 1, 1, 1, cmd_sadd, "adds members to a set")                             \
+    X("srem", -3, COMMAND_WRITE, 1, 1, 1, cmd_srem, "removes members")                                   \
+    X("smembers", 2, COMMAND_READ, 1, 1, 1, cmd_smembers, "all members")                                 \
+    X("sismember", 3, COMMAND_READ, 1, 1, 1, cmd_sismember, "whether a member is there")                 \
+    X("smismember", -3, COMMAND_READ, 1, 1, 1, cmd_smismember, "which of the members are there")         \
+    X("scard", 2, COMMAND_READ, 1, 1, 1, cmd_scard, "how many members there are")                        \
+    X("spop", -2, COMMAND_WRITE, 1, 1, 1, cmd_spop, "removes members at random")                         \
+    X("srandmember", -2, COMMAND_READ, 1, 1, 1, cmd_srandmember, "members at random")                    \
+    X("smove", 4, COMMAND_WRITE, 1, 2, 1, cmd_smove, "moves a member to another set")                    \
+    X("sinter", -2, COMMAND_READ, 1, -1, 1, cmd_sinter, "members of all the sets")                       \
+    X("sinterstore", -3, COMMAND_WRITE, 1, -1, 1, cmd_sinterstore, "keeps the intersection of sets")     \
+    X("sintercard", -3, COMMAND_READ, KEYS_COUNTED, 0, 0, cmd_sintercard, "how many members all the sets have in common") \
+    X("sunion", -2, COMMAND_READ, 1, -1, 1, cmd_sunion, "members of any of the sets")                    \
+    X("sunionstore", -3, COMMAND_WRITE, 1, -1, 1, cmd_sunionstore, "keeps the union of sets")            \
+    X("sdiff", -2, COMMAND_READ, 1, -1, 1, cmd_sdiff, "members of the first set alone")                  \
+    X("sdiffstore", -3, COMMAND_WRITE, 1, -1, 1, cmd_sdiffstore, "keeps the difference of sets")         \
+    X("sscan", -3, COMMAND_READ, 1, 1, 1, cmd_sscan, "members, some at a time")
 
 #define COMMANDS_CONNECTION(X)                                                                           \
     X("ping", -1, COMMAND_READ | COMMAND_ALWAYS, 0, 0, 0, cmd_ping, "PONG, or what was given")           \
@@ -142,7 +191,7 @@ void reply_arity(struct call *call, const char *name);
 void reply_help(struct call *call, const char *const *lines, size_t count);
 
 #define COMMANDS(X)                                                                                      \
-    COMMANDS_STRING(X) COMMANDS_KEY(X) COMMANDS_HASH(X) COMMANDS_CONNECTION(X) COMMANDS_SERVER(X)        \
+    COMMANDS_STRING(X) COMMANDS_KEY(X) COMMANDS_HASH(X) COMMANDS_SET(X) COMMANDS_CONNECTION(X) COMMANDS_SERVER(X)        \
     COMMANDS_CLUSTER(X)
 #define X(name, arity, flags, first, last, step, handler, summary) void handler(struct call *call);
 COMMANDS(X)

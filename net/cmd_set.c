@@ -1,0 +1,333 @@
+/* Sets. A member that is added again takes a new dot, or a concurrent SREM would win. */
+#include <stdlib.h>
+
+#include "net/command.h"
+#include "net/resp.h"
+
+static bool set_at(struct call *call, size_t arg, struct place *place) {
+    *place = call_place(call, call->argv[arg]);
+    return call_expects(call, place, KEY_SET);
+}
+
+static struct field *member_of(const struct place *place, struct bytes name) {
+    return place->key ? key_field(place->shard, place->key, KEY_SET, name) : NULL;
+}
+
+static uint64_t count_of(const struct place *place) { return place->key ? key_field_count(place->key, KEY_SET) : 0; }
+
+void cmd_sadd(struct call *call) {
+    struct place place;
+    int64_t added = 0;
+    if (!set_at(call, 1, &place)) return;
+    for (size_t i = 2; i < call->argc; i++) {
+        place = call_place(call, call->argv[1]); /* the write before may have made the key */
+        added += member_of(&place, call->argv[i]) == NULL;
+        shard_add_member(place.shard, place.ref, call->argv[i], call->now_ms);
+    }
+    resp_integer(call->out, added);
+}
+
+void cmd_srem(struct call *call) {
+    struct place place;
+    int64_t removed = 0;
+    if (!set_at(call, 1, &place)) return;
+    for (size_t i = 2; i < call->argc; i++)
+        removed += shard_remove_field(place.shard, place.ref, KEY_SET, call->argv[i], call->now_ms);
+    resp_integer(call->out, removed);
+}
+
+static void reply_members(struct call *call, const struct place *place) {
+    size_t at = 0;
+    resp_array(call->out, count_of(place));
+    for (struct field *f; place->key && (f = key_field_next(place->key, KEY_SET, &at));) resp_bulk(call->out, field_name(f));
+}
+
+void cmd_smembers(struct call *call) {
+    struct place place;
+    if (set_at(call, 1, &place)) reply_members(call, &place);
+}
+
+void cmd_sismember(struct call *call) {
+    struct place place;
+    if (set_at(call, 1, &place)) resp_integer(call->out, member_of(&place, call->argv[2]) != NULL);
+}
+
+void cmd_smismember(struct call *call) {
+    struct place place;
+    if (!set_at(call, 1, &place)) return;
+    resp_array(call->out, call->argc - 2);
+    for (size_t i = 2; i < call->argc; i++) resp_integer(call->out, member_of(&place, call->argv[i]) != NULL);
+}
+
+void cmd_scard(struct call *call) {
+    struct place place;
+    if (set_at(call, 1, &place)) resp_integer(call->out, (int64_t)count_of(&place));
+}
+
+void cmd_smove(struct call *call) {
+    struct place from, to;
+    if (!set_at(call, 1, &from)) return;
+    if (!from.key) {
+        resp_integer(call->out, 0);
+        return;
+    }
+    if (!set_at(call, 2, &to)) return;
+    bool there = member_of(&from, call->argv[3]) != NULL;
+    if (there && !bytes_equal(call->argv[1], call->argv[2])) {
+        shard_remove_field(from.shard, from.ref, KEY_SET, call->argv[3], call->now_ms);
+        shard_add_member(to.shard, to.ref, call->argv[3], call->now_ms);
+    }
+    resp_integer(call->out, there);
+}
+
+/* ------------------------------------------------------------------ random */
+
+/* `want` different members first in the array, by swaps (Fisher, Yates); all if want is more. */
+static struct field **shuffled(const struct place *place, uint64_t want, struct rng *rng) {
+    uint64_t count = count_of(place), filled = 0;
+    struct field **all = mem_alloc((count + 1) * sizeof *all), *f;
+    size_t at = 0;
+    while (place->key && (f = key_field_next(place->key, KEY_SET, &at))) all[filled++] = f;
+    for (uint64_t i = 0; i < want && i < count; i++) {
+        uint64_t other = i + rng_below(rng, count - i);
+        struct field *swap = all[i];
+        all[i] = all[other];
+        all[other] = swap;
+    }
+    return all;
+}
+
+static bool read_count(struct call *call, int64_t *count) {
+    if (bytes_to_i64(call->argv[2], count)) return true;
+    reply_not_integer(call);
+    return false;
+}
+
+/* Names are copied first: removing frees them. */
+static void pop_many(struct call *call, struct place *place, uint64_t want) {
+    struct rng rng = call_rng(call);
+    uint64_t count = count_of(place);
+    if (want > count) want = count;
+    struct field **all = shuffled(place, want, &rng);
+    struct buf names = {0};
+    size_t *lens = mem_alloc((want + 1) * sizeof *lens), at = 0;
+    for (uint64_t i = 0; i < want; i++) {
+        lens[i] = field_name(all[i]).len;
+        buf_put_bytes(&names, field_name(all[i]));
+    }
+    resp_array(call->out, want);
+    for (uint64_t i = 0; i < want; i++) {
+        struct bytes name = bytes_of(names.data + at, lens[i]);
+        resp_bulk(call->out, name);
+        shard_remove_field(place->shard, place->ref, KEY_SET, name, call->now_ms);
+        at += lens[i];
+    }
+    buf_fini(&names);
+    mem_free(lens);
+    mem_free(all);
+}
+
+static void pop_one(struct call *call, struct place *place) {
+    struct rng rng = call_rng(call);
+    struct field *field = place->key ? key_field_random(place->key, KEY_SET, &rng) : NULL;
+    if (!field) {
+        resp_null(call->out);
+        return;
+    }
+    struct buf name = {0};
+    buf_put_bytes(&name, field_name(field));
+    resp_bulk(call->out, buf_bytes(&name));
+    shard_remove_field(place->shard, place->ref, KEY_SET, buf_bytes(&name), call->now_ms);
+    buf_fini(&name);
+}
+
+void cmd_spop(struct call *call) {
+    struct place place;
+    int64_t count = 0;
+    if (call->argc > 3) {
+        reply_syntax(call);
+        return;
+    }
+    if (call->argc == 3 && (!bytes_to_i64(call->argv[2], &count) || count < 0)) {
+        resp_error(call->out, "ERR value is out of range, must be positive");
+        return;
+    }
+    if (!set_at(call, 1, &place)) return;
+    if (call->argc == 3)
+        pop_many(call, &place, (uint64_t)count);
+    else
+        pop_one(call, &place);
+}
+
+#define RANDOM_REPLIES_MAX (1 << 24) /* with repeats: a reply must fit into memory */
+
+static void random_many(struct call *call, const struct place *place, int64_t count) {
+    struct rng rng = call_rng(call);
+    uint64_t have = count_of(place), want = count < 0 ? (uint64_t)-count : (uint64_t)count;
+    if (count >= 0 && want > have) want = have;
+    if (!have) want = 0;
+    resp_array(call->out, want);
+    if (count < 0) { /* repeats are wanted */
+        for (uint64_t i = 0; i < want; i++) resp_bulk(call->out, field_name(key_field_random(place->key, KEY_SET, &rng)));
+        return;
+    }
+    struct field **all = shuffled(place, want, &rng);
+    for (uint64_t i = 0; i < want; i++) resp_bulk(call->out, field_name(all[i]));
+    mem_free(all);
+}
+
+void cmd_srandmember(struct call *call) {
+    struct place place;
+    int64_t count = 0;
+    if (call->argc > 3) {
+        reply_syntax(call);
+        return;
+    }
+    if (call->argc == 3 && !read_count(call, &count)) return;
+    if (count < -RANDOM_REPLIES_MAX) {
+        resp_error(call->out, "ERR value is out of range");
+        return;
+    }
+    if (!set_at(call, 1, &place)) return;
+    struct rng rng = call_rng(call);
+    if (call->argc == 3)
+        random_many(call, &place, count);
+    else if (place.key)
+        resp_bulk(call->out, field_name(key_field_random(place.key, KEY_SET, &rng)));
+    else
+        resp_null(call->out);
+}
+
+/* ----------------------------------------------------- several sets at once */
+
+enum algebra { INTER, UNION, DIFF };
+
+/* A result: names, copied, since storing it may free the sets they came from. */
+struct names {
+    struct buf text;
+    size_t *ends;
+    size_t count, cap;
+};
+
+static void names_add(struct names *n, struct bytes name) {
+    if (n->count == n->cap) n->ends = mem_realloc(n->ends, (n->cap = n->cap ? 2 * n->cap : 16) * sizeof *n->ends);
+    buf_put_bytes(&n->text, name);
+    n->ends[n->count++] = n->text.len;
+}
+
+static struct bytes names_at(const struct names *n, size_t i) {
+    size_t start = i ? n->ends[i - 1] : 0;
+    return bytes_of(n->text.data + start, n->ends[i] - start);
+}
+
+static void names_fini(struct names *n) {
+    buf_fini(&n->text);
+    mem_free(n->ends);
+}
+
+/* The places of argv[first ...]; NULL, and WRONGTYPE, if one is of another type. */
+static struct place *places_of(struct call *call, size_t first, size_t count) {
+    struct place *places = mem_alloc((count + 1) * sizeof *places);
+    for (size_t i = 0; i < count; i++) {
+        if (set_at(call, first + i, &places[i])) continue;
+        mem_free(places);
+        return NULL;
+    }
+    return places;
+}
+
+static bool in_all(const struct place *places, size_t count, size_t but, struct bytes name) {
+    for (size_t i = 0; i < count; i++)
+        if (i != but && !member_of(&places[i], name)) return false;
+    return true;
+}
+
+static bool in_any(const struct place *places, size_t count, size_t but, struct bytes name) {
+    for (size_t i = 0; i < count; i++)
+        if (i != but && member_of(&places[i], name)) return true;
+    return false;
+}
+
+/* INTER goes through the smallest set; UNION gives each member from the first set it is in. */
+static void combine(enum algebra op, const struct place *places, size_t count, size_t most, struct names *out) {
+    size_t from = 0, upto = op == UNION ? count : 1;
+    for (size_t i = 1; i < count && op == INTER; i++)
+        if (count_of(&places[i]) < count_of(&places[from])) from = i;
+    for (size_t k = from; k < from + upto; k++) {
+        size_t at = 0;
+        struct field *f;
+        while (places[k].key && out->count < most && (f = key_field_next(places[k].key, KEY_SET, &at))) {
+            struct bytes name = field_name(f);
+            bool wanted = op == INTER ? in_all(places, count, k, name) : !in_any(places, op == UNION ? k : count, k, name);
+            if (wanted) names_add(out, name);
+        }
+    }
+}
+
+static void reply_names(struct call *call, const struct names *names) {
+    resp_array(call->out, names->count);
+    for (size_t i = 0; i < names->count; i++) resp_bulk(call->out, names_at(names, i));
+}
+
+static void reply_combined(struct call *call, enum algebra op) {
+    struct place *places = places_of(call, 1, call->argc - 1);
+    if (!places) return;
+    struct names names = {0};
+    combine(op, places, call->argc - 1, SIZE_MAX, &names);
+    reply_names(call, &names);
+    names_fini(&names);
+    mem_free(places);
+}
+
+/* The destination becomes the result, whatever it was. */
+static void store_combined(struct call *call, enum algebra op) {
+    struct place *places = places_of(call, 2, call->argc - 2);
+    if (!places) return;
+    struct names names = {0};
+    combine(op, places, call->argc - 2, SIZE_MAX, &names);
+    struct place to = call_place(call, call->argv[1]);
+    if (to.key) shard_delete(to.shard, to.ref, call->now_ms);
+    for (size_t i = 0; i < names.count; i++) shard_add_member(to.shard, to.ref, names_at(&names, i), call->now_ms);
+    resp_integer(call->out, (int64_t)names.count);
+    names_fini(&names);
+    mem_free(places);
+}
+
+void cmd_sinter(struct call *call) { reply_combined(call, INTER); }
+void cmd_sunion(struct call *call) { reply_combined(call, UNION); }
+void cmd_sdiff(struct call *call) { reply_combined(call, DIFF); }
+void cmd_sinterstore(struct call *call) { store_combined(call, INTER); }
+void cmd_sunionstore(struct call *call) { store_combined(call, UNION); }
+void cmd_sdiffstore(struct call *call) { store_combined(call, DIFF); }
+
+/* SINTERCARD numkeys key ... [LIMIT limit] */
+void cmd_sintercard(struct call *call) {
+    int64_t keys, limit = 0;
+    if (!bytes_to_i64(call->argv[1], &keys) || keys < 1) {
+        resp_error(call->out, "ERR numkeys should be greater than 0");
+        return;
+    }
+    if ((uint64_t)keys > call->argc - 2) {
+        resp_error(call->out, "ERR Number of keys can't be greater than number of args");
+        return;
+    }
+    for (size_t i = 2 + (size_t)keys; i < call->argc; i += 2) {
+        if (!bytes_is(call->argv[i], "limit") || i + 1 == call->argc) {
+            reply_syntax(call);
+            return;
+        }
+        if (!bytes_to_i64(call->argv[i + 1], &limit) || limit < 0) {
+            resp_error(call->out, "ERR LIMIT can't be negative");
+            return;
+        }
+    }
+    struct place *places = places_of(call, 2, (size_t)keys);
+    if (!places) return;
+    struct names names = {0};
+    combine(INTER, places, (size_t)keys, limit ? (size_t)limit : SIZE_MAX, &names);
+    resp_integer(call->out, (int64_t)names.count);
+    names_fini(&names);
+    mem_free(places);
+}
+
+void cmd_sscan(struct call *call) { call_scan_fields(call, KEY_SET); }

@@ -1,0 +1,101 @@
+"""Servers under test: started on loopback on free ports, ended by their process id."""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SERVER = os.environ.get("ANNEAL_SERVER", os.path.join(ROOT, os.environ.get("BUILD", "build"), "anneal-server"))
+LIFETIME_S = "600"  # whatever happens to the test
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Server:
+    """A process that listens for RESP clients."""
+
+    def __init__(self, command, port, directory):
+        self.port = port
+        self.dir = directory
+        self.log = open(os.path.join(directory, "log"), "ab")
+        self.process = subprocess.Popen(["timeout", "-k", "5", LIFETIME_S] + command, stdout=self.log, stderr=self.log)
+        self._wait()
+
+    def _wait(self):
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError("server ended: " + self.output()[-2000:])
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        raise RuntimeError("server does not listen: " + self.output()[-2000:])
+
+    def output(self):
+        with open(os.path.join(self.dir, "log"), errors="replace") as f:
+            return f.read()
+
+    def pid(self):
+        """Of the server itself: the child of `timeout`."""
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as f:
+            return int(f.read().split()[0])
+
+    def kill(self):
+        os.kill(self.pid(), signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self):
+        """Ends it as an operator would; its exit code."""
+        if self.process.poll() is None:
+            os.kill(self.pid(), signal.SIGTERM)
+        code = self.process.wait(20)
+        self.log.close()
+        return code
+
+
+class Cluster:
+    """Nodes of anneal that know each other; `with` ends them and removes their directories."""
+
+    def __init__(self, nodes, *options, redis=False):
+        self.dir = tempfile.mkdtemp(prefix="anneal-test-")
+        self.ports = [free_port() for _ in range(nodes)]
+        self.gossip = [free_port() for _ in range(nodes)]
+        self.options = list(options)
+        self.nodes = [None] * nodes
+        for i in range(nodes):
+            self.start(i)
+        self.redis = None
+        if redis:
+            port = free_port()
+            directory = os.path.join(self.dir, "redis")
+            os.mkdir(directory)
+            self.redis = Server(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+                                 "--dir", directory], port, directory)
+
+    def start(self, i, *options):
+        directory = os.path.join(self.dir, f"n{i}")
+        os.makedirs(directory, exist_ok=True)
+        join = ",".join(f"127.0.0.1:{p}" for p in self.gossip)
+        command = [SERVER, "--port", str(self.ports[i]), "--gossip-port", str(self.gossip[i]), "--dir", directory, "--join", join,
+                   "--enable-debug-command", "local"] + self.options + list(options)
+        self.nodes[i] = Server(command, self.ports[i], directory)
+        return self.nodes[i]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        codes = [n.stop() for n in self.nodes if n and n.process.poll() is None]
+        if self.redis:
+            self.redis.stop()
+        shutil.rmtree(self.dir)
+        assert all(code == 0 for code in codes), f"exit codes {codes}"
