@@ -70,11 +70,11 @@ static bool rule_allows(const struct expire_rule *rule, int64_t current, int64_t
 static void expire(struct call *call, bool seconds, bool absolute) {
     struct expire_rule rule = {0};
     int64_t at;
+    if (!read_rule(call, &rule)) return;
     if (!bytes_to_i64(call->argv[2], &at)) {
         reply_not_integer(call);
         return;
     }
-    if (!read_rule(call, &rule)) return;
     if ((seconds && __builtin_mul_overflow(at, 1000, &at)) || (!absolute && __builtin_add_overflow(at, call->now_ms, &at)) ||
         at == EXPIRY_NEVER) {
         reply_expire_time(call);

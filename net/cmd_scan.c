@@ -116,10 +116,13 @@ void call_scan_fields(struct call *call, enum key_type type) {
     uint64_t cursor;
     if (!call_scan_cursor(call, call->argv[2], TABLE_TAGS, &cursor)) return;
     struct place place = call_place(call, call->argv[1]);
-    if (!call_expects(call, &place, type) || !call_scan_options(call, 3, false, &options)) return;
+    if (!call_expects(call, &place, type)) return;
     struct found found = {.call = call, .options = &options, .shard = place.shard, .type = type};
     uint32_t next = TABLE_TAGS;
-    if (place.key) next = key_field_scan(place.key, type, (uint32_t)cursor, options.count, visit_field, &found);
+    if (place.key) { /* Redis looks at the options of a key that is there only */
+        if (!call_scan_options(call, 3, false, &options)) return;
+        next = key_field_scan(place.key, type, (uint32_t)cursor, options.count, visit_field, &found);
+    }
     reply_found(call, &found, next >= TABLE_TAGS ? 0 : next);
 }
 

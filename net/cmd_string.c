@@ -134,26 +134,24 @@ void cmd_getdel(struct call *call) {
 
 /* GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST] */
 void cmd_getex(struct call *call) {
-    bool persist = call->argc == 3 && bytes_is(call->argv[2], "persist"), expires = false;
-    int64_t at_ms = 0;
-    if (call->argc == 4) {
-        struct bytes word = call->argv[2];
-        bool ex = bytes_is(word, "ex"), px = bytes_is(word, "px"), exat = bytes_is(word, "exat"), pxat = bytes_is(word, "pxat");
-        expires = ex || px || exat || pxat;
-        if (expires && !read_expiry(call, call->argv[3], ex || exat, exat || pxat, &at_ms)) return;
-    }
+    bool persist = call->argc == 3 && bytes_is(call->argv[2], "persist");
+    struct bytes word = call->argc == 4 ? call->argv[2] : (struct bytes){0};
+    bool ex = bytes_is(word, "ex"), px = bytes_is(word, "px"), exat = bytes_is(word, "exat"), pxat = bytes_is(word, "pxat");
+    bool expires = ex || px || exat || pxat;
+    int64_t at_ms = EXPIRY_NEVER;
     if (call->argc > 2 && !persist && !expires) {
         reply_syntax(call);
         return;
     }
     struct place place = call_place(call, call->argv[1]);
     if (!call_expects(call, &place, KEY_STRING)) return;
+    if (place.key && expires && !read_expiry(call, call->argv[3], ex || exat, exat || pxat, &at_ms)) return;
     reply_text(call, &place);
     if (!place.key) return;
     if (expires && at_ms <= call->now_ms)
         shard_delete(place.shard, place.ref, call->now_ms);
     else if (expires || (persist && key_expiry(place.key) != EXPIRY_NEVER))
-        shard_expire(place.shard, place.ref, persist ? EXPIRY_NEVER : at_ms, call->now_ms);
+        shard_expire(place.shard, place.ref, at_ms, call->now_ms);
 }
 
 static void set_many(struct call *call) {
