@@ -39,6 +39,7 @@ static bool removes(const struct model_op *b, const struct model_op *a) {
     switch (b->kind) {
     case MODEL_DEL:
     case MODEL_SET: return true;
+    case MODEL_SADD: /* the member stays, by the new write */
     case MODEL_SREM: return a->kind == MODEL_SADD && a->field == b->field;
     case MODEL_HDEL:
     case MODEL_HSET: return is_of_field(a->kind) && !is_of_set(a->kind) && a->field == b->field;

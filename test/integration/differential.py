@@ -5,6 +5,7 @@
 Replies whose order is nobody's promise are sorted first. Accepted differences, each with its reason,
 are in ACCEPTED; everything else is a bug of ours. The seed of a run is printed.
 """
+import itertools
 import random
 import socket
 import sys
@@ -31,6 +32,8 @@ def forms(r):
     pairs = lambda what: [x for _ in range(r.randint(1, 3)) for x in (what(), v())]
     expiry = lambda: r.choice([[], [], [b"EX", r.choice(FAR + NUMBERS[:2])], [b"PX", b"90000000"], [b"EXAT", b"9999999999"], [b"PXAT", b"9999999999999"],
                                [b"KEEPTTL"], [b"PERSIST"]])
+    times = itertools.count(1000000, 1000)
+    later = lambda: b"%d" % next(times)  # never equal ones: GT and LT would hang on the millisecond
     return [
         lambda: [b"GET", k()], lambda: [b"SET", k(), v()] + r.choice([[], [], [b"NX"], [b"XX"], [b"GET"], [b"XX", b"GET"], [b"NX", b"XX"], [b"zz"]]) + expiry(),
         lambda: [b"SETEX", k(), r.choice(FAR + NUMBERS[:3]), v()], lambda: [b"PSETEX", k(), b"99999999", v()], lambda: [b"SETNX", k(), v()],
@@ -53,7 +56,7 @@ def forms(r):
         lambda: [b"DEL"] + some(k, 3), lambda: [b"UNLINK"] + some(k, 2), lambda: [b"EXISTS"] + some(k), lambda: [b"TYPE", k()], lambda: [b"TOUCH"] + some(k),
         lambda: [b"KEYS", r.choice([b"*", b"k?", b"k[1-3]", b"k[^1]", b"\\k1", b"{t}*", b"k1*"])], lambda: [b"SCAN", b"0", b"COUNT", b"100000"] + r.choice([[], [b"TYPE", b"set"], [b"MATCH", b"k1*"], [b"TYPE"]]),
         lambda: [b"RENAME", k(), k()], lambda: [b"RENAMENX", k(), k()], lambda: [b"COPY", k(), k()] + r.choice([[], [b"REPLACE"], [b"x"]]),
-        lambda: [r.choice([b"EXPIRE", b"PEXPIRE"]), k(), r.choice(FAR + [b"-1", b"x", b"9223372036854775807"])] + r.choice([[], [b"NX"], [b"XX"], [b"GT"], [b"LT"], [b"NX", b"XX"], [b"GT", b"LT"], [b"y"]]),
+        lambda: [r.choice([b"EXPIRE", b"PEXPIRE"]), k(), r.choice([later(), later(), b"-1", b"x", b"9223372036854775807"])] + r.choice([[], [b"NX"], [b"XX"], [b"GT"], [b"LT"], [b"NX", b"XX"], [b"GT", b"LT"], [b"y"]]),
         lambda: [b"EXPIREAT", k(), r.choice([b"9999999999", b"1", b"x"])], lambda: [b"PEXPIREAT", k(), b"9999999999999"],
         lambda: [b"EXPIRETIME", k()] if r.random() < .0 else [b"PERSIST", k()], lambda: [b"DBSIZE"], lambda: [b"OBJECT", b"REFCOUNT", b"nokey"],
         lambda: [b"PING"] + r.choice([[], [v()], [v(), v()]]), lambda: [b"ECHO", v()], lambda: [b"SELECT", r.choice([b"0", b"x"])],
