@@ -5,7 +5,12 @@ OPT     ?= -O2 -g
 SAN     ?=
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Werror
 PKGS    := msgpack libsodium libxxhash
-PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcmocka-dev
+PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcmocka-dev libc6-dev \
+            python3 python3-pytest python3-redis redis-server redis-tools
+PYTHON  := /usr/bin/python3
+PREFIX  ?= /usr/local
+SEEDS   ?= 1000
+OPS     ?= 1000
 
 ifneq ($(SAN),)
 BUILD   := build/$(SAN)
@@ -38,7 +43,7 @@ OS_FILES := $(wildcard net/*_posix.c net/*_epoll.c net/*_nng.c) net/libc_compat.
 SIM     := $(filter-out $(OS_FILES),$(NODE)) $(wildcard sim/*.c)
 TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
 
-.PHONY: help all deps test lint clean
+.PHONY: help all deps run demo test sim differential lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -48,11 +53,36 @@ deps: ## install what is missing (Debian packages)
 	@sh test/deps.sh $(PACKAGES)
 	@sh test/deps-nng.sh $(NNG)
 
+run: deps ## a cluster of three nodes on this machine, until Ctrl-C
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) test/cluster.py run
+
+demo: deps ## concurrent writes on three nodes that cannot hear each other, then agreement
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) test/cluster.py demo
+
 test: deps ## run every test; SAN=address|undefined|thread
-	@$(MAKE) --no-print-directory all && sh test/run-unit.sh $(TESTS)
+	@$(MAKE) --no-print-directory all lint
+	@sh test/run-unit.sh $(TESTS)
+	$(BUILD)/anneal-sim --seeds $(if $(SAN),100,1000) --ops 1000
+	BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(if $(SAN),20000,200000)
+	BUILD=$(BUILD) $(PYTHON) -m pytest -q test/integration
+
+sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
+	@sh test/sim.sh $(BUILD)/anneal-sim $(or $(FIRST),1) $(SEEDS) $(OPS)
+
+differential: all ## random commands to a node and to redis-server; N=1000000 SEED=...
+	@BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(or $(N),1000000) $(SEED)
 
 lint: ## includes that point upwards, each printed
 	@sh test/layers.sh
+
+format: ## lay the sources out by .clang-format (needs clang-format)
+	@clang-format -i $(wildcard */*.[ch] test/*/*.c)
+
+install: all ## into PREFIX (/usr/local)
+	install -D -m 755 $(BUILD)/anneal-server $(DESTDIR)$(PREFIX)/bin/anneal-server
+	install -D -m 755 $(BUILD)/anneal-sim $(DESTDIR)$(PREFIX)/bin/anneal-sim
 
 clean: ## remove build/
 	rm -rf build

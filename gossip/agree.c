@@ -13,7 +13,7 @@
 
 #include "gossip/state.h"
 
-enum { WANTS_ANSWER = 1, WANTS_ALL = 2, DIGEST_FLAGS = 3 };
+enum { WANTS_ANSWER = 1, WANTS_ALL = 2, IS_ANSWER = 4, DIGEST_FLAGS = 7 };
 
 #define DIGEST_BUSY_MS 100
 #define BEHIND_GRACE_MS 150
@@ -102,6 +102,8 @@ static void write_digest(struct gossip *g, struct wire_writer *w, const struct m
 
 static void send_digest(struct gossip *g, struct member *m, uint64_t flags) {
     struct wire_writer w;
+    if (m->owes_digest) flags |= IS_ANSWER;
+    if (flags & WANTS_ANSWER && !m->asked_us) m->asked_us = g->now.mono_us;
     write_digest(g, &w, m, flags);
     m->digest_change = g->change;
     m->digest_sent_us = g->now.mono_us;
@@ -120,7 +122,9 @@ int64_t digests_tick(struct gossip *g) {
     for (uint32_t i = 0; i < g->member_count; i++) {
         struct member *m = g->members[i];
         if (!m->up || !member_counts(m)) continue;
-        if (g->ask_acks || digest_due(g, m) <= g->now.mono_us) send_digest(g, m, g->ask_acks ? WANTS_ANSWER : 0);
+        bool beats = g->now.mono_us - m->beat_us >= g->config.heartbeat_ms * MS;
+        if (beats) m->beat_us = g->now.mono_us;
+        if (beats || g->ask_acks || digest_due(g, m) <= g->now.mono_us) send_digest(g, m, beats || g->ask_acks ? WANTS_ANSWER : 0);
         int64_t due = digest_due(g, m);
         if (due < next) next = due;
     }
@@ -196,6 +200,10 @@ void digest_read(struct gossip *g, struct wire_reader *r, struct member *from) {
     g->stats.digests_received++;
     if (heartbeat > from->heartbeat) from->heartbeat = heartbeat;
     from->digest_us = g->now.mono_us;
+    if (flags & IS_ANSWER && from->asked_us) {
+        from->ack_us = g->now.mono_us - from->asked_us;
+        from->asked_us = 0;
+    }
     if (flags & WANTS_ALL) from->digest_change = 0;
     if (flags & WANTS_ANSWER) from->owes_digest = true;
     compare_sums(g, from, vector_sum, root_sum);

@@ -160,7 +160,7 @@ static void fill_info(struct gossip *g, const struct member *m, int64_t mono_us,
     *out = (struct member_info){.id = m->id, .status = member_status_of(g, m), .connected = m->up,
                                 .silent_ms = (mono_us - m->heard_us) / MS,
                                 .digest_age_ms = m->digest_us ? (mono_us - m->digest_us) / MS : -1,
-                                .outbox_bytes = m->outbox.bytes};
+                                .ack_us = m->ack_us, .outbox_bytes = m->outbox.bytes};
     memcpy(out->address, m->address, sizeof out->address);
     fill_counts(g, m, out);
 }

@@ -117,6 +117,7 @@ struct member_info {
     bool connected;        /* our link to it */
     int64_t silent_ms;     /* since anyone heard it last */
     int64_t digest_age_ms; /* since its last digest; -1 for never */
+    int64_t ack_us;        /* from asking to its word that it has all we had; 0: none yet */
     uint64_t unacked;      /* our mutations that it has not said to have */
     uint64_t missing;      /* mutations it has and we lack */
     uint64_t outbox_bytes; /* what waits for its link */

@@ -67,6 +67,7 @@ struct member {
     int64_t digest_us;      /* when its last digest came; 0: never */
     uint64_t digest_change; /* our changes up to here were in a digest to it */
     int64_t digest_sent_us;
+    int64_t beat_us, asked_us, ack_us; /* asked for acks, last and unanswered; how long an answer took */
     bool owes_digest;       /* it asked for one */
     uint64_t owed_token;    /* of its join, to be answered; 0: none */
     int64_t progress_us;    /* when a part of a long message came from it */

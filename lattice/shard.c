@@ -130,6 +130,7 @@ static uint64_t spot_hash(const struct shard *shard, const struct spot *spot) {
 
 void spot_open(struct shard *shard, struct spot *spot) {
     spot->was_live = element_live(spot->element);
+    spot->was_expiring = spot->element->sibling_count > 0;
     *cell_of(shard, spot) -= spot_hash(shard, spot);
 }
 
@@ -163,9 +164,30 @@ static void note_grave(struct shard *shard, const struct spot *spot) {
     g->names[g->count++] = (struct element_name){spot->key->hash, spot->field_hash};
 }
 
+#define HINTS_SPARE 64u /* hints beyond twice the keys before a heap is rebuilt */
+
+static void note_due(struct shard *shard, const struct key *key) {
+    int64_t at = key_expiry(key);
+    if (at != EXPIRY_NEVER) due_push(&shard->due, (struct due){at, key->hash});
+    if (shard->due.count <= 2 * shard->expiring + HINTS_SPARE) return;
+    due_fini(&shard->due);
+    size_t slot = 0;
+    struct key *one;
+    while ((one = table_next(&shard->keys, &slot)))
+        if (one->expiry.sibling_count && key_expiry(one) != EXPIRY_NEVER)
+            due_push(&shard->due, (struct due){key_expiry(one), one->hash});
+}
+
+static void close_expiry(struct shard *shard, struct spot *spot) {
+    bool expiring = spot->element->sibling_count > 0;
+    shard->expiring += (uint64_t)expiring - (uint64_t)spot->was_expiring;
+    if (expiring) note_due(shard, spot->key);
+}
+
 void spot_close(struct shard *shard, struct spot *spot) {
     note_grave(shard, spot);
     *cell_of(shard, spot) += spot_hash(shard, spot);
+    if (spot->field_hash == KIND_EXPIRY) close_expiry(shard, spot);
     if (!spot->field) return;
     bool live = element_live(spot->element);
     uint32_t *count = kind_of(spot->field_hash) == KIND_MEMBER ? &spot->key->members_live
@@ -289,6 +311,7 @@ static void shard_clear(struct shard *shard) {
     mem_free(shard->removed);
     mem_free(shard->fresh.names);
     mem_free(shard->settling.names);
+    due_fini(&shard->due);
     vclock_fini(&shard->settling_at);
     vclock_fini(&shard->forgotten);
     context_fini(&shard->context);
@@ -686,6 +709,32 @@ bool shard_remove_field(struct shard *shard, struct key_ref ref, enum key_type t
 void shard_expire(struct shard *shard, struct key_ref ref, int64_t at_ms, int64_t now_ms) {
     struct key *key = shard_find(shard, ref, now_ms);
     if (key) write_expiry(shard, key, at_ms, now_ms);
+}
+
+/* Who wrote the expiry that counts. */
+static uint16_t expiry_origin(const struct key *key) {
+    int64_t at = key_expiry(key);
+    for (uint32_t i = 0; i < key->expiry.sibling_count; i++)
+        if (expiry_at(key->expiry.siblings[i]) == at) return dot_replica(key->expiry.siblings[i]->dot);
+    return 0;
+}
+
+size_t shard_expire_due(struct shard *shard, int64_t now_ms, int64_t grace_ms, size_t max, int64_t *next_ms) {
+    struct due due;
+    size_t removed = 0;
+    while (removed < max && due_pop(&shard->due, now_ms, &due)) {
+        struct key *key = shard_key_by_hash(shard, due.key_hash);
+        int64_t at = key ? key_expiry(key) : EXPIRY_NEVER;
+        if (at > now_ms) continue; /* gone, or put off: then there is a later hint */
+        if (expiry_origin(key) == self_of(shard) || now_ms - grace_ms >= at) {
+            clear_key(shard, key, now_ms);
+            removed++;
+        } else {
+            due_push(&shard->due, (struct due){at + grace_ms, due.key_hash});
+        }
+    }
+    *next_ms = shard->due.count ? shard->due.items[0].at_ms : EXPIRY_NEVER;
+    return removed;
 }
 
 bool shard_delete(struct shard *shard, struct key_ref ref, int64_t now_ms) {

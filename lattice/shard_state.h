@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "core/table.h"
+#include "lattice/due.h"
 #include "lattice/shard.h"
 
 /* Low bits of a field hash: what a record or a unit is about. */
@@ -93,6 +94,8 @@ struct shard {
      * `settling_at` was applied here, those of `fresh` may have died since. */
     struct graves fresh, settling;
     struct vclock settling_at;
+    struct due_heap due; /* at least one hint for each key with an expiry */
+    uint64_t expiring;   /* keys with one */
     struct vclock forgotten; /* per origin, the last counter whose record was dropped */
     struct dots *removed; /* scratch of the mutation under way */
     uint32_t removed_cap;
@@ -104,7 +107,7 @@ struct spot {
     struct field *field; /* NULL for STRING and EXPIRY */
     struct element *element;
     uint64_t field_hash;
-    bool was_live;
+    bool was_live, was_expiring;
 };
 
 uint64_t shard_field_hash(const struct shard *shard, enum kind kind, struct bytes name);

@@ -77,9 +77,15 @@ static void retry_parked(void *app, int thread) {
     }
 }
 
+static void on_tick(void *app, int thread) {
+    struct clients *c = app;
+    node_expire(c->host->node, (uint32_t)thread, (uint32_t)c->threads);
+    retry_parked(app, thread);
+}
+
 enum status clients_open(struct host *host, const struct server_options *options, struct clients **out) {
     static const struct server_ops ops = {
-        .open = on_open, .data = on_data, .close = on_close, .woken = retry_parked, .tick = retry_parked};
+        .open = on_open, .data = on_data, .close = on_close, .woken = retry_parked, .tick = on_tick};
     struct clients *c = mem_zero(1, sizeof *c);
     c->host = host;
     c->threads = options->threads;

@@ -94,9 +94,10 @@ static void anneal_lag(struct call *call) {
     for (size_t i = 1; i < count; i++) {
         char id[20];
         snprintf(id, sizeof id, "%016llx", (unsigned long long)m[i].id.node);
-        resp_array(call->out, 12);
+        resp_array(call->out, 14);
         put_text(call, "node", id);
         put_text(call, "address", m[i].address);
+        put_number(call, "ack-us", m[i].ack_us);
         put_number(call, "unacked", (int64_t)m[i].unacked);
         put_number(call, "missing", (int64_t)m[i].missing);
         put_number(call, "digest-age-ms", m[i].digest_age_ms);
@@ -138,7 +139,7 @@ static void anneal_help(struct call *call) {
     static const char *const lines[] = {
         "ANNEAL <subcommand> [<arg> ...]. Subcommands are:",
         "NODES -- the members, this one first: state is self, up, suspect, down, left or gone",
-        "LAG -- per peer: our mutations that it has not acknowledged, and its that we lack",
+        "LAG -- per peer: how long an acknowledgement takes, our mutations that it has not acknowledged, and its that we lack",
         "DIGEST [<shard>] -- equal on nodes that hold the same data",
         "LEAVE -- tells the peers that this node leaves; it goes on serving until it is stopped",
         "FORGET <node> -- this node is down for good: it no longer holds back what may be forgotten, and if it does come back "

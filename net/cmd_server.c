@@ -307,6 +307,7 @@ static void info_stats(struct call *call, struct buf *out) {
 #define X(name, text) buf_printf(out, text ":%llu\r\n", (unsigned long long)atomic_load(&h->name));
     HOST_COUNTERS(X)
 #undef X
+    buf_printf(out, "expired_keys:%llu\r\n", (unsigned long long)atomic_load(&call->node->expired));
     if (h->ports.usage)
         buf_printf(out, "rejected_connections:%llu\r\n", (unsigned long long)h->ports.usage(h->ports.arg).connections_rejected);
 }
@@ -318,9 +319,9 @@ static void info_replication(struct call *call, struct buf *out) {
     for (size_t i = 1; i < count; i++) up += m[i].status == MEMBER_UP && m[i].connected;
     buf_printf(out, "role:master\r\nconnected_slaves:0\r\npeers:%zu\r\npeers_up:%zu\r\n", count - 1, up);
     for (size_t i = 1; i < count; i++)
-        buf_printf(out, "peer%zu:node=%016llx,address=%s,state=%s,link=%s,unacked=%llu,missing=%llu\r\n", i - 1,
+        buf_printf(out, "peer%zu:node=%016llx,address=%s,state=%s,link=%s,ack_us=%lld,unacked=%llu,missing=%llu\r\n", i - 1,
                    (unsigned long long)m[i].id.node, m[i].address, member_status_text(m[i].status), m[i].connected ? "up" : "down",
-                   (unsigned long long)m[i].unacked, (unsigned long long)m[i].missing);
+                   (long long)m[i].ack_us, (unsigned long long)m[i].unacked, (unsigned long long)m[i].missing);
     mem_free(m);
 }
 

@@ -6,6 +6,8 @@
 #ifndef ANNEAL_NET_NODE_H
 #define ANNEAL_NET_NODE_H
 
+#include <stdatomic.h>
+
 #include "core/port.h"
 #include "gossip/gossip.h"
 #include "lattice/shard.h"
@@ -31,6 +33,7 @@ struct node {
     uint32_t shard_count;
     uint64_t *seen; /* our last counter of each shard that gossip was told of; with its lock */
     struct gossip *gossip;
+    _Atomic uint64_t expired; /* keys removed since the start */
 };
 
 struct node *node_new(const struct node_config *config);
@@ -43,5 +46,9 @@ uint64_t node_key_count(const struct node *node);
  * locked in the order of their indexes. */
 void node_lock(struct node *node, uint32_t shard);
 bool node_unlock(struct node *node, uint32_t shard); /* true: it was written */
+
+/* Removes what has expired from the shards first, first + step, ...; some of it, if it is much:
+ * to be called about every 100 ms. Returns how many keys. */
+size_t node_expire(struct node *node, uint32_t first, uint32_t step);
 
 #endif

@@ -27,7 +27,7 @@ struct run {
     struct resp_limits limits;
     struct resp_parser parser;
     struct buf query, reply;
-    uint64_t writes, reads, errors, unmodelled;
+    uint64_t writes, reads, errors, unmodelled, expired;
     bool failed, verbose;
     const char *watch; /* a key to be printed whenever a node's view of it changes, or NULL */
     struct buf watched[WORLD_NODES_MAX];
@@ -302,6 +302,7 @@ static void client_acts(struct run *r) {
     struct node *node = world_node(r->world, index);
     if (!node) return;
     uint64_t pick = rng_below(rng, 1000);
+    if (pick < 60) r->expired += node_expire(node, 0, 1);
     if (pick < 2) flush_all(r, node);
     else if (pick < 550) model_write(r, node);
     else if (pick < 750) check_key(r, index, (uint32_t)rng_below(rng, MODEL_KEYS));
@@ -357,6 +358,7 @@ static void explain_disagreement(struct run *r) {
 
 static void settle(struct run *r) {
     world_heal(r->world);
+    for (uint32_t i = 0; i < r->nodes; i++) r->expired += node_expire(world_node(r->world, i), 0, 1);
     int64_t end = world_now_us(r->world) + SETTLE_US;
     do world_run(r->world, world_now_us(r->world) + 500000);
     while (!all_agree(r) && world_now_us(r->world) < end);
@@ -438,7 +440,7 @@ int main(int argc, char **argv) {
         else return usage(c == 'h' ? 0 : 1);
     }
     if (optind != argc || nodes > WORLD_NODES_MAX || seeds == 0) return usage(1);
-    uint64_t failed = 0, writes = 0, reads = 0, unmodelled = 0, trace = 0;
+    uint64_t failed = 0, writes = 0, reads = 0, unmodelled = 0, expired = 0, trace = 0;
     struct gossip_stats sum = {0};
     struct world_stats world = {0};
     for (uint64_t i = 0; i < seeds; i++) {
@@ -457,12 +459,13 @@ int main(int argc, char **argv) {
         writes += run.writes;
         reads += run.reads;
         unmodelled += run.unmodelled;
+        expired += run.expired;
         trace ^= world_trace_hash(run.world);
         run_free(&run);
     }
-    printf("%llu seeds, %llu failed: %llu modelled writes, %llu judged reads, %llu other commands, trace %016llx\n",
+    printf("%llu seeds, %llu failed: %llu modelled writes, %llu judged reads, %llu other commands, %llu keys expired, trace %016llx\n",
            (unsigned long long)seeds, (unsigned long long)failed, (unsigned long long)writes, (unsigned long long)reads,
-           (unsigned long long)unmodelled, (unsigned long long)trace);
+           (unsigned long long)unmodelled, (unsigned long long)expired, (unsigned long long)trace);
     printf("world: %llu events, %llu frames, %llu lost, %llu repeated, %llu overtook, %llu corrupted, %llu busy, %llu cuts, %llu crashes, %llu clock jumps\n",
            (unsigned long long)world.events, (unsigned long long)world.frames, (unsigned long long)world.lost,
            (unsigned long long)world.duplicated, (unsigned long long)world.reordered, (unsigned long long)world.corrupted,
