@@ -357,10 +357,19 @@ static void judge_spot(struct shard *shard, struct spot *spot, void *arg) {
     spot_close(shard, spot);
 }
 
+static void judge_bare(struct shard *shard, struct key *key, struct judge *judge) {
+    if (judge->gone(key_bare(key)->dot, judge->arg)) bare_remove(shard, key);
+}
+
 /* Lets judge look at what the unit names: one element, or all of a key. */
 static void judge_unit(struct shard *shard, const struct unit *u, struct judge *judge) {
     struct key *key = shard_key_by_hash(shard, u->key_hash);
     if (!key) return;
+    if (key_is_bare(key)) {
+        enum kind kind = kind_of(element_of(u->field_hash));
+        if (kind == KIND_KEY || kind == KIND_STRING) judge_bare(shard, key, judge);
+        return;
+    }
     bool was_live = key_live(key);
     struct spot spot;
     if (kind_of(u->field_hash) == KIND_KEY)
@@ -373,9 +382,21 @@ static void judge_unit(struct shard *shard, const struct unit *u, struct judge *
 static void judge_shard(struct shard *shard, struct judge *judge,
                         bool (*in_scope)(const struct spot *, const void *), const void *scope);
 
+/* The way of most units: one sibling of a string whose key is not there. Done, or not its case. */
+static bool add_bare(struct shard *shard, const struct parsed *p, const struct unit *u) {
+    struct key_ref ref = {u->key, u->key_hash};
+    if (kind_of(u->field_hash) != KIND_STRING || u->dots_count != 1 || u->increments_count) return false;
+    const struct payload *payload = &p->payloads[u->dots_at];
+    if (context_has(&shard->context, payload->dot)) return true;
+    if (ref.name.len > BARE_NAME_BYTES_MAX || shard_key_by_ref(shard, ref)) return false;
+    bare_put(shard, NULL, ref, payload->dot, payload->clock, payload->value);
+    return true;
+}
+
 /* Adds what the unit says lives, if our context lacks it. */
 static void add_unit(struct shard *shard, const struct parsed *p, const struct unit *u) {
     if (!u->dots_count && !u->increments_count) return;
+    if (add_bare(shard, p, u)) return;
     struct key *key = shard_key_make(shard, (struct key_ref){u->key, u->key_hash});
     bool was_live = key_live(key);
     struct spot spot;
@@ -420,6 +441,18 @@ static void apply_flush(struct shard *shard, struct unit *u) {
     context_merge(&shard->context, &u->flush->seen);
 }
 
+/* A bare string that one SET saw and overwrites, in place. Done, or not its case. */
+static bool replace_bare(struct shard *shard, const struct delta *d, const struct unit *u, struct judge *judge) {
+    if (kind_of(u->field_hash) != KIND_STRING || u->dots_count != 1 || u->increments_count) return false;
+    const struct payload *payload = &d->parsed.payloads[u->dots_at];
+    struct key_ref ref = {u->key, u->key_hash};
+    struct key *key = shard_key_by_ref(shard, ref);
+    if (!key || !key_is_bare(key) || context_has(&shard->context, payload->dot)) return false;
+    if (!judge->gone(key_bare(key)->dot, judge->arg)) return false;
+    bare_put(shard, key, ref, payload->dot, payload->clock, payload->value);
+    return true;
+}
+
 static void apply_delta_unit(struct shard *shard, struct delta *d, struct unit *u) {
     if (u->flush) {
         apply_flush(shard, u);
@@ -427,8 +460,10 @@ static void apply_delta_unit(struct shard *shard, struct delta *d, struct unit *
     }
     struct superseded s = {d->origin, u->n, d->parsed.removed_dots + u->removed_at, u->removed_count};
     struct judge judge = {is_superseded, &s};
-    if (!only_adds(u)) judge_unit(shard, u, &judge);
-    add_unit(shard, &d->parsed, u);
+    if (!replace_bare(shard, d, u, &judge)) {
+        if (!only_adds(u)) judge_unit(shard, u, &judge);
+        add_unit(shard, &d->parsed, u);
+    }
     for (uint32_t i = 0; i < u->removed_count; i++)
         if (!context_has(&shard->context, s.removed[i])) context_add(&shard->context, s.removed[i]);
 }
@@ -546,7 +581,7 @@ static void write_whole(struct shard *shard, struct spot *spot, void *arg) {
     const struct element *e = spot->element;
     if (!e->sibling_count && !e->increment_count) return;
     /* Floors that the asker may lack do not show in a cell: they always go. */
-    if (a->cells && !e->increment_count && !cell_in(a->cells, cell_index(spot->key->hash, spot->field_hash))) return;
+    if (a->cells && !e->increment_count && !cell_in(a->cells, cell_index(key_hash(shard, spot->key), spot->field_hash))) return;
     wire_u64(a->wire, kind_of(spot->field_hash));
     wire_u64(a->wire, FLAG_NAMED);
     write_name(a->wire, spot);
@@ -631,6 +666,7 @@ struct answer {
     struct parsed parsed;
     struct dot *sent; /* all dots of all units, sorted: a dot lives in one element only */
     const struct context *asked;
+    const struct shard *shard;
 };
 
 static bool read_whole(const struct shard *shard, struct wire_reader *r, struct parsed *p, uint64_t kind) {
@@ -694,7 +730,8 @@ static bool is_learned_late(struct dot dot, const void *arg) {
 }
 
 static bool in_mask(const struct spot *spot, const void *arg) {
-    return cell_in(((const struct answer *)arg)->mask.data, cell_index(spot->key->hash, spot->field_hash));
+    const struct answer *a = arg;
+    return cell_in(a->mask.data, cell_index(key_hash(a->shard, spot->key), spot->field_hash));
 }
 static bool off_mask(const struct spot *spot, const void *arg) { return !in_mask(spot, arg); }
 
@@ -716,6 +753,12 @@ static void judge_shard(struct shard *shard, struct judge *judge,
     struct key **keys = mem_alloc((shard->keys.count + 1) * sizeof *keys), *key;
     while ((key = table_next(&shard->keys, &at))) keys[count++] = key;
     for (size_t i = 0; i < count; i++) {
+        if (key_is_bare(keys[i])) {
+            struct spot spot;
+            bool there = spot_find(shard, keys[i], KIND_STRING, (struct bytes){0}, false, &spot);
+            if (there && (!in_scope || in_scope(&spot, scope))) judge_bare(shard, keys[i], judge);
+            continue;
+        }
         bool was_live = key_live(keys[i]);
         key_each(shard, keys[i], judge_in_scope, &j);
         key_settle(shard, keys[i], was_live);
@@ -751,7 +794,7 @@ static void log_answer(struct shard *shard, const struct answer *a) {
 
 enum status shard_read_answer(struct shard *shard, struct wire_reader *reader, const struct shard_summary *asked,
                               int64_t now_ms) {
-    struct answer a = {.asked = &asked->context};
+    struct answer a = {.asked = &asked->context, .shard = shard};
     enum status status = STATUS_OK;
     if (!parse_answer(shard, reader, &a) || claims_our_future(shard, &a.context)) {
         status = STATUS_ERR_MALFORMED;

@@ -135,9 +135,7 @@ void element_add(struct element *e, struct dot dot, uint64_t clock, struct bytes
     while (at < count && e->siblings[at]->dot.v < dot.v) at++;
     assert(at == count || e->siblings[at]->dot.v != dot.v);
     struct sibling *fresh = mem_take(account, sibling_size((uint32_t)value.len));
-    fresh->dot = dot;
-    fresh->clock = clock;
-    fresh->len = (uint32_t)value.len;
+    *fresh = (struct sibling){.dot = dot, .clock = clock, .len = (uint32_t)value.len, .form = SIBLING_ALONE};
     if (value.len) memcpy(fresh->data, value.data, value.len);
     struct sibling **grown = mem_take(account, (count + 1) * sizeof *grown);
     if (at > 0) memcpy(grown, e->siblings, at * sizeof *grown);

@@ -22,8 +22,12 @@ struct sibling {
     struct dot dot;
     uint64_t clock; /* hybrid logical clock, breaks ties between concurrent writes only */
     uint32_t len;
+    uint8_t form;     /* SIBLING_ALONE, or the shard's: see shard_state.h */
+    uint8_t name_len; /* of a bare key: its name follows the data */
+    uint8_t unused[2];
     uint8_t data[];
 };
+#define SIBLING_ALONE 0
 
 struct increment {
     uint16_t replica; /* the owner: only it moves n, gen and total */

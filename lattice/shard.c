@@ -25,11 +25,17 @@
 static bool same_key(void *item, const void *arg) {
     const struct key *key = item;
     const struct key_ref *ref = arg;
-    return key->hash == ref->hash && bytes_equal(key_name(key), ref->name);
+    return (key_is_bare(key) || key->hash == ref->hash) && bytes_equal(key_name(key), ref->name);
 }
 
+struct wanted_hash {
+    const struct shard *shard;
+    uint64_t hash;
+};
+
 static bool same_key_hash(void *item, const void *arg) {
-    return ((const struct key *)item)->hash == *(const uint64_t *)arg;
+    const struct wanted_hash *wanted = arg;
+    return key_hash(wanted->shard, item) == wanted->hash;
 }
 
 static bool same_field_hash(void *item, const void *arg) {
@@ -47,7 +53,16 @@ static bool same_field(void *item, const void *arg) {
     return field->hash == ref->hash && bytes_equal(field_name(field), ref->name);
 }
 
-struct bytes key_name(const struct key *key) { return bytes_of(key->name, key->name_len); }
+struct bytes key_name(const struct key *key) {
+    const struct sibling *bare = key_bare(key);
+    return key_is_bare(key) ? bytes_of(bare->data + bare->len, bare->name_len) : bytes_of(key->name, key->name_len);
+}
+
+/* A bare key does not keep it: its place in the table says most, and 18 ns the rest. */
+uint64_t key_hash(const struct shard *shard, const struct key *key) {
+    return key_is_bare(key) ? hash_key(&shard->config.seed, key_name(key)) : key->hash;
+}
+
 struct bytes field_name(const struct field *field) { return bytes_of(field->name, field->name_len); }
 
 struct key_ref shard_ref(const struct shard *shard, struct bytes name) {
@@ -59,25 +74,72 @@ uint64_t shard_field_hash(const struct shard *shard, enum kind kind, struct byte
     return (hash_key(&shard->config.seed, name) & ~(uint64_t)KIND_MASK) | kind;
 }
 
-struct key *shard_key_by_hash(const struct shard *shard, uint64_t key_hash) {
-    return table_find(&shard->keys, key_hash, same_key_hash, &key_hash);
+struct key *shard_key_by_hash(const struct shard *shard, uint64_t hash) {
+    return table_find(&shard->keys, hash, same_key_hash, &(struct wanted_hash){shard, hash});
 }
 
-static struct key *key_by_ref(const struct shard *shard, struct key_ref ref) {
+struct key *shard_key_by_ref(const struct shard *shard, struct key_ref ref) {
     return table_find(&shard->keys, ref.hash, same_key, &ref);
 }
 
-struct key *shard_key_make(struct shard *shard, struct key_ref ref) {
-    struct key *key = key_by_ref(shard, ref);
-    if (key) return key;
-    key = mem_take(&shard->account, sizeof *key + ref.name.len);
-    *key = (struct key){.hash = ref.hash, .name_len = (uint32_t)ref.name.len};
+static struct key *full_new(struct shard *shard, struct key_ref ref) {
+    struct key *key = mem_take(&shard->account, sizeof *key + ref.name.len);
+    *key = (struct key){.hash = ref.hash, .name_len = (uint32_t)ref.name.len, .form = KEY_FULL};
     if (ref.name.len) memcpy(key->name, ref.name.data, ref.name.len);
+    return key;
+}
+
+struct key *shard_key_make(struct shard *shard, struct key_ref ref) {
+    struct key *key = shard_key_by_ref(shard, ref);
+    if (key) return key_inflate(shard, key);
+    key = full_new(shard, ref);
     table_insert(&shard->keys, key->hash, key, &shard->account);
     return key;
 }
 
+/* --------------------------------------------------------------- bare keys */
+
+static size_t bare_size(size_t value_len, size_t name_len) { return sizeof(struct sibling) + value_len + name_len; }
+
+static void bare_free(struct shard *shard, struct sibling *bare) {
+    mem_give(&shard->account, bare, bare_size(bare->len, bare->name_len));
+}
+
+static struct sibling *bare_new(struct shard *shard, struct bytes name, struct dot dot, uint64_t clock, struct bytes value) {
+    assert(name.len <= BARE_NAME_BYTES_MAX);
+    struct sibling *bare = mem_take(&shard->account, bare_size(value.len, name.len));
+    *bare = (struct sibling){.dot = dot, .clock = clock, .len = (uint32_t)value.len, .form = KEY_BARE, .name_len = (uint8_t)name.len};
+    if (value.len) memcpy(bare->data, value.data, value.len);
+    if (name.len) memcpy(bare->data + value.len, name.data, name.len);
+    return bare;
+}
+
+struct key *key_inflate(struct shard *shard, struct key *key) {
+    if (!key_is_bare(key)) return key;
+    struct sibling *bare = key_bare(key);
+    struct key *full = full_new(shard, (struct key_ref){key_name(key), key_hash(shard, key)});
+    element_add(&full->string, bare->dot, bare->clock, bytes_of(bare->data, bare->len), &shard->account);
+    table_replace(&shard->keys, full->hash, key, full);
+    bare_free(shard, bare);
+    return full;
+}
+
+static bool may_be_bare(const struct key *key) {
+    return key->string.sibling_count == 1 && !key->string.increment_count && !key->expiry.sibling_count &&
+           !key->expiry.increment_count && !key->members.count && !key->fields.count && key->name_len <= BARE_NAME_BYTES_MAX;
+}
+
+static void key_deflate(struct shard *shard, struct key *key) {
+    const struct sibling *only = key->string.siblings[0];
+    struct sibling *bare = bare_new(shard, key_name(key), only->dot, only->clock, bytes_of(only->data, only->len));
+    table_replace(&shard->keys, key->hash, key, bare);
+    element_fini(&key->string, &shard->account);
+    mem_give(&shard->account, key, sizeof *key + key->name_len);
+}
+
 static const struct table *fields_of(const struct key *key, enum kind kind) {
+    static const struct table nothing;
+    if (key_is_bare(key)) return &nothing;
     return element_of(kind) == KIND_MEMBER ? &key->members : &key->fields;
 }
 
@@ -100,12 +162,23 @@ static struct field *field_make(struct shard *shard, struct key *key, uint64_t h
 
 /* ------------------------------------------------------------------- spots */
 
+static void show_bare(struct key *key, struct spot *out) {
+    *out = (struct spot){.key = key, .field_hash = KIND_STRING, .shown_sibling = key_bare(key)};
+    out->shown = (struct element){.siblings = &out->shown_sibling, .sibling_count = 1};
+    out->element = &out->shown;
+}
+
 bool spot_find(struct shard *shard, struct key *key, uint64_t field_hash, struct bytes name,
                bool make, struct spot *out) {
     uint64_t hash = element_of(field_hash);
     enum kind kind = kind_of(hash);
     assert(kind >= KIND_STRING);
     struct spot spot = {.key = key, .field_hash = hash};
+    if (key_is_bare(key)) {
+        assert(!make);
+        if (kind == KIND_STRING) show_bare(key, out);
+        return kind == KIND_STRING;
+    }
     if (kind == KIND_STRING)
         spot.element = &key->string;
     else if (kind == KIND_EXPIRY)
@@ -119,13 +192,55 @@ bool spot_find(struct shard *shard, struct key *key, uint64_t field_hash, struct
     return true;
 }
 
+static uint64_t *cell_at(struct shard *shard, uint64_t key_hash, uint64_t field_hash) {
+    return &shard->cells[((key_hash ^ field_hash) * 0x9e3779b97f4a7c15u) >> 56];
+}
+
 static uint64_t *cell_of(struct shard *shard, const struct spot *spot) {
-    uint64_t mixed = (spot->key->hash ^ spot->field_hash) * 0x9e3779b97f4a7c15u;
-    return &shard->cells[mixed >> 56];
+    return cell_at(shard, spot->key->hash, spot->field_hash);
 }
 
 static uint64_t spot_hash(const struct shard *shard, const struct spot *spot) {
     return element_hash(spot->element, shard->config.replicas, spot->key->hash, spot->field_hash);
+}
+
+static uint64_t bare_hash(const struct shard *shard, struct sibling *bare, uint64_t key_hash) {
+    struct element shown = {.siblings = &bare, .sibling_count = 1};
+    return element_hash(&shown, shard->config.replicas, key_hash, KIND_STRING);
+}
+
+static void live_add(struct shard *shard, uint64_t by) {
+    __atomic_store_n(&shard->live, shard->live + by, __ATOMIC_RELAXED);
+}
+
+void bare_put(struct shard *shard, struct key *key, struct key_ref ref, struct dot dot, uint64_t clock, struct bytes value) {
+    uint64_t *cell = cell_at(shard, ref.hash, KIND_STRING);
+    struct sibling *old = key ? key_bare(key) : NULL, *bare = old;
+    if (old) *cell -= bare_hash(shard, old, ref.hash);
+    if (old && old->len == value.len) {
+        old->dot = dot;
+        old->clock = clock;
+        if (value.len) memcpy(old->data, value.data, value.len);
+    } else {
+        bare = bare_new(shard, ref.name, dot, clock, value);
+        if (old) {
+            table_replace(&shard->keys, ref.hash, old, bare);
+            bare_free(shard, old);
+        } else {
+            table_insert(&shard->keys, ref.hash, bare, &shard->account);
+            live_add(shard, 1);
+        }
+    }
+    *cell += bare_hash(shard, bare, ref.hash);
+}
+
+void bare_remove(struct shard *shard, struct key *key) {
+    uint64_t hash = key_hash(shard, key);
+    *cell_at(shard, hash, KIND_STRING) -= bare_hash(shard, key_bare(key), hash);
+    table_remove(&shard->keys, hash, key, &shard->account);
+    bare_free(shard, key_bare(key));
+    live_add(shard, (uint64_t)-1);
+    if (!shard->keys.count) table_fini(&shard->keys, &shard->account);
 }
 
 void spot_open(struct shard *shard, struct spot *spot) {
@@ -174,7 +289,7 @@ static void note_due(struct shard *shard, const struct key *key) {
     size_t slot = 0;
     struct key *one;
     while ((one = table_next(&shard->keys, &slot)))
-        if (one->expiry.sibling_count && key_expiry(one) != EXPIRY_NEVER)
+        if (!key_is_bare(one) && one->expiry.sibling_count && key_expiry(one) != EXPIRY_NEVER)
             due_push(&shard->due, (struct due){key_expiry(one), one->hash});
 }
 
@@ -202,7 +317,7 @@ void spot_close(struct shard *shard, struct spot *spot) {
 static bool element_empty(const struct element *e) { return !e->sibling_count && !e->increment_count; }
 
 bool key_live(const struct key *key) {
-    return element_live(&key->string) || key->members_live || key->fields_live;
+    return key_is_bare(key) || element_live(&key->string) || key->members_live || key->fields_live;
 }
 
 static void field_free(struct shard *shard, struct field *field) {
@@ -234,9 +349,13 @@ static void field_settle(struct shard *shard, struct key *key, struct field *fie
 }
 
 void key_settle(struct shard *shard, struct key *key, bool was_live) {
+    if (key_is_bare(key)) return;
     bool live = key_live(key);
-    if (live != was_live)
-        __atomic_store_n(&shard->live, shard->live + (live ? 1u : (uint64_t)-1), __ATOMIC_RELAXED);
+    if (live != was_live) live_add(shard, live ? 1u : (uint64_t)-1);
+    if (may_be_bare(key)) {
+        key_deflate(shard, key);
+        return;
+    }
     if (!live) {
         table_settle(shard, &key->members);
         table_settle(shard, &key->fields);
@@ -261,6 +380,12 @@ static void each_field(struct shard *shard, struct key *key, const struct table 
 
 void key_each(struct shard *shard, struct key *key,
               void (*visit)(struct shard *, struct spot *, void *), void *arg) {
+    struct spot bare;
+    if (key_is_bare(key)) {
+        show_bare(key, &bare);
+        visit(shard, &bare, arg);
+        return;
+    }
     struct spot string = {.key = key, .element = &key->string, .field_hash = KIND_STRING};
     struct spot expiry = {.key = key, .element = &key->expiry, .field_hash = KIND_EXPIRY};
     visit(shard, &string, arg);
@@ -298,6 +423,10 @@ static void shard_clear(struct shard *shard) {
     size_t at = 0;
     struct key *key;
     while ((key = table_next(&shard->keys, &at))) {
+        if (key_is_bare(key)) {
+            bare_free(shard, key_bare(key));
+            continue;
+        }
         element_fini(&key->string, &shard->account);
         element_fini(&key->expiry, &shard->account);
         free_fields(shard, &key->members);
@@ -382,6 +511,7 @@ static int64_t expiry_at(const struct sibling *s) {
 }
 
 int64_t key_expiry(const struct key *key) {
+    if (key_is_bare(key)) return EXPIRY_NEVER;
     if (!key->expiry.sibling_count) return EXPIRY_NEVER;
     int64_t latest = INT64_MIN;
     for (uint32_t i = 0; i < key->expiry.sibling_count; i++) {
@@ -396,7 +526,7 @@ static bool key_visible(const struct key *key, int64_t now_ms) {
 }
 
 struct key *shard_find(struct shard *shard, struct key_ref ref, int64_t now_ms) {
-    struct key *key = key_by_ref(shard, ref);
+    struct key *key = shard_key_by_ref(shard, ref);
     return key && key_visible(key, now_ms) ? key : NULL;
 }
 
@@ -433,6 +563,7 @@ static struct age age_of(const struct shard *shard, const struct key *key, enum 
 }
 
 enum key_type key_type(const struct shard *shard, const struct key *key) {
+    if (key_is_bare(key)) return KEY_STRING;
     bool has[4] = {[KEY_STRING] = element_live(&key->string),
                    [KEY_SET] = key->members_live > 0,
                    [KEY_HASH] = key->fields_live > 0};
@@ -461,6 +592,7 @@ static struct bytes element_render(const struct shard *shard, const struct eleme
 }
 
 struct bytes key_string(const struct shard *shard, const struct key *key, struct scratch *scratch) {
+    if (key_is_bare(key)) return bytes_of(key_bare(key)->data, key_bare(key)->len);
     return element_render(shard, &key->string, scratch);
 }
 
@@ -469,6 +601,7 @@ struct bytes field_value(const struct shard *shard, const struct field *field, s
 }
 
 uint64_t key_field_count(const struct key *key, enum key_type type) {
+    if (key_is_bare(key)) return 0;
     return type == KEY_SET ? key->members_live : key->fields_live;
 }
 
@@ -602,6 +735,13 @@ static void log_mutation(struct shard *shard, uint64_t n, uint64_t key_hash, uin
 
 /* One mutation that removes all that is seen of the key. The key may be gone afterwards. */
 static void clear_key(struct shard *shard, struct key *key, int64_t now_ms) {
+    if (key_is_bare(key)) {
+        uint64_t bare_key_hash = key_hash(shard, key), bare_n = next_dot(shard, now_ms);
+        see_and_remove(key_bare(key)->dot, &shard);
+        bare_remove(shard, key);
+        log_mutation(shard, bare_n, bare_key_hash, KIND_KEY);
+        return;
+    }
     bool was_live = key_live(key);
     uint64_t hash = key->hash, n = next_dot(shard, now_ms);
     key_each(shard, key, clear_spot, NULL);
@@ -615,7 +755,7 @@ static bool key_has_leftovers(const struct key *key) {
 
 /* The key to write to: what is expired or left over is removed as observed first. */
 static struct key *key_for_write(struct shard *shard, struct key_ref ref, int64_t now_ms) {
-    struct key *key = key_by_ref(shard, ref);
+    struct key *key = shard_key_by_ref(shard, ref);
     if (key && !key_visible(key, now_ms) && key_has_leftovers(key)) clear_key(shard, key, now_ms);
     return shard_key_make(shard, ref);
 }
@@ -642,8 +782,21 @@ static void write_expiry(struct shard *shard, struct key *key, int64_t at_ms, in
     write_spot(shard, key, KIND_EXPIRY, (struct bytes){0}, bytes_of(text, sizeof text), now_ms);
 }
 
+/* The way of most writes: a string that is new, or bare. */
+static void set_bare(struct shard *shard, struct key *key, struct key_ref ref, struct bytes value, int64_t now_ms) {
+    uint64_t n = next_dot(shard, now_ms);
+    if (key) see_and_remove(key_bare(key)->dot, &shard);
+    bare_put(shard, key, ref, dot_make(self_of(shard), n), shard->clock, value);
+    log_mutation(shard, n, ref.hash, KIND_STRING);
+}
+
 void shard_set(struct shard *shard, struct key_ref ref, struct bytes value, bool keep_ttl, int64_t now_ms) {
-    struct key *key = key_for_write(shard, ref, now_ms);
+    struct key *key = shard_key_by_ref(shard, ref);
+    if (key ? key_is_bare(key) : ref.name.len <= BARE_NAME_BYTES_MAX) {
+        set_bare(shard, key, ref, value, now_ms);
+        return;
+    }
+    key = key_for_write(shard, ref, now_ms);
     int64_t at = key_expiry(key);
     bool others = key->members.count || key->fields.count;
     bool has_expiry = key->expiry.sibling_count > 0;
@@ -652,7 +805,7 @@ void shard_set(struct shard *shard, struct key_ref ref, struct bytes value, bool
         key = shard_key_make(shard, ref);
     }
     write_spot(shard, key, KIND_STRING, (struct bytes){0}, value, now_ms);
-    if (others && keep_ttl && has_expiry) write_expiry(shard, key, at, now_ms);
+    if (others && keep_ttl && has_expiry) write_expiry(shard, shard_key_make(shard, ref), at, now_ms);
 }
 
 static void increase(struct shard *shard, struct key_ref ref, enum kind kind, struct bytes field, __int128 by,
@@ -708,7 +861,7 @@ bool shard_remove_field(struct shard *shard, struct key_ref ref, enum key_type t
 
 void shard_expire(struct shard *shard, struct key_ref ref, int64_t at_ms, int64_t now_ms) {
     struct key *key = shard_find(shard, ref, now_ms);
-    if (key) write_expiry(shard, key, at_ms, now_ms);
+    if (key) write_expiry(shard, key_inflate(shard, key), at_ms, now_ms);
 }
 
 /* Who wrote the expiry that counts. */
@@ -738,7 +891,7 @@ size_t shard_expire_due(struct shard *shard, int64_t now_ms, int64_t grace_ms, s
 }
 
 bool shard_delete(struct shard *shard, struct key_ref ref, int64_t now_ms) {
-    struct key *key = key_by_ref(shard, ref);
+    struct key *key = shard_key_by_ref(shard, ref);
     if (!key) return false;
     bool visible = key_visible(key, now_ms);
     if (visible || key_has_leftovers(key)) clear_key(shard, key, now_ms);
@@ -749,6 +902,7 @@ bool shard_delete(struct shard *shard, struct key_ref ref, int64_t now_ms) {
 static bool counts(const struct key *key) {
     size_t at = 0;
     struct field *field;
+    if (key_is_bare(key)) return false;
     if (key->string.increment_count) return true;
     while ((field = table_next(&key->fields, &at)))
         if (field->element.increment_count) return true;
@@ -770,6 +924,10 @@ void shard_flush(struct shard *shard, int64_t now_ms) {
     uint64_t n = next_dot(shard, now_ms);
     for (size_t i = 0; i < count; i++) {
         if (!keys[i]) continue;
+        if (key_is_bare(keys[i])) {
+            bare_remove(shard, keys[i]);
+            continue;
+        }
         bool was_live = key_live(keys[i]);
         key_each(shard, keys[i], clear_spot, NULL);
         key_settle(shard, keys[i], was_live);
@@ -796,7 +954,7 @@ static bool in_graves(const struct graves *g, const struct element_name *name) {
 static void forget_grave(struct shard *shard, const struct element_name *name) {
     struct key *key = shard_key_by_hash(shard, name->key_hash);
     struct spot spot;
-    if (!key || !spot_find(shard, key, name->field_hash, (struct bytes){0}, false, &spot)) return;
+    if (!key || key_is_bare(key) || !spot_find(shard, key, name->field_hash, (struct bytes){0}, false, &spot)) return;
     bool was_live = key_live(key);
     element_forget_dead(spot.element, &shard->account);
     if (spot.field) field_settle(shard, key, spot.field);

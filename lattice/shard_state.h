@@ -37,17 +37,28 @@ struct field {
     uint8_t name[];
 };
 
+/* A key has one of two forms. Most are strings with one sibling, nothing added and no expiry:
+ * such a key is *bare*, one piece of memory that is its sibling with the name behind the data.
+ * Whatever else a key becomes, it is full; key_settle makes it bare again when it may. */
+enum { KEY_FULL = 1, KEY_BARE = 2 };
+
 struct key {
     uint64_t hash;
+    uint32_t members_live;
+    uint32_t fields_live;
+    uint32_t name_len;
+    uint8_t form;
     struct element string;
     struct element expiry; /* each sibling's bytes: 8, big-endian milliseconds */
     struct table members;
     struct table fields;
-    uint32_t members_live;
-    uint32_t fields_live;
-    uint32_t name_len;
     uint8_t name[];
 };
+_Static_assert(offsetof(struct key, form) == offsetof(struct sibling, form), "either form tells which it is");
+#define BARE_NAME_BYTES_MAX 255u
+
+static inline bool key_is_bare(const struct key *key) { return key->form == KEY_BARE; }
+static inline struct sibling *key_bare(const struct key *key) { return (struct sibling *)(uintptr_t)key; }
 
 /* Dots of other origins that one mutation removed; NULL is none. */
 struct dots {
@@ -108,23 +119,36 @@ struct spot {
     struct element *element;
     uint64_t field_hash;
     bool was_live, was_expiring;
+    /* A bare key shows its sibling as an element: to be read, not to be changed. */
+    struct element shown;
+    struct sibling *shown_sibling;
 };
 
 uint64_t shard_field_hash(const struct shard *shard, enum kind kind, struct bytes name);
+uint64_t key_hash(const struct shard *shard, const struct key *key);
+/* A bare key as a full one: before anything but its only sibling is changed. */
+struct key *key_inflate(struct shard *shard, struct key *key);
+/* The register of a bare or absent (NULL) key becomes this sibling; value may not be its own. */
+void bare_put(struct shard *shard, struct key *key, struct key_ref ref, struct dot dot, uint64_t clock, struct bytes value);
+/* A bare key goes. */
+void bare_remove(struct shard *shard, struct key *key);
+struct key *shard_key_by_ref(const struct shard *shard, struct key_ref ref);
 struct key *shard_key_by_hash(const struct shard *shard, uint64_t key_hash);
 struct field *shard_field_by_hash(const struct key *key, uint64_t field_hash);
-struct key *shard_key_make(struct shard *shard, struct key_ref ref);
+struct key *shard_key_make(struct shard *shard, struct key_ref ref); /* full */
 bool key_live(const struct key *key);
 
-/* Finds the element; with make, creates what is missing. False if it is not there. */
+/* Finds the element; with make, creates what is missing, in a full key. False if it is not there. */
 bool spot_find(struct shard *shard, struct key *key, uint64_t field_hash, struct bytes field_name,
                bool make, struct spot *out);
 /* Every change of an element stands between these two: they keep cells and counts. */
 void spot_open(struct shard *shard, struct spot *spot);
 void spot_close(struct shard *shard, struct spot *spot);
-/* Frees the key's empty parts, and the key if nothing at all is left; keeps the count. */
+/* Frees the key's empty parts, and the key if nothing at all is left; makes it bare if it may be;
+ * keeps the count. The key is not to be used after it. */
 void key_settle(struct shard *shard, struct key *key, bool was_live);
-/* Calls visit for every element of the key; visit may change it through spot_open/close. */
+/* Calls visit for every element of the key; visit may change it through spot_open/close, unless
+ * the key is bare. */
 void key_each(struct shard *shard, struct key *key,
               void (*visit)(struct shard *, struct spot *, void *), void *arg);
 

@@ -30,9 +30,11 @@ struct app {
 
 /* --------------------------------------------------------------- starting */
 
+/* Whatever had been opened ends with the process. */
 static int complain(struct app *a) {
     fprintf(stderr, "anneal-server: %.*s\n", (int)a->error.len, a->error.data ? (char *)a->error.data : "");
-    return 1;
+    fflush(NULL);
+    _exit(1);
 }
 
 static int help(struct app *a) {
@@ -43,6 +45,7 @@ static int help(struct app *a) {
            "The file has one option a line, as redis.conf; options on the command line come after it.\n\n%.*s",
            VERSION, (int)text.len, (char *)text.data);
     buf_fini(&text);
+    config_free(a->config);
     return 0;
 }
 

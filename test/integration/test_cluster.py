@@ -114,7 +114,8 @@ def test_a_stopped_peer_holds_nobody_up(three):
                     p.set(f"big{i % 500}", os.urandom(1000))
                 p.execute()
         until(lambda: cs[2].get("big499") == cs[0].get("big499"))
-        assert cs[0].info("memory")["used_memory_rss"] - before < 150 << 20
+        bound = (150 << 20) * (1 if os.environ.get("BUILD", "build") == "build" else 4)  # sanitizers keep what was freed
+        assert cs[0].info("memory")["used_memory_rss"] - before < bound
     finally:
         os.kill(three.nodes[1].pid(), signal.SIGCONT)
     agree(cs)
