@@ -21,7 +21,7 @@ enum { WANTS_ANSWER = 1, WANTS_ALL = 2, IS_ANSWER = 4, DIGEST_FLAGS = 7 };
 #define PULL_TICK_MS 20
 #define PULL_TIMEOUT_MS 1000
 #define PULLS_MAX 32u
-#define STABLE_MS 1000
+#define STABLE_MS 200
 #define ANSWERS_BYTES (64u << 10)     /* small answers share a message */
 #define ASKS_OUTBOX_BYTES (1u << 20)  /* more waits for room */
 

@@ -484,14 +484,23 @@ static void log_drop_oldest(struct shard *shard) {
     shard->log_count--;
 }
 
-static void log_grow(struct shard *shard) {
-    size_t cap = shard->log_cap ? shard->log_cap * 2 : 16;
-    struct record *grown = mem_alloc(cap * sizeof *grown);
-    for (size_t i = 0; i < shard->log_count; i++) grown[i] = *shard_log_at(shard, i);
+#define LOG_CAP_MIN 16u
+
+static void log_resize(struct shard *shard, size_t cap) {
+    struct record *records = cap ? mem_alloc(cap * sizeof *records) : NULL;
+    for (size_t i = 0; i < shard->log_count; i++) records[i] = *shard_log_at(shard, i);
     mem_free(shard->records);
-    shard->records = grown;
+    shard->records = records;
     shard->log_cap = cap;
     shard->log_head = 0;
+}
+
+static void log_grow(struct shard *shard) { log_resize(shard, shard->log_cap ? shard->log_cap * 2 : LOG_CAP_MIN); }
+
+/* What a burst needed is given back. */
+static void log_shrink(struct shard *shard) {
+    if (shard->log_cap > LOG_CAP_MIN && shard->log_count < shard->log_cap / 4)
+        log_resize(shard, shard->log_count * 2 > LOG_CAP_MIN ? shard->log_count * 2 : LOG_CAP_MIN);
 }
 
 void shard_log_add(struct shard *shard, struct record record) {
@@ -983,4 +992,5 @@ void shard_stable(struct shard *shard, const struct vclock *stable) {
         if (vclock_get(stable, dot_replica(dot)) < dot_counter(dot)) break;
         log_drop_oldest(shard);
     }
+    log_shrink(shard);
 }
