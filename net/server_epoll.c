@@ -184,6 +184,14 @@ static void adopt(struct thread *t, const struct adoption *a) {
     if (epoll_ctl(t->epoll, EPOLL_CTL_ADD, c->fd, &e) < 0) doom(c);
 }
 
+/* Replies that are cut short end in a reset: the client shall not take it for a proper end,
+ * nor the kernel keep what nobody reads. */
+static void close_socket(struct connection *c) {
+    static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    if (c->sent < c->out.len) setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    close(c->fd);
+}
+
 static void destroy(struct connection *c) {
     struct server *s = c->thread->server;
     if (s->ops.close) s->ops.close(c->session);
@@ -193,7 +201,7 @@ static void destroy(struct connection *c) {
         *at = c->resumed_next;
     }
     list_remove(c);
-    close(c->fd);
+    close_socket(c);
     buf_fini(&c->query);
     buf_fini(&c->out);
     mem_free(c);
