@@ -41,7 +41,8 @@ struct server_options {
     int keepalive_s;       /* 0: none */
     size_t query_bytes_max;
     size_t out_bytes_max; /* replies that the socket does not take; see connection_full */
-    int64_t linger_ms;    /* how long replies may be unread after the last request; 0: 5000 */
+    int64_t linger_ms;    /* patience with a client that reads nothing of its last, or of too
+                           * many, replies; 0: 5000 */
 };
 
 #define SERVER_THREADS_MAX 128
@@ -64,8 +65,8 @@ int connection_thread(const struct connection *c);
 const char *connection_peer(const struct connection *c); /* "10.0.0.1:4711" */
 /* Where to put replies outside of ops.data; they are written at the end of this wake. */
 struct buf *connection_out(struct connection *c);
-/* True when more replies wait than out_bytes_max. A connection that still is so after its
- * socket took what it could is closed. */
+/* True when more replies wait than out_bytes_max. Such a connection is not read, and closed
+ * when it takes nothing for linger_ms. Who appends without being asked must look, too. */
 bool connection_full(const struct connection *c);
 /* A paused connection is not read and ops.data is not called; a reset still closes it, and
  * the end of its input counts once it is resumed. ops.data must return as soon as it has

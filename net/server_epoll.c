@@ -8,13 +8,15 @@
  * Idle connections hold no buffers: reads go to the thread's own buffer first, and only an
  * unfinished request is copied to its connection; reply buffers go back to a pool.
  * A connection is in one of two lists: of the live, in order of last activity, so that idle
- * ones are found from the front; or of those that only linger until their replies are read,
- * in order of the deadline.
+ * ones are found from the front; or of those that only wait for their client to read, in
+ * order of the last byte it took, so that who stopped reading is found from the front.
  *
- * A session that stops because its replies passed their limit leaves requests behind. They
- * are handled in the next wake if the socket took enough meanwhile; if not, the client does
- * not read, and is cut off. What was left for any reason (a pause, full replies) is handled
- * before the end of the input counts, so a client may shut down its side after pipelining. */
+ * The second kind are those that close after their replies, and those whose replies passed
+ * their limit: such a one is neither read nor handled until enough was taken, which bounds
+ * what a pipeline may make us hold without punishing a client that sends all, then reads.
+ * What was left for any reason (a pause, full replies) is handled before the end of the input
+ * counts, so a client may shut down its side after pipelining.
+ */
 #define _GNU_SOURCE /* accept4 */
 #include "net/server.h"
 
@@ -53,13 +55,13 @@ struct connection {
     struct thread *thread;
     void *session;
     uint64_t id;
-    int64_t active_ms; /* of a lingering one: since when */
+    int64_t active_ms;
     struct buf query, out;
     size_t sent;
     int fd;
     uint32_t interest;
     bool dirty, resumed, paused, closing, doomed;
-    bool held;  /* stopped at full replies; requests may be left */
+    bool held;  /* its replies are full */
     bool ended; /* the client sends no more */
     char peer[INET6_ADDRSTRLEN + 10];
 };
@@ -78,7 +80,7 @@ struct thread {
     struct connection *dirty, *resumed;
     struct buf query, pool[POOL];
     int pooled;
-    int64_t now_ms, tick_ms;
+    int64_t now_ms, tick_ms, stop_ms;
     pthread_mutex_t lock; /* guards the two below */
     struct buf adoptions; /* of struct adoption; bounded by clients_max */
     struct buf kills;     /* of uint64_t */
@@ -122,22 +124,19 @@ static void list_append(struct list *list, struct connection *c) {
     list->last = c;
 }
 
-/* A lingering one has its deadline and keeps it. */
 static void touch(struct connection *c) {
-    struct thread *t = c->thread;
-    if (c->in != &t->live || c->active_ms == t->now_ms) return;
-    c->active_ms = t->now_ms;
+    if (c->active_ms == c->thread->now_ms) return;
+    c->active_ms = c->thread->now_ms;
     if (!c->next) return;
     list_remove(c);
-    list_append(&t->live, c);
+    list_append(c->in, c);
 }
 
-static void linger(struct connection *c) {
-    struct thread *t = c->thread;
-    if (c->in == &t->lingering) return;
-    c->active_ms = t->now_ms;
+static void move(struct connection *c, struct list *to) {
+    if (c->in == to) return;
+    c->active_ms = c->thread->now_ms;
     list_remove(c);
-    list_append(&t->lingering, c);
+    list_append(to, c);
 }
 
 static void make_dirty(struct connection *c) {
@@ -153,7 +152,7 @@ static void doom(struct connection *c) {
 }
 
 static void set_interest(struct connection *c) {
-    uint32_t want = c->closing || c->paused || c->ended ? 0 : EPOLLIN;
+    uint32_t want = c->closing || c->paused || c->held || c->ended ? 0 : EPOLLIN;
     if (c->sent < c->out.len) want |= EPOLLOUT;
     if (want == c->interest) return;
     struct epoll_event e = {.events = want, .data.ptr = c};
@@ -278,15 +277,15 @@ static void keep_query(struct connection *c, struct buf *query) {
     }
 }
 
-/* Hands what was received to the session. Requests that were held back are no request that
- * is too long: the session has not seen them yet. */
+/* Hands what was received to the session. What it left because it had to is no request that
+ * is too long. */
 static void handle(struct connection *c, struct buf *query) {
     struct thread *t = c->thread;
     const struct server *s = t->server;
     if (!c->out.cap && t->pooled) c->out = t->pool[--t->pooled];
     if (!s->ops.data(c->session, c, query, &c->out)) c->closing = true;
     make_dirty(c);
-    c->held = query->len && connection_full(c);
+    c->held = connection_full(c);
     if (query->len > s->options.query_bytes_max && !c->held && !c->paused) doom(c);
     keep_query(c, query);
 }
@@ -337,8 +336,6 @@ static void send_some(struct connection *c) {
 static void transmit(struct connection *c) {
     if (c->sent < c->out.len) send_some(c);
     if (c->sent < c->out.len) {
-        if (connection_full(c)) c->doomed = true;
-        if (c->closing) linger(c);
         /* Move only when as much is gone as is left, so that moving stays linear. */
         if (c->sent >= c->out.len - c->sent) {
             buf_drop_front(&c->out, c->sent);
@@ -349,7 +346,9 @@ static void transmit(struct connection *c) {
         if (c->closing) c->doomed = true;
     }
     if (c->doomed) return;
-    if (c->held) resume_later(c);
+    if (c->held && !connection_full(c)) resume_later(c);
+    c->held = connection_full(c);
+    move(c, c->held || (c->closing && c->out.len) ? &c->thread->lingering : &c->thread->live);
     set_interest(c);
 }
 
@@ -413,10 +412,11 @@ static void doom_idle(struct thread *t) {
     }
 }
 
+static int64_t linger_ms(const struct server *s) { return s->options.linger_ms ? s->options.linger_ms : LINGER_MS; }
+
 static void doom_lingering(struct thread *t) {
-    int64_t linger_ms = t->server->options.linger_ms ? t->server->options.linger_ms : LINGER_MS;
     struct connection *c = t->lingering.first;
-    for (; c && t->now_ms - c->active_ms > linger_ms; c = c->next) doom(c);
+    for (; c && t->now_ms - c->active_ms > linger_ms(t->server); c = c->next) doom(c);
 }
 
 static void tick(struct thread *t) {
@@ -431,8 +431,7 @@ static void tick(struct thread *t) {
 static void resume(struct connection *c) {
     c->resumed = false;
     make_dirty(c);
-    if (c->doomed || c->closing || c->paused) return;
-    c->held = false;
+    if (c->doomed || c->closing || c->paused || c->held) return;
     if (c->query.len) handle(c, &c->query);
     if (c->ended) end_of_input(c);
 }
@@ -447,13 +446,20 @@ static void resume_some(struct thread *t) {
     }
 }
 
-/* True when the thread may end. Who lingers already keeps its deadline. */
-static bool wind_up(struct thread *t) {
-    if (t->index == 0) listen_on(t->server, false);
-    for (struct connection *c = t->live.first; c; c = c->next) {
+static void wind_up_list(struct thread *t, const struct list *list) {
+    for (struct connection *c = list->first; c; c = c->next) {
         c->closing = true;
+        if (t->now_ms >= t->stop_ms) c->doomed = true;
         make_dirty(c);
     }
+}
+
+/* True when the thread may end. */
+static bool wind_up(struct thread *t) {
+    if (!t->stop_ms) t->stop_ms = t->now_ms + linger_ms(t->server);
+    if (t->index == 0) listen_on(t->server, false);
+    wind_up_list(t, &t->live);
+    wind_up_list(t, &t->lingering);
     flush(t);
     return !t->live.first && !t->lingering.first;
 }
