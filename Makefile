@@ -32,7 +32,7 @@ LATTICE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/lattice_*.c))
 NET_TESTS     := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/net_*.c))
 TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(NET_TESTS)
 
-.PHONY: help all deps test lint clean
+.PHONY: help all deps test lint clean bench-peers bench-ping
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -47,6 +47,12 @@ test: deps ## run every test; SAN=address|undefined|thread
 
 lint: ## includes that point upwards, each printed
 	@sh test/layers.sh
+
+bench-peers: $(BUILD)/test/bench/peers ## frames between peers: rate, latency, CPU; nng's pub/sub beside it
+	$<
+
+bench-ping: $(BUILD)/test/bench/ping ## CPU per PING of the front end and of redis-server
+	sh test/bench/ping.sh $(BUILD)
 
 clean: ## remove build/
 	rm -rf build
@@ -65,5 +71,9 @@ $(LATTICE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE) $(filter-out net/main.c,$(wildcard net/*.c)))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ -lcmocka $(NNG_LIBS) $(LDLIBS)
+
+$(BUILD)/test/bench/%: $(BUILD)/obj/test/bench/%.o $(call obj,$(CORE) net/resp.c net/server_epoll.c net/peer_nng.c net/libc_compat.c)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ $(NNG_LIBS) $(LDLIBS)
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
