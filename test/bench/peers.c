@@ -170,7 +170,7 @@ static void *send_all(void *arg) {
         int64_t rest = next + PACE_US - now_us();
         if (r->paced && rest > 0) nap_us((long)rest);
     }
-    nap_us(300000); /* for what is under way */
+    nap_us(1000000); /* for what is under way: the kernel holds thousands of small frames */
     atomic_store(&r->done, true);
     return NULL;
 }

@@ -99,8 +99,11 @@ static struct peers_stats stats_of(struct peers *p) {
     return s;
 }
 
+/* Drops what comes meanwhile: a connection whose last frame nobody takes is held. */
 static void await_inbound(struct peers *p, uint64_t count) {
-    for (int i = 0; i < 300 && stats_of(p).inbound != count; i++) nap_ms(20);
+    struct peer_event e;
+    for (int64_t end = now_ms() + 10000; stats_of(p).inbound != count && now_ms() < end;)
+        if (next_within(p, &e, 20)) peers_release(&e);
     assert_int_equal(stats_of(p).inbound, count);
 }
 
@@ -491,7 +494,6 @@ static void a_link_may_be_hung_up_and_dialled_under_traffic(void **state) {
     assert_true(senders_stop(s, &end) > 0);
     struct peer_event e;
     while (peers_next(a, &e)) fail();
-    drain(b, 200); /* a connection whose last frame nobody takes is held */
     await_inbound(b, 0);
     peers_close(a), peers_close(b);
 }
@@ -519,6 +521,7 @@ static void closing_under_traffic_ends(void **state) {
 
 int main(void) {
     alarm(300); /* a hang is a failure */
+    if (getenv("ONLY")) cmocka_set_test_filter(getenv("ONLY"));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frames_arrive_in_order_with_their_bytes),
         cmocka_unit_test(five_peers_talk_each_to_each),
