@@ -43,7 +43,7 @@ OS_FILES := $(wildcard net/*_posix.c net/*_epoll.c net/*_nng.c) net/libc_compat.
 SIM     := $(filter-out $(OS_FILES),$(NODE)) $(wildcard sim/*.c)
 TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
 
-.PHONY: help all deps run demo test sim differential lint format install clean
+.PHONY: help all deps run demo test sim differential bench-peers bench-ping lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -84,6 +84,12 @@ install: all ## into PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/anneal-server $(DESTDIR)$(PREFIX)/bin/anneal-server
 	install -D -m 755 $(BUILD)/anneal-sim $(DESTDIR)$(PREFIX)/bin/anneal-sim
 
+bench-peers: $(BUILD)/test/bench/peers ## frames between peers: rate, latency, CPU; nng's pub/sub beside it
+	$<
+
+bench-ping: $(BUILD)/test/bench/ping ## CPU per PING of the front end and of redis-server
+	sh test/bench/ping.sh $(BUILD)
+
 clean: ## remove build/
 	rm -rf build
 
@@ -110,5 +116,9 @@ $(BUILD)/anneal-server: $(call obj,$(NODE) net/main.c)
 
 $(BUILD)/anneal-sim: $(call obj,$(SIM))
 	$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+
+$(BUILD)/test/bench/%: $(BUILD)/obj/test/bench/%.o $(call obj,$(CORE) net/resp.c net/server_epoll.c net/peer_nng.c net/libc_compat.c)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ $(NNG_LIBS) $(LDLIBS)
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -21,6 +21,8 @@ struct clients {
 
 static bool is_local(const char *peer) { return strncmp(peer, "127.", 4) == 0 || strncmp(peer, "[::1]:", 6) == 0 || strncmp(peer, "::1", 3) == 0; }
 
+static bool is_full(const void *connection) { return connection_full(connection); }
+
 static void *on_open(void *app, struct connection *connection) {
     struct clients *c = app;
     struct client *client = mem_zero(1, sizeof *client);
@@ -28,6 +30,8 @@ static void *on_open(void *app, struct connection *connection) {
     client->clients = c;
     client->connection = connection;
     client->session = session_new(c->host, connection_id(connection), peer, is_local(peer), connection_out(connection));
+    client->session->is_full = is_full;
+    client->session->is_full_arg = connection;
     if (client->session->closing) connection_close_after_reply(connection);
     return client;
 }

@@ -34,7 +34,6 @@ struct host_ports {
     X(commands_processed, "total_commands_processed")                               \
     X(errors_replied, "total_error_replies")                                        \
     X(protocol_errors, "protocol_errors")                                           \
-    X(output_limit_closed, "client_output_buffer_limit_disconnections")             \
     X(auth_failures, "acl_access_denied_auth")                                      \
     X(protected_refused, "protected_mode_refused")
 

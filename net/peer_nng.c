@@ -75,8 +75,10 @@ struct peers {
     struct ring received;
     struct peers_stats stats;
     uint64_t dirty[PEER_LINKS / 64]; /* links that may have something to report */
+    uint32_t turn; /* the link whose events come next */
     uint16_t port;
     int fd;
+    bool frames_turn;
     bool signalled; /* the eventfd is readable */
     bool paused;    /* the receiving aio rests */
     bool closing;   /* with lock */
@@ -166,15 +168,28 @@ static bool link_event(struct link *l, int number, struct peer_event *event) {
     return true;
 }
 
+/* In turn from where the last one was found: no busy link hides another's events. */
 static bool next_link_event(struct peers *p, struct peer_event *event) {
-    for (size_t word = 0; word < PEER_LINKS / 64; word++) {
-        while (p->dirty[word]) {
-            int number = (int)(word * 64) + __builtin_ctzll(p->dirty[word]);
-            if (link_event(&p->links[number], number, event)) return true;
-            p->dirty[word] &= p->dirty[word] - 1;
+    for (uint32_t i = 0; i <= PEER_LINKS / 64; i++) {
+        uint32_t word = (p->turn / 64 + i) % (PEER_LINKS / 64);
+        uint64_t mask = i == 0 ? UINT64_MAX << (p->turn % 64) : UINT64_MAX;
+        for (uint64_t set; (set = p->dirty[word] & mask) != 0; p->dirty[word] &= ~(set & -set)) {
+            int number = (int)(word * 64) + __builtin_ctzll(set);
+            if (!link_event(&p->links[number], number, event)) continue;
+            p->turn = ((uint32_t)number + 1) % PEER_LINKS;
+            return true;
         }
     }
     return false;
+}
+
+static bool next_frame(struct peers *p, struct peer_event *event) {
+    if (!p->received.count) return false;
+    nng_msg *msg = p->received.slots[p->received.head];
+    ring_drop(&p->received, nng_msg_len(msg));
+    *event = (struct peer_event){
+        .kind = PEER_FRAME, .link = -1, .bytes = bytes_of(nng_msg_body(msg), nng_msg_len(msg)), .owner = msg};
+    return true;
 }
 
 /* --- receiving --- */
@@ -219,24 +234,22 @@ static void on_inbound(nng_pipe pipe, nng_pipe_ev what, void *arg) {
     if (refuse) nng_pipe_close(pipe);
 }
 
+static void quiet(struct peers *p) {
+    uint64_t count;
+    if (p->signalled) while (read(p->fd, &count, sizeof count) < 0 && errno == EINTR) {}
+    p->signalled = false;
+}
+
+/* Frames and other events in turn: a consumer that answers each SENT with another frame
+ * would never see one that came. */
 bool peers_next(struct peers *p, struct peer_event *event) {
-    bool resume = false, found = true;
     pthread_mutex_lock(&p->lock);
-    if (next_link_event(p, event)) {
-        /* done */
-    } else if (p->received.count) {
-        nng_msg *msg = p->received.slots[p->received.head];
-        ring_drop(&p->received, nng_msg_len(msg));
-        *event = (struct peer_event){
-            .kind = PEER_FRAME, .link = -1, .bytes = bytes_of(nng_msg_body(msg), nng_msg_len(msg)), .owner = msg};
-        resume = p->paused && recv_half_empty(p);
-        if (resume) p->paused = false;
-    } else {
-        found = false;
-        uint64_t count;
-        if (p->signalled) while (read(p->fd, &count, sizeof count) < 0 && errno == EINTR) {}
-        p->signalled = false;
-    }
+    p->frames_turn = !p->frames_turn;
+    bool found = p->frames_turn ? next_frame(p, event) || next_link_event(p, event)
+                                : next_link_event(p, event) || next_frame(p, event);
+    if (!found) quiet(p);
+    bool resume = p->paused && recv_half_empty(p);
+    if (resume) p->paused = false;
     pthread_mutex_unlock(&p->lock);
     if (resume) nng_recv_aio(p->socket, p->aio);
     return found;

@@ -21,7 +21,9 @@ struct connection;
 struct server_ops {
     void *(*open)(void *app, struct connection *c); /* the session */
     /* Takes whole requests off the front of query and appends replies to out; the rest of
-     * query comes again with more behind it. False: close once the replies are written. */
+     * query comes again with more behind it. Must look at connection_full between requests
+     * and return when it is; what is left comes again once the client took its replies.
+     * False: close once the replies are written. */
     bool (*data)(void *session, struct connection *c, struct buf *query, struct buf *out);
     void (*close)(void *session);
     void (*woken)(void *app, int thread); /* after server_wake */
@@ -38,7 +40,9 @@ struct server_options {
     int64_t idle_ms;       /* 0: never */
     int keepalive_s;       /* 0: none */
     size_t query_bytes_max;
-    size_t out_bytes_max;
+    size_t out_bytes_max; /* replies that the socket does not take; see connection_full */
+    int64_t linger_ms;    /* patience with a client that reads nothing of its last, or of too
+                           * many, replies; 0: 5000 */
 };
 
 #define SERVER_THREADS_MAX 128
@@ -52,8 +56,8 @@ size_t server_clients(const struct server *s); /* any thread */
 void server_wake(struct server *s, int thread);
 /* Any thread: closes the connection, if it is still there. False: too many at once. */
 MUST_CHECK bool server_kill(struct server *s, uint64_t id);
-/* Not from a thread of the server: accepts no more, writes the replies it has (for some
- * seconds at most), closes all, joins its threads and frees. NULLs *s. */
+/* Not from a thread of the server: accepts no more, writes the replies it has (for linger_ms
+ * at most), closes all, joins its threads and frees. NULLs *s. */
 void server_stop(struct server **s);
 
 uint64_t connection_id(const struct connection *c); /* never reused, never 0 */
@@ -61,8 +65,12 @@ int connection_thread(const struct connection *c);
 const char *connection_peer(const struct connection *c); /* "10.0.0.1:4711" */
 /* Where to put replies outside of ops.data; they are written at the end of this wake. */
 struct buf *connection_out(struct connection *c);
-/* A paused connection is not read and ops.data is not called; it may still be closed by its
- * peer. ops.data must return as soon as it has paused its connection. */
+/* True when more replies wait than out_bytes_max. Such a connection is not read, and closed
+ * when it takes nothing for linger_ms. Who appends without being asked must look, too. */
+bool connection_full(const struct connection *c);
+/* A paused connection is not read and ops.data is not called; a reset still closes it, and
+ * the end of its input counts once it is resumed. ops.data must return as soon as it has
+ * paused its connection. */
 void connection_pause(struct connection *c);
 void connection_resume(struct connection *c); /* ops.data again, in this wake or the next */
 void connection_close_after_reply(struct connection *c);

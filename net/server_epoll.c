@@ -7,7 +7,16 @@
  *
  * Idle connections hold no buffers: reads go to the thread's own buffer first, and only an
  * unfinished request is copied to its connection; reply buffers go back to a pool.
- * Connections are listed in order of last activity, so idle ones are found from the front. */
+ * A connection is in one of two lists: of the live, in order of last activity, so that idle
+ * ones are found from the front; or of those that only wait for their client to read, in
+ * order of the last byte it took, so that who stopped reading is found from the front.
+ *
+ * The second kind are those that close after their replies, and those whose replies passed
+ * their limit: such a one is neither read nor handled until enough was taken, which bounds
+ * what a pipeline may make us hold without punishing a client that sends all, then reads.
+ * What was left for any reason (a pause, full replies) is handled before the end of the input
+ * counts, so a client may shut down its side after pipelining.
+ */
 #define _GNU_SOURCE /* accept4 */
 #include "net/server.h"
 
@@ -35,8 +44,13 @@
 #define LINGER_MS 5000
 #define KILLS_MAX 1024
 
+struct list {
+    struct connection *first, *last;
+};
+
 struct connection {
-    struct connection *prev, *next; /* by activity */
+    struct connection *prev, *next;
+    struct list *in;
     struct connection *dirty_next, *resumed_next;
     struct thread *thread;
     void *session;
@@ -47,6 +61,8 @@ struct connection {
     int fd;
     uint32_t interest;
     bool dirty, resumed, paused, closing, doomed;
+    bool held;  /* its replies are full */
+    bool ended; /* the client sends no more */
     char peer[INET6_ADDRSTRLEN + 10];
 };
 
@@ -60,7 +76,8 @@ struct thread {
     struct server *server;
     int index, epoll, wake;
     pthread_t handle;
-    struct connection *first, *last, *dirty, *resumed;
+    struct list live, lingering;
+    struct connection *dirty, *resumed;
     struct buf query, pool[POOL];
     int pooled;
     int64_t now_ms, tick_ms, stop_ms;
@@ -94,25 +111,32 @@ static void ring(struct thread *t) {
     while (write(t->wake, &one, sizeof one) < 0 && errno == EINTR) {}
 }
 
-static void unlink_one(struct connection *c) {
-    struct thread *t = c->thread;
-    *(c->prev ? &c->prev->next : &t->first) = c->next;
-    *(c->next ? &c->next->prev : &t->last) = c->prev;
+static void list_remove(struct connection *c) {
+    *(c->prev ? &c->prev->next : &c->in->first) = c->next;
+    *(c->next ? &c->next->prev : &c->in->last) = c->prev;
 }
 
-static void append(struct connection *c) {
-    struct thread *t = c->thread;
-    c->prev = t->last;
+static void list_append(struct list *list, struct connection *c) {
+    c->in = list;
+    c->prev = list->last;
     c->next = NULL;
-    *(t->last ? &t->last->next : &t->first) = c;
-    t->last = c;
+    *(list->last ? &list->last->next : &list->first) = c;
+    list->last = c;
 }
 
 static void touch(struct connection *c) {
+    if (c->active_ms == c->thread->now_ms) return;
     c->active_ms = c->thread->now_ms;
     if (!c->next) return;
-    unlink_one(c);
-    append(c);
+    list_remove(c);
+    list_append(c->in, c);
+}
+
+static void move(struct connection *c, struct list *to) {
+    if (c->in == to) return;
+    c->active_ms = c->thread->now_ms;
+    list_remove(c);
+    list_append(to, c);
 }
 
 static void make_dirty(struct connection *c) {
@@ -128,7 +152,7 @@ static void doom(struct connection *c) {
 }
 
 static void set_interest(struct connection *c) {
-    uint32_t want = c->closing ? 0 : c->paused ? EPOLLRDHUP : EPOLLIN;
+    uint32_t want = c->closing || c->paused || c->held || c->ended ? 0 : EPOLLIN;
     if (c->sent < c->out.len) want |= EPOLLOUT;
     if (want == c->interest) return;
     struct epoll_event e = {.events = want, .data.ptr = c};
@@ -153,10 +177,18 @@ static void adopt(struct thread *t, const struct adoption *a) {
     struct connection *c = mem_zero(1, sizeof *c);
     *c = (struct connection){.thread = t, .fd = a->fd, .id = a->id, .active_ms = t->now_ms, .interest = EPOLLIN};
     name_peer(&a->peer, c->peer, sizeof c->peer);
-    append(c);
+    list_append(&t->live, c);
     c->session = t->server->ops.open(t->server->app, c);
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
     if (epoll_ctl(t->epoll, EPOLL_CTL_ADD, c->fd, &e) < 0) doom(c);
+}
+
+/* Replies that are cut short end in a reset: the client shall not take it for a proper end,
+ * nor the kernel keep what nobody reads. */
+static void close_socket(struct connection *c) {
+    static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    if (c->sent < c->out.len) setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    close(c->fd);
 }
 
 static void destroy(struct connection *c) {
@@ -167,8 +199,8 @@ static void destroy(struct connection *c) {
         while (*at != c) at = &(*at)->resumed_next;
         *at = c->resumed_next;
     }
-    unlink_one(c);
-    close(c->fd);
+    list_remove(c);
+    close_socket(c);
     buf_fini(&c->query);
     buf_fini(&c->out);
     mem_free(c);
@@ -227,14 +259,15 @@ static void accept_some(struct server *s) {
     }
 }
 
-/* Hands what was received to the session, and keeps what it leaves. */
-static void handle(struct connection *c, struct buf *query) {
-    struct thread *t = c->thread;
-    const struct server *s = t->server;
-    if (!c->out.cap && t->pooled) c->out = t->pool[--t->pooled];
-    if (!s->ops.data(c->session, c, query, &c->out)) c->closing = true;
-    make_dirty(c);
-    if (query->len > s->options.query_bytes_max) doom(c);
+static void resume_later(struct connection *c) {
+    if (c->resumed) return;
+    c->resumed = true;
+    c->resumed_next = c->thread->resumed;
+    c->thread->resumed = c;
+}
+
+/* What the session left stays with the connection; the thread's own buffer is emptied. */
+static void keep_query(struct connection *c, struct buf *query) {
     if (query != &c->query) {
         buf_put(&c->query, query->data, query->len);
         query->len = 0;
@@ -244,6 +277,26 @@ static void handle(struct connection *c, struct buf *query) {
     }
 }
 
+/* Hands what was received to the session. What it left because it had to is no request that
+ * is too long. */
+static void handle(struct connection *c, struct buf *query) {
+    struct thread *t = c->thread;
+    const struct server *s = t->server;
+    if (!c->out.cap && t->pooled) c->out = t->pool[--t->pooled];
+    if (!s->ops.data(c->session, c, query, &c->out)) c->closing = true;
+    make_dirty(c);
+    c->held = connection_full(c);
+    if (query->len > s->options.query_bytes_max && !c->held && !c->paused) doom(c);
+    keep_query(c, query);
+}
+
+/* The end of the input is the connection's once nothing is left to be handled. */
+static void end_of_input(struct connection *c) {
+    c->ended = true;
+    make_dirty(c);
+    if (!c->held && !c->paused && !c->resumed) c->closing = true;
+}
+
 static void receive(struct connection *c) {
     struct buf *query = c->query.len ? &c->query : &c->thread->query;
     buf_reserve(query, query == &c->query ? READ_BYTES / 4 : READ_BYTES);
@@ -251,7 +304,7 @@ static void receive(struct connection *c) {
     if (n < 0) {
         if (errno != EAGAIN && errno != EINTR) doom(c);
     } else if (n == 0) {
-        connection_close_after_reply(c);
+        end_of_input(c);
     } else {
         query->len += (size_t)n;
         touch(c);
@@ -259,31 +312,44 @@ static void receive(struct connection *c) {
     }
 }
 
-static void transmit(struct connection *c) {
+static void put_out_back(struct connection *c) {
     struct thread *t = c->thread;
-    if (c->sent < c->out.len) {
-        ssize_t n = send(c->fd, c->out.data + c->sent, c->out.len - c->sent, MSG_NOSIGNAL);
-        if (n > 0) c->sent += (size_t)n;
-        else if (n < 0 && errno != EAGAIN && errno != EINTR) c->doomed = true;
+    c->out.len = c->sent = 0;
+    if (c->out.cap && c->out.cap <= POOL_BYTES_MAX && t->pooled < POOL) {
+        t->pool[t->pooled++] = c->out;
+        c->out = (struct buf){0};
+    } else {
+        buf_fini(&c->out);
     }
+}
+
+static void send_some(struct connection *c) {
+    ssize_t n = send(c->fd, c->out.data + c->sent, c->out.len - c->sent, MSG_NOSIGNAL);
+    if (n > 0) {
+        c->sent += (size_t)n;
+        touch(c);
+    } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
+        c->doomed = true;
+    }
+}
+
+static void transmit(struct connection *c) {
+    if (c->sent < c->out.len) send_some(c);
     if (c->sent < c->out.len) {
-        if (c->out.len - c->sent > t->server->options.out_bytes_max) c->doomed = true;
         /* Move only when as much is gone as is left, so that moving stays linear. */
         if (c->sent >= c->out.len - c->sent) {
             buf_drop_front(&c->out, c->sent);
             c->sent = 0;
         }
     } else {
-        c->out.len = c->sent = 0;
-        if (c->out.cap && c->out.cap <= POOL_BYTES_MAX && t->pooled < POOL) {
-            t->pool[t->pooled++] = c->out;
-            c->out = (struct buf){0};
-        } else {
-            buf_fini(&c->out);
-        }
+        put_out_back(c);
         if (c->closing) c->doomed = true;
     }
-    if (!c->doomed) set_interest(c);
+    if (c->doomed) return;
+    if (c->held && !connection_full(c)) resume_later(c);
+    c->held = connection_full(c);
+    move(c, c->held || (c->closing && c->out.len) ? &c->thread->lingering : &c->thread->live);
+    set_interest(c);
 }
 
 static void flush(struct thread *t) {
@@ -300,12 +366,15 @@ static void event(struct connection *c, uint32_t events) {
     if (c->doomed) return;
     if (events & (EPOLLERR | EPOLLHUP)) {
         doom(c);
-    } else if (events & EPOLLRDHUP && c->paused) {
-        doom(c);
     } else {
-        if (events & EPOLLIN && !c->paused && !c->closing) receive(c);
+        if (events & EPOLLIN && !c->paused && !c->held && !c->closing && !c->ended) receive(c);
         if (events & EPOLLOUT) make_dirty(c);
     }
+}
+
+static void kill_in(const struct list *list, uint64_t id) {
+    for (struct connection *c = list->first; c; c = c->next)
+        if (c->id == id) doom(c);
 }
 
 static void mail(struct thread *t) {
@@ -325,26 +394,46 @@ static void mail(struct thread *t) {
     for (size_t i = 0; i + sizeof(uint64_t) <= kills.len; i += sizeof(uint64_t)) {
         uint64_t id;
         memcpy(&id, kills.data + i, sizeof id);
-        for (struct connection *c = t->first; c; c = c->next)
-            if (c->id == id) doom(c);
+        kill_in(&t->live, id);
+        kill_in(&t->lingering, id);
     }
     buf_fini(&adoptions);
     buf_fini(&kills);
     if (atomic_exchange(&t->woken, false) && t->server->ops.woken) t->server->ops.woken(t->server->app, t->index);
 }
 
+/* A paused one waits for us, not we for it. */
+static void doom_idle(struct thread *t) {
+    int64_t idle_ms = t->server->options.idle_ms;
+    while (idle_ms && t->live.first && t->now_ms - t->live.first->active_ms > idle_ms) {
+        struct connection *c = t->live.first;
+        if (!c->paused) doom(c);
+        touch(c); /* to the end, so that the loop moves on */
+    }
+}
+
+static int64_t linger_ms(const struct server *s) { return s->options.linger_ms ? s->options.linger_ms : LINGER_MS; }
+
+static void doom_lingering(struct thread *t) {
+    struct connection *c = t->lingering.first;
+    for (; c && t->now_ms - c->active_ms > linger_ms(t->server); c = c->next) doom(c);
+}
+
 static void tick(struct thread *t) {
     struct server *s = t->server;
     t->tick_ms = t->now_ms + TICK_MS;
     if (t->index == 0 && !atomic_load(&s->stopping)) listen_on(s, true);
-    while (s->options.idle_ms && t->first && t->now_ms - t->first->active_ms > s->options.idle_ms) {
-        struct connection *c = t->first;
-        if (!c->paused) doom(c);
-        c->active_ms = t->now_ms; /* so that the loop moves on */
-        unlink_one(c);
-        append(c);
-    }
+    doom_idle(t);
+    doom_lingering(t);
     if (s->ops.tick) s->ops.tick(s->app, t->index);
+}
+
+static void resume(struct connection *c) {
+    c->resumed = false;
+    make_dirty(c);
+    if (c->doomed || c->closing || c->paused || c->held) return;
+    if (c->query.len) handle(c, &c->query);
+    if (c->ended) end_of_input(c);
 }
 
 static void resume_some(struct thread *t) {
@@ -352,26 +441,27 @@ static void resume_some(struct thread *t) {
     t->resumed = NULL;
     while (c) {
         struct connection *next = c->resumed_next;
-        c->resumed = false;
-        make_dirty(c);
-        if (!c->doomed && !c->closing && !c->paused && c->query.len) handle(c, &c->query);
+        resume(c);
         c = next;
+    }
+}
+
+static void wind_up_list(struct thread *t, const struct list *list) {
+    for (struct connection *c = list->first; c; c = c->next) {
+        c->closing = true;
+        if (t->now_ms >= t->stop_ms) c->doomed = true;
+        make_dirty(c);
     }
 }
 
 /* True when the thread may end. */
 static bool wind_up(struct thread *t) {
-    if (!t->stop_ms) {
-        t->stop_ms = t->now_ms + LINGER_MS;
-        if (t->index == 0) listen_on(t->server, false);
-    }
-    for (struct connection *c = t->first; c; c = c->next) {
-        c->closing = true;
-        if (t->now_ms >= t->stop_ms) c->doomed = true;
-        make_dirty(c);
-    }
+    if (!t->stop_ms) t->stop_ms = t->now_ms + linger_ms(t->server);
+    if (t->index == 0) listen_on(t->server, false);
+    wind_up_list(t, &t->live);
+    wind_up_list(t, &t->lingering);
     flush(t);
-    return !t->first;
+    return !t->live.first && !t->lingering.first;
 }
 
 static void *run(void *arg) {
@@ -523,10 +613,11 @@ void connection_resume(struct connection *c) {
     if (!c->paused) return;
     c->paused = false;
     make_dirty(c);
-    if (c->resumed) return;
-    c->resumed = true;
-    c->resumed_next = c->thread->resumed;
-    c->thread->resumed = c;
+    resume_later(c);
+}
+
+bool connection_full(const struct connection *c) {
+    return c->out.len - c->sent > c->thread->server->options.out_bytes_max;
 }
 
 void connection_close_after_reply(struct connection *c) {

@@ -123,22 +123,16 @@ static void run(struct session *s, const struct bytes *argv, size_t argc, struct
     if (!s->parked) count_reply(s, out, before);
 }
 
-static bool out_is_full(struct session *s, const struct buf *out) {
-    if (out->len <= s->host->out_bytes_max) return false;
-    atomic_fetch_add(&s->host->output_limit_closed, 1);
-    return true;
-}
+static bool is_full(const struct session *s) { return s->is_full && s->is_full(s->is_full_arg); }
 
 bool session_data(struct session *s, struct buf *query, struct buf *out) {
     const struct bytes *argv;
     size_t argc;
     uint64_t commands = 0;
     enum resp_result r = RESP_MORE;
-    bool full = false;
-    while (!s->closing && !s->parked && !full && (r = resp_next(&s->parser, buf_bytes(query), &argv, &argc)) == RESP_COMMAND) {
+    while (!s->closing && !s->parked && !is_full(s) && (r = resp_next(&s->parser, buf_bytes(query), &argv, &argc)) == RESP_COMMAND) {
         run(s, argv, argc, out);
         commands++;
-        full = out_is_full(s, out);
     }
     if (commands) atomic_fetch_add_explicit(&s->host->commands_processed, commands, memory_order_relaxed);
     buf_drop_front(query, resp_take(&s->parser));
@@ -149,7 +143,7 @@ bool session_data(struct session *s, struct buf *query, struct buf *out) {
         atomic_fetch_add(&s->host->protocol_errors, 1);
         s->closing = true;
     }
-    return !s->closing && !full;
+    return !s->closing;
 }
 
 bool session_retry(struct session *s, struct buf *out) {

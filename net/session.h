@@ -19,6 +19,9 @@ struct session {
     bool local; /* on loopback */
     bool authenticated;
     bool closing; /* once the replies are written */
+    /* More replies wait than a client may leave unread; NULL where nothing waits. */
+    bool (*is_full)(const void *arg);
+    const void *is_full_arg;
     enum reply_mode reply_mode;
     struct resp_parser parser;
     struct buf name;

@@ -1,5 +1,7 @@
 #!/bin/sh
 # Runs cmocka binaries and closes with one line: N passed, N failed.
+LSAN_OPTIONS=suppressions=$(dirname "$0")/nng-leaks.supp:print_suppressions=0
+export LSAN_OPTIONS
 passed=0 failed=0
 for binary in "$@"; do
     out=$("$binary" 2>&1) && code=0 || code=$?
