@@ -62,7 +62,7 @@ struct gossip_config {
     void *arg;
 };
 #define GOSSIP_CONFIG_DEFAULT                                                             \
-    .address = "", .join = "", .batch_us = 1000, .heartbeat_ms = 1000, .suspect_ms = 3500, \
+    .address = "", .join = "", .batch_us = 2000, .heartbeat_ms = 1000, .suspect_ms = 3500, \
     .down_ms = 10000, .gone_ms = 86400000, .message_bytes_max = UINT64_C(5) << 28
 
 struct gossip;
@@ -74,7 +74,7 @@ enum gossip_event_kind {
     GOSSIP_FRAME, /* from anybody */
     GOSSIP_UP,    /* a link has a connection */
     GOSSIP_DOWN,  /* it lost it */
-    GOSSIP_SENT,  /* there is room in its queue */
+    GOSSIP_SENT,  /* there is room in its queue; needed only after ERR_BUSY */
 };
 struct gossip_event {
     enum gossip_event_kind kind;

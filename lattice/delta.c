@@ -208,9 +208,21 @@ static void write_reset_unit(struct shard *shard, struct spot *spot, void *arg) 
     write_floors(d->wire, spot->element, d->self);
 }
 
+static bool is_bare_with(void *item, const void *arg) {
+    const struct key *key = item;
+    return key_is_bare(key) && key_bare(key)->dot.v == ((const struct dot *)arg)->v;
+}
+
+/* Most records are of a bare key that holds their dot: found without hashing its name. */
+static struct key *key_of(struct shard *shard, const struct record *record) {
+    struct key *key = NULL;
+    if (kind_of(record->field_hash) == KIND_STRING) key = table_find(&shard->keys, record->key_hash, is_bare_with, &record->dot);
+    return key ? key : shard_key_by_hash(shard, record->key_hash);
+}
+
 static void write_unit(struct shard *shard, struct delta_writer *d, const struct record *record) {
     enum kind kind = kind_of(record->field_hash);
-    struct key *key = kind == KIND_FLUSH ? NULL : shard_key_by_hash(shard, record->key_hash);
+    struct key *key = kind == KIND_FLUSH ? NULL : key_of(shard, record);
     struct spot spot = {0};
     bool found = key && kind >= KIND_STRING && spot_find(shard, key, record->field_hash, (struct bytes){0}, false, &spot);
     bool adds = kind == KIND_STRING_INC || kind == KIND_FIELD_INC;

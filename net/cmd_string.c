@@ -90,7 +90,8 @@ static void write_text(struct call *call, struct place *place, struct bytes valu
 void cmd_set(struct call *call) {
     struct set_options o = {0};
     if (!read_set_options(call, &o)) return;
-    struct place place = call_place(call, call->argv[1]);
+    bool asks = o.get || o.nx || o.xx;
+    struct place place = asks ? call_place(call, call->argv[1]) : call_locate(call, call->argv[1]);
     if (o.get && !call_expects(call, &place, KEY_STRING)) return;
     bool write = !(o.nx && place.key) && !(o.xx && !place.key);
     if (o.get)
@@ -156,7 +157,7 @@ void cmd_getex(struct call *call) {
 
 static void set_many(struct call *call) {
     for (size_t i = 1; i < call->argc; i += 2) {
-        struct place place = call_place(call, call->argv[i]);
+        struct place place = call_locate(call, call->argv[i]);
         write_text(call, &place, call->argv[i + 1], &(struct set_options){0});
     }
 }

@@ -92,7 +92,8 @@ static void lock_keys(struct call *call, const struct command *c, struct locks *
     locks->count = 0;
     if (!c->first_key) return;
     if (c->first_key == c->last_key && (size_t)c->first_key < call->argc) {
-        locks->few[0] = node_shard_of(call->node, call->argv[c->first_key]);
+        call->first_shard = node_locate(call->node, call->argv[c->first_key], &call->first_ref);
+        locks->few[0] = call->first_shard;
         locks->count = 1;
     } else {
         lock_many(call, c, locks);
@@ -150,11 +151,19 @@ void command_run(struct node *node, const struct bytes *argv, size_t argc, struc
 
 /* ------------------------------------------------------------- for handlers */
 
+struct place call_locate(const struct call *call, struct bytes key) {
+    struct place place = {.ref = call->first_ref};
+    uint32_t index = call->first_shard;
+    if (!key.data || key.data != call->first_ref.name.data || key.len != call->first_ref.name.len)
+        index = node_locate(call->node, key, &place.ref);
+    place.shard = call->node->shards[index];
+    return place;
+}
+
 struct place call_place(const struct call *call, struct bytes key) {
-    struct shard *shard = call->node->shards[node_shard_of(call->node, key)];
-    struct place place = {.shard = shard, .ref = shard_ref(shard, key)};
-    place.key = shard_find(shard, place.ref, call->now_ms);
-    if (place.key) place.type = key_type(shard, place.key);
+    struct place place = call_locate(call, key);
+    place.key = shard_find(place.shard, place.ref, call->now_ms);
+    if (place.key) place.type = key_type(place.shard, place.key);
     return place;
 }
 

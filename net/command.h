@@ -16,6 +16,9 @@ struct call {
     struct buf *out;
     int64_t now_ms;
     struct session *session; /* NULL for callers that are no clients */
+    /* The first key of a command with one key: located once. */
+    struct key_ref first_ref;
+    uint32_t first_shard;
 };
 
 enum command_flag {
@@ -59,6 +62,8 @@ struct place {
 /* For commands that go through the shards by themselves. */
 void call_unlock(struct call *call, uint32_t shard);
 struct place call_place(const struct call *call, struct bytes key);
+/* Without a look at whether it is there: key stays NULL. */
+struct place call_locate(const struct call *call, struct bytes key);
 /* False, and the WRONGTYPE reply, if the key is there and of another type. */
 bool call_expects(struct call *call, const struct place *place, enum key_type type);
 /* Random numbers, from the node's entropy. */

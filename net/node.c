@@ -59,10 +59,19 @@ void node_free(struct node *node) {
 
 struct now node_now(const struct node *node) { return node->clock.now(node->clock.self); }
 
-uint32_t node_shard_of(const struct node *node, struct bytes key) {
-    uint64_t hash = hash_key(&node->seed, hash_tag(key));
-    /* The low half: a shard's table goes by the high bits. */
+/* The low half: a shard's table goes by the high bits. */
+static uint32_t shard_of_hash(const struct node *node, uint64_t hash) {
     return (uint32_t)((hash & UINT32_MAX) * node->shard_count >> 32);
+}
+
+uint32_t node_shard_of(const struct node *node, struct bytes key) {
+    return shard_of_hash(node, hash_key(&node->seed, hash_tag(key)));
+}
+
+uint32_t node_locate(const struct node *node, struct bytes key, struct key_ref *ref) {
+    struct bytes tag = hash_tag(key);
+    *ref = (struct key_ref){key, hash_key(&node->seed, key)};
+    return tag.len == key.len ? shard_of_hash(node, ref->hash) : shard_of_hash(node, hash_key(&node->seed, tag));
 }
 
 uint64_t node_key_count(const struct node *node) {

@@ -41,6 +41,8 @@ void node_free(struct node *node);
 struct now node_now(const struct node *node);
 /* Which shard holds the key: by its {tag}, if it has one. */
 uint32_t node_shard_of(const struct node *node, struct bytes key);
+/* The same, and the key's hash, which most keys have in common with their tag. */
+uint32_t node_locate(const struct node *node, struct bytes key, struct key_ref *ref);
 uint64_t node_key_count(const struct node *node);
 /* Around every use of a shard by clients; gossip learns of what was written. Several are
  * locked in the order of their indexes. */

@@ -39,7 +39,7 @@
     X("join", JOIN, CONFIG_STRING, 0, "", 0, 0, "", "host:port of nodes to join, comma-separated; they may start later") \
     X("cluster-key-file", CLUSTER_KEY_FILE, CONFIG_STRING, 0, "", 0, 0, "",                                     \
       "32 bytes in hex a line; the first seals, all open; needed beyond loopback")                             \
-    X("gossip-batch-us", GOSSIP_BATCH_US, CONFIG_INTEGER, 0, "1000", 0, 1000000, "",                            \
+    X("gossip-batch-us", GOSSIP_BATCH_US, CONFIG_INTEGER, 0, "2000", 0, 1000000, "",                            \
       "least microseconds between two sends to peers while busy; when quiet a write is sent at once")          \
     X("gossip-log-bytes", GOSSIP_LOG_BYTES, CONFIG_BYTES, 0, "64mb", 1 << 20, 1LL << 40, "",                    \
       "most bytes of delta logs; a peer that is further behind is compared by cells")                          \

@@ -54,7 +54,8 @@ enum peer_event_kind {
     PEER_FRAME, /* a frame came; give it back with peers_release */
     PEER_UP,    /* the link has a connection */
     PEER_DOWN,  /* it lost it; what was in flight may be lost */
-    PEER_SENT,  /* `count` more frames of the link left its queue for the connection */
+    PEER_SENT,  /* `count` more frames of the link left its queue for the connection; makes
+                 * peers_fd readable only if a frame was refused with ERR_BUSY before */
 };
 
 struct peer_event {

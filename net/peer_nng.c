@@ -61,6 +61,7 @@ struct link {
     nng_pipe pipe;           /* its connection; id 0 when there is none */
     bool open, closing, busy;
     bool reported_up, flapped;
+    bool refused; /* a frame, since the last that was sent */
 };
 
 struct peers {
@@ -140,9 +141,14 @@ static void wake(struct peers *p) {
     while (write(p->fd, &one, sizeof one) < 0 && errno == EINTR) {}
 }
 
-static void mark(struct link *l) {
+/* To be reported whenever the consumer looks. */
+static void note(struct link *l) {
     size_t at = (size_t)(l - l->peers->links);
     l->peers->dirty[at / 64] |= UINT64_C(1) << (at % 64);
+}
+
+static void mark(struct link *l) {
+    note(l);
     wake(l->peers);
 }
 
@@ -287,7 +293,9 @@ static void on_sent(void *arg) {
         l->peers->stats.frames_sent++;
         l->peers->stats.bytes_sent += len;
         l->sent++;
-        mark(l);
+        note(l);
+        if (l->refused) wake(l->peers); /* somebody waits for room */
+        l->refused = false;
     }
     nng_msg *next = link_head(l);
     pthread_mutex_unlock(&l->peers->lock);
@@ -308,6 +316,7 @@ enum status peers_send(struct peers *p, int link, struct bytes frame) {
     struct link *l = &p->links[link];
     pthread_mutex_lock(&p->lock);
     enum status status = link_room(p, l, frame.len);
+    if (status == STATUS_ERR_BUSY) l->refused = true;
     nng_msg *msg = NULL, *head = NULL;
     if (status == STATUS_OK && nng_msg_alloc(&msg, frame.len) != 0) status = STATUS_ERR_MEMORY;
     if (status == STATUS_OK) {

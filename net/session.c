@@ -103,9 +103,8 @@ static void count_reply(struct session *s, struct buf *out, size_t before) {
     if (s->reply_mode == REPLY_SKIP_NEXT) s->reply_mode = REPLY_SKIPPING;
 }
 
-static void run(struct session *s, const struct bytes *argv, size_t argc, struct buf *out) {
+static void run(struct session *s, const struct bytes *argv, size_t argc, struct now now, struct buf *out) {
     struct host *h = s->host;
-    struct now now = node_now(h->node);
     const struct command *c = command_find(argv[0]);
     struct call call = {.node = h->node, .argv = argv, .argc = argc, .out = out, .now_ms = now.wall_ms, .session = s};
     size_t before = out->len;
@@ -125,13 +124,17 @@ static void run(struct session *s, const struct bytes *argv, size_t argc, struct
 
 static bool is_full(const struct session *s) { return s->is_full && s->is_full(s->is_full_arg); }
 
+#define NOW_COMMANDS 64 /* of a pipeline for which one look at the clock will do */
+
 bool session_data(struct session *s, struct buf *query, struct buf *out) {
     const struct bytes *argv;
     size_t argc;
     uint64_t commands = 0;
+    struct now now = {0};
     enum resp_result r = RESP_MORE;
     while (!s->closing && !s->parked && !is_full(s) && (r = resp_next(&s->parser, buf_bytes(query), &argv, &argc)) == RESP_COMMAND) {
-        run(s, argv, argc, out);
+        if (commands % NOW_COMMANDS == 0) now = node_now(s->host->node);
+        run(s, argv, argc, now, out);
         commands++;
     }
     if (commands) atomic_fetch_add_explicit(&s->host->commands_processed, commands, memory_order_relaxed);
@@ -148,7 +151,7 @@ bool session_data(struct session *s, struct buf *query, struct buf *out) {
 
 bool session_retry(struct session *s, struct buf *out) {
     assert(s->parked);
-    run(s, s->waiting_argv, s->waiting_argc, out);
+    run(s, s->waiting_argv, s->waiting_argc, node_now(s->host->node), out);
     if (s->parked) return false;
     forget_waiting(s);
     return true;
