@@ -17,7 +17,7 @@ NOTES = [
                                                                                     servers.CLIENT_CPU),
     "64-byte values, 16-byte keys, 1,000,000 of them, 50 clients; cpu is user and system time of the server a command",
     "servers have one thread for clients; RESP is driven by redis-benchmark, latencies are its own",
-    "memcached is driven over its text protocol by a Python client with ready batches: its cpu compares,"
+    "memcached is driven by a Python client with ready batches of set, mg (meta get) and incr: its cpu compares,"
     " its ops/s and latencies are bounded by that client",
     "replication: 3 nodes (anneal), a primary with 1 and 2 asynchronous replicas (redis); cpu of all nodes a SET",
     "wire: bytes sent on lo a SET, less those of the same load on a lone server; TCP and IP headers count,"
@@ -41,6 +41,8 @@ def start_and_fill(figures, name, only):
         loads.fill(server)
         if "memory" in only:
             figures.add("memory", "B/key", name, (server.rss() - empty) / loads.KEYS)
+        if "incr" in only:
+            loads.fill(server, prefix="ctr:", value="0")  # memcached's incr makes no keys
         return server
     except BaseException:
         server.stop()
@@ -114,9 +116,9 @@ def less_lone(figures):
     for pipeline in OPS:
         systems = figures.samples.get("replicated SET P%d wire" % pipeline, {})
         for system in [s for s in systems if not s.endswith(" x1")]:
-            lone = systems[system.split()[0] + " x1"]
+            lone = systems.get(system.split()[0] + " x1", [])
             systems[system] = [a - b for a, b in zip(systems[system], lone)]
-        for system in [s for s in systems if s.endswith(" x1")]:
+        for system in [s for s in systems if s.endswith(" x1") or not systems[s]]:
             del systems[system]
 
 
@@ -126,7 +128,8 @@ def options():
     unknown = [x for x in only if x not in ONLY] + [x for x in peers if x not in servers.TABLE]
     if unknown:
         sys.exit("unknown: %s; ONLY=%s PEERS=%s" % (" ".join(unknown), ",".join(ONLY), ",".join(servers.TABLE)))
-    names = list(dict.fromkeys(["anneal"] + peers))
+    base = [] if "redis-again" in peers else ["anneal"]  # PEERS=redis,redis-again shows the noise
+    names = list(dict.fromkeys(base + peers))
     for name in [n for n in names if not servers.find(n)]:
         progress("%s is not on this machine: left out" % name)
     return int(os.environ.get("ROUNDS") or 3), only, [n for n in names if servers.find(n)]
@@ -151,7 +154,7 @@ def main():
     signal.signal(signal.SIGTERM, give_up)
     signal.alarm(BOUND_S)
     figures = report.Figures()
-    figures.notes += NOTES
+    figures.notes += NOTES + ["load of the machine before the run: %.1f %.1f %.1f" % os.getloadavg()]
     groups = [("anneal", 3), ("anneal", 1), ("redis", 1), ("redis", 2), ("redis", 3)]
     for number in range(rounds):
         progress("round %d of %d" % (number + 1, rounds))
