@@ -43,7 +43,9 @@ OS_FILES := $(wildcard net/*_posix.c net/*_epoll.c net/*_nng.c) net/libc_compat.
 SIM     := $(filter-out $(OS_FILES),$(NODE)) $(wildcard sim/*.c)
 TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
 
-.PHONY: help all deps run demo test sim differential bench-peers bench-ping lint format install clean
+BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
+
+.PHONY: help all deps run demo test sim differential bench bench-deps bench-peers bench-ping lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -73,6 +75,13 @@ sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 
 differential: all ## random commands to a node and to redis-server; N=1000000 SEED=...
 	@BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(or $(N),1000000) $(SEED)
+
+bench: bench-deps $(BUILD)/anneal-server ## compare with redis, valkey, memcached; ROUNDS=3 ONLY=set,get PEERS=redis
+	@ROUNDS=$(ROUNDS) ONLY=$(ONLY) PEERS=$(PEERS) $(PYTHON) -B test/bench/bench.py
+
+bench-deps: deps ## what bench needs besides
+	@sh test/deps.sh $(BENCH_PACKAGES)
+	@sh test/deps-valkey.sh build/valkey
 
 lint: ## includes that point upwards, each printed
 	@sh test/layers.sh

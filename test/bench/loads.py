@@ -1,0 +1,159 @@
+"""Loads: redis-benchmark for RESP, an own pipelining client for memcached, and the probes of replication."""
+import random
+import re
+import selectors
+import socket
+import subprocess
+import time
+
+import servers
+
+KEYS, CLIENTS, VALUE = 1000000, 50, "v" * 64
+RESP = {"set": ["SET", "key:__rand_int__", VALUE], "get": ["GET", "key:__rand_int__"],
+        "incr": ["INCR", "ctr:__rand_int__"]}
+
+
+def measure(server, op, pipeline, ops):
+    """CPU per op, rate and latencies of one load on one server."""
+    drive = memcache_load if server.protocol == "memcache" else resp_load
+    before = server.cpu_us()
+    result = drive(server.port, op, pipeline, ops)
+    result["cpu"] = (server.cpu_us() - before) / ops
+    return result
+
+
+def resp_load(port, op, pipeline, ops):
+    text = subprocess.run(
+        ["taskset", "-c", servers.CLIENT_CPU, "redis-benchmark", "-p", str(port), "-c", str(CLIENTS),
+         "-P", str(pipeline), "-n", str(ops), "-r", str(KEYS)] + RESP[op],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True).stdout
+    steps = [(float(p), float(ms)) for p, ms in re.findall(r"([\d.]+)% <= ([\d.]+) milliseconds \(cum", text)]
+    summary = re.search(r"avg +min +p50 +p95 +p99 +max\s+([\d. ]+)", text).group(1).split()
+    return {"ops": float(re.search(r"throughput summary: ([\d.]+)", text).group(1)),
+            "p50": float(summary[2]), "p99": float(summary[4]),
+            "p99.9": next(ms for p, ms in steps if p >= 99.9)}
+
+
+def memcache_requests(op, pipeline):
+    """Ready batches, so that the client costs as little as Python can.
+
+    The meta command for GET: the old one is answered by a write of its own each."""
+    key = {"set": "set key:%012d 0 0 64\r\n" + VALUE + "\r\n", "get": "mg key:%012d v\r\n",
+           "incr": "incr ctr:%012d 1\r\n"}[op]
+    return ["".join(key % random.randrange(KEYS) for _ in range(pipeline)).encode()
+            for _ in range(100000 // pipeline)]
+
+
+def memcache_load(port, op, pipeline, ops):
+    """CLIENTS connections, each with one batch in flight; replies are counted by their lines."""
+    lines = pipeline * {"set": 1, "get": 2, "incr": 1}[op]  # every key is there
+    batches, watch, latencies = memcache_requests(op, pipeline), selectors.DefaultSelector(), []
+    send, sent = iter(batches * (ops // 100000 + 1)), 0
+    state = {}
+    for _ in range(CLIENTS):
+        s = socket.create_connection(("127.0.0.1", port), 10)
+        watch.register(s, selectors.EVENT_READ)
+        state[s] = [time.perf_counter(), 0]
+    began = time.perf_counter()
+    for s in state:
+        state[s][0] = time.perf_counter()
+        s.sendall(next(send))
+        sent += pipeline
+    done = 0
+    while done < sent:
+        for key, _ in watch.select(10):
+            s, mine = key.fileobj, state[key.fileobj]
+            mine[1] += s.recv(65536).count(b"\n")
+            if mine[1] < lines:
+                continue
+            now = time.perf_counter()
+            latencies.append((now - mine[0]) * 1e3)
+            done += pipeline
+            if sent < ops:
+                mine[0], mine[1] = now, 0
+                s.sendall(next(send))
+                sent += pipeline
+    took = time.perf_counter() - began
+    watch.close()
+    for s in state:
+        s.close()
+    latencies.sort()
+    at = lambda share: latencies[min(len(latencies) - 1, int(len(latencies) * share))]
+    return {"ops": done / took, "p50": at(.5), "p99": at(.99), "p99.9": at(.999)}
+
+
+def receive(s, size):
+    got = bytearray()
+    while len(got) < size:
+        part = s.recv(size - len(got))
+        if not part:
+            raise RuntimeError("the server closed the connection")
+        got += part
+    return bytes(got)
+
+
+def fill(server, count=KEYS, prefix="key:", value=VALUE):
+    """COUNT keys in order, in batches of 1000."""
+    memcache = server.protocol == "memcache"
+    shape = ("set %s%%012d 0 0 %d\r\n%s\r\n" % (prefix, len(value), value) if memcache else
+             "*3\r\n$3\r\nSET\r\n$%d\r\n%s%%012d\r\n$%d\r\n%s\r\n" % (len(prefix) + 12, prefix, len(value), value))
+    answer = b"STORED\r\n" if memcache else b"+OK\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), 30) as s:
+        for first in range(0, count, 1000):
+            s.sendall("".join([shape % n for n in range(first, first + 1000)]).encode())
+            if receive(s, len(answer) * 1000) != answer * 1000:
+                raise RuntimeError("%s refuses a SET" % server.name)
+
+
+def connect(server):
+    s = socket.create_connection(("127.0.0.1", server.port), 10)
+    s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return s
+
+
+def dbsize(s):
+    s.sendall(b"DBSIZE\r\n")
+    return int(s.recv(64)[1:])
+
+
+def await_size(s, size, seconds=20):
+    until = time.perf_counter() + seconds
+    while dbsize(s) != size:
+        if time.perf_counter() > until:
+            raise RuntimeError("the peer does not converge")
+
+
+def visibility(writer, reader, count=1000):
+    """Microseconds from a write's ack to the end of the first GET elsewhere that shows it, sorted."""
+    took = []
+    with connect(writer) as a, connect(reader) as b:
+        for n in range(count):
+            a.sendall(b"SET seen %08d\r\n" % n)
+            receive(a, 5)
+            acked = time.perf_counter()
+            while True:
+                b.sendall(b"GET seen\r\n")
+                if b.recv(64) == b"$8\r\n%08d\r\n" % n:
+                    break
+                if time.perf_counter() > acked + 5:
+                    raise RuntimeError("a write does not show")
+            took.append((time.perf_counter() - acked) * 1e6)
+            time.sleep(0.0005)
+    return sorted(took)
+
+
+def lag_ms(writer, reader, prefix, count=100000):
+    """From the last ack of a burst until DBSIZE elsewhere counts all of it."""
+    with connect(reader) as b:
+        size = dbsize(b) + count
+        fill(writer, count, prefix)
+        acked = time.perf_counter()
+        await_size(b, size)
+        return (time.perf_counter() - acked) * 1e3
+
+
+def lo_bytes():
+    """Bytes sent on loopback so far, by anyone."""
+    with open("/proc/net/dev") as f:
+        line = next(line for line in f if line.strip().startswith("lo:"))
+    return int(line.split(":")[1].split()[8])
