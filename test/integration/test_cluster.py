@@ -13,7 +13,7 @@ from servers import Cluster
 
 
 def clients(cluster):
-    return [redis.Redis(port=p, socket_timeout=30) for p in cluster.ports]
+    return [redis.Redis("127.0.0.1", port=p, socket_timeout=30) for p in cluster.ports]
 
 
 def until(what, seconds=20):
@@ -44,7 +44,7 @@ def test_writes_anywhere_one_state(three):
     cs = clients(three)
 
     def write(i):
-        c = redis.Redis(port=three.ports[i])
+        c = redis.Redis("127.0.0.1", port=three.ports[i])
         with c.pipeline(transaction=False) as p:
             for n in range(3000):
                 p.incr("count").sadd("set", f"{i}-{n}").hset("hash", f"f{n % 50}", f"{i}-{n}").set(f"k{n % 100}", f"{i}-{n}")
@@ -87,7 +87,7 @@ def test_concurrent_writes_merge(three):
 
 def test_wait_counts_peers_that_really_have_it(three):
     cs = clients(three)
-    c = redis.Redis(port=three.ports[0], single_connection_client=True)
+    c = redis.Redis("127.0.0.1", port=three.ports[0], single_connection_client=True)
     c.set("w", 1)
     assert c.wait(2, 5000) == 2
     os.kill(three.nodes[2].pid(), signal.SIGSTOP)
@@ -233,11 +233,11 @@ def test_strangers_and_other_keys_are_refused(tmp_path):
         cluster.start(1, "--cluster-key-file", str(tmp_path / "b"))
         cs[0].set("secret", 1)
         until(lambda: cs[0].info("gossip")["gossip_frames_key"] > 0)
-        assert redis.Redis(port=cluster.ports[1]).get("secret") is None
+        assert redis.Redis("127.0.0.1", port=cluster.ports[1]).get("secret") is None
         # Rotation: whoever knows both keys is understood.
         cluster.nodes[1].stop()
         cluster.start(1, "--cluster-key-file", str(tmp_path / "ab"))
-        until(lambda: redis.Redis(port=cluster.ports[1]).get("secret") == b"1")
+        until(lambda: redis.Redis("127.0.0.1", port=cluster.ports[1]).get("secret") == b"1")
 
 
 def test_another_number_of_shards_is_another_cluster():

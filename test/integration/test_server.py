@@ -18,7 +18,7 @@ def node():
 
 @pytest.fixture
 def client(node):
-    c = redis.Redis(port=node.ports[0], socket_timeout=10)
+    c = redis.Redis("127.0.0.1", port=node.ports[0], socket_timeout=10)
     c.flushall()
     return c
 
@@ -76,7 +76,7 @@ def test_redis_cli_works(node):
 ])
 def test_bytes_on_the_wire(node, sent, reply):
     assert raw(node.ports[0], sent) == reply
-    assert redis.Redis(port=node.ports[0]).ping()
+    assert redis.Redis("127.0.0.1", port=node.ports[0]).ping()
 
 
 def test_any_fragmentation(node):
@@ -96,8 +96,8 @@ def test_random_bytes_do_no_harm(node):
                 s.sendall(junk)
         except OSError:
             pass
-    assert redis.Redis(port=node.ports[0]).ping()
-    assert redis.Redis(port=node.ports[0]).info("stats")["protocol_errors"] > 0
+    assert redis.Redis("127.0.0.1", port=node.ports[0]).ping()
+    assert redis.Redis("127.0.0.1", port=node.ports[0]).info("stats")["protocol_errors"] > 0
 
 
 def test_a_thousand_connections(node):
@@ -138,7 +138,7 @@ def test_expiry_hides_and_removes(client):
 
 
 def test_client_commands(node, client):
-    other = redis.Redis(port=node.ports[0], client_name="victim", single_connection_client=True)
+    other = redis.Redis("127.0.0.1", port=node.ports[0], client_name="victim", single_connection_client=True)
     other.ping()
     victim = next(c for c in client.client_list() if c["name"] == "victim")
     assert client.client_kill_filter(_id=victim["id"]) == 1
@@ -151,7 +151,7 @@ def test_client_commands(node, client):
 
 
 def test_client_pause_holds_writes(client, node):
-    other = redis.Redis(port=node.ports[0])
+    other = redis.Redis("127.0.0.1", port=node.ports[0])
     client.execute_command("CLIENT", "PAUSE", 600, "WRITE")
     started = time.monotonic()
     other.get("x")
@@ -181,8 +181,8 @@ def test_password():
         assert raw(port, b"GET a\r\n").startswith(b"-NOAUTH")
         assert raw(port, b"AUTH wrong\r\n").startswith(b"-WRONGPASS")
         assert raw(port, b"*2\r\n$4\r\nAUTH\r\n$20000\r\n").startswith(b"-ERR Protocol error: unauthenticated bulk length")
-        assert redis.Redis(port=port, password="secret").ping()
-        assert redis.Redis(port=port, username="default", password="secret").ping()
+        assert redis.Redis("127.0.0.1", port=port, password="secret").ping()
+        assert redis.Redis("127.0.0.1", port=port, username="default", password="secret").ping()
         assert raw(port, b"HELLO 2 AUTH default secret SETNAME me\r\nCLIENT GETNAME\r\n").endswith(b"$2\r\nme\r\n")
 
 
@@ -192,7 +192,7 @@ def test_config_file_and_rewrite(tmp_path):
     file.write_text(f"# mine\nport {port}\ngossip-port {gossip}\ndir {tmp_path}\nloglevel notice\n")
     p = subprocess.Popen(["timeout", "60", SERVER, str(file)])
     try:
-        c = redis.Redis(port=port)
+        c = redis.Redis("127.0.0.1", port=port)
         deadline = time.monotonic() + 10
         while True:
             try:
@@ -206,7 +206,7 @@ def test_config_file_and_rewrite(tmp_path):
         assert file.read_text().startswith(f"# mine\nport {port}\n") and "loglevel verbose" in file.read_text()
         with pytest.raises(redis.ConnectionError):
             c.connection_pool.disconnect()
-            redis.Redis(port=port).execute_command("SHUTDOWN")
+            redis.Redis("127.0.0.1", port=port).execute_command("SHUTDOWN")
         assert p.wait(10) == 0
     finally:
         p.kill()
