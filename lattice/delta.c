@@ -185,7 +185,7 @@ static bool read_payload(struct wire_reader *r, struct parsed *p, struct dot dot
 
 static bool has_newer_own(const struct element *e, uint16_t self, uint64_t n) {
     for (uint32_t i = 0; i < e->sibling_count; i++) {
-        struct dot dot = e->siblings[i]->dot;
+        struct dot dot = e->siblings[i].dot;
         if (dot_replica(dot) == self && dot_counter(dot) > n) return true;
     }
     return false;
@@ -212,9 +212,9 @@ static void write_unit(struct shard *shard, struct delta_writer *d, const struct
     enum kind kind = kind_of(record->field_hash);
     struct key *key = kind == KIND_FLUSH ? NULL : shard_key_by_hash(shard, record->key_hash);
     struct spot spot = {0};
-    bool found = key && kind >= KIND_STRING && spot_find(shard, key, record->field_hash, (struct bytes){0}, false, &spot);
+    bool found = key && kind >= KIND_STRING && spot_find(shard, key, record->key_hash, record->field_hash, &spot);
     bool adds = kind == KIND_STRING_INC || kind == KIND_FIELD_INC;
-    const struct increment *mine = found ? element_increment(spot.element, d->self) : NULL;
+    const struct increment *mine = found && spot.loose ? element_increment(spot.loose, d->self) : NULL;
     if (adds && (!mine || mine->n > d->n)) return;
     const struct sibling *live = found && !adds ? element_find(spot.element, dot_make(d->self, d->n)) : NULL;
     uint64_t removed = record->removed ? record->removed->count : 0;
@@ -353,7 +353,7 @@ static void judge_spot(struct shard *shard, struct spot *spot, void *arg) {
     const struct judge *judge = arg;
     if (!spot->element->sibling_count) return;
     spot_open(shard, spot);
-    element_drop_if(spot->element, judge->gone, judge->arg, &shard->account);
+    spot_drop_if(shard, spot, judge->gone, judge->arg);
     spot_close(shard, spot);
 }
 
@@ -363,11 +363,13 @@ static void judge_unit(struct shard *shard, const struct unit *u, struct judge *
     if (!key) return;
     bool was_live = key_live(key);
     struct spot spot;
-    if (kind_of(u->field_hash) == KIND_KEY)
+    if (kind_of(u->field_hash) == KIND_KEY) {
         key_each(shard, key, judge_spot, judge);
-    else if (spot_find(shard, key, u->field_hash, (struct bytes){0}, false, &spot))
+        key_settle(shard, key, u->key_hash, was_live);
+    } else if (spot_find(shard, key, u->key_hash, u->field_hash, &spot)) {
         judge_spot(shard, &spot, judge);
-    key_settle(shard, key, was_live);
+        spot_settle(shard, &spot, was_live);
+    }
 }
 
 static void judge_shard(struct shard *shard, struct judge *judge,
@@ -376,25 +378,24 @@ static void judge_shard(struct shard *shard, struct judge *judge,
 /* Adds what the unit says lives, if our context lacks it. */
 static void add_unit(struct shard *shard, const struct parsed *p, const struct unit *u) {
     if (!u->dots_count && !u->increments_count) return;
-    struct key *key = shard_key_make(shard, (struct key_ref){u->key, u->key_hash});
-    bool was_live = key_live(key);
     struct spot spot;
-    if (!spot_find(shard, key, u->field_hash, u->field, true, &spot)) assert(false);
+    spot_make(shard, (struct key_ref){u->key, u->key_hash}, u->field_hash, u->field, &spot);
+    bool was_live = spot.key && key_live(spot.key);
     spot_open(shard, &spot);
     for (uint32_t i = 0; i < u->dots_count; i++) {
         const struct payload *payload = &p->payloads[u->dots_at + i];
         /* One answer may name an element twice: by its key and by itself. */
         if (context_has(&shard->context, payload->dot) || element_find(spot.element, payload->dot)) continue;
-        element_add(spot.element, payload->dot, payload->clock, payload->value, &shard->account);
+        spot_add(shard, &spot, payload->dot, payload->clock, payload->value);
     }
     for (uint32_t i = 0; i < u->increments_count; i++) {
         const struct increment *inc = &p->increments[u->increments_at + i];
         /* By `applied` alone: what FLUSHALL saw runs ahead, and its floors are still to come. */
         bool known = inc->n != 0 && inc->n <= vclock_get(&shard->context.applied, inc->replica);
-        element_join_increment(spot.element, inc, known, &shard->account);
+        element_join_increment(spot_loosen(shard, &spot), inc, known, &shard->account);
     }
     spot_close(shard, &spot);
-    key_settle(shard, key, was_live);
+    spot_settle(shard, &spot, was_live);
 }
 
 struct superseded {
@@ -546,15 +547,16 @@ static void write_whole(struct shard *shard, struct spot *spot, void *arg) {
     const struct element *e = spot->element;
     if (!e->sibling_count && !e->increment_count) return;
     /* Floors that the asker may lack do not show in a cell: they always go. */
-    if (a->cells && !e->increment_count && !cell_in(a->cells, cell_index(spot->key->hash, spot->field_hash))) return;
+    if (a->cells && !e->increment_count && !cell_in(a->cells, cell_index(spot->key_hash, spot->field_hash))) return;
     wire_u64(a->wire, kind_of(spot->field_hash));
     wire_u64(a->wire, FLAG_NAMED);
     write_name(a->wire, spot);
     wire_u64(a->wire, e->sibling_count);
     for (uint32_t i = 0; i < e->sibling_count; i++) {
-        wire_dot(a->wire, e->siblings[i]->dot);
-        wire_u64(a->wire, e->siblings[i]->clock);
-        wire_bytes(a->wire, bytes_of(e->siblings[i]->data, e->siblings[i]->len));
+        const struct sibling *s = &e->siblings[i];
+        wire_dot(a->wire, s->dot);
+        wire_u64(a->wire, s->clock);
+        wire_bytes(a->wire, bytes_of(s->data, s->len));
     }
     write_increments(a->wire, e);
 }
@@ -574,7 +576,7 @@ static void write_named(struct shard *shard, struct answer_writer *a, const stru
         if (!key) continue;
         if (kind_of(r->field_hash) == KIND_KEY)
             key_each(shard, key, write_whole, a);
-        else if (spot_find(shard, key, r->field_hash, (struct bytes){0}, false, &spot))
+        else if (spot_find(shard, key, r->key_hash, r->field_hash, &spot))
             write_whole(shard, &spot, a);
     }
 }
@@ -694,7 +696,7 @@ static bool is_learned_late(struct dot dot, const void *arg) {
 }
 
 static bool in_mask(const struct spot *spot, const void *arg) {
-    return cell_in(((const struct answer *)arg)->mask.data, cell_index(spot->key->hash, spot->field_hash));
+    return cell_in(((const struct answer *)arg)->mask.data, cell_index(spot->key_hash, spot->field_hash));
 }
 static bool off_mask(const struct spot *spot, const void *arg) { return !in_mask(spot, arg); }
 
@@ -717,8 +719,9 @@ static void judge_shard(struct shard *shard, struct judge *judge,
     while ((key = table_next(&shard->keys, &at))) keys[count++] = key;
     for (size_t i = 0; i < count; i++) {
         bool was_live = key_live(keys[i]);
+        uint64_t hash = key_hash(shard, keys[i]);
         key_each(shard, keys[i], judge_in_scope, &j);
-        key_settle(shard, keys[i], was_live);
+        key_settle(shard, keys[i], hash, was_live);
     }
     mem_free(keys);
 }

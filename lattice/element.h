@@ -21,8 +21,8 @@
 struct sibling {
     struct dot dot;
     uint64_t clock; /* hybrid logical clock, breaks ties between concurrent writes only */
+    uint8_t *data;  /* owned, unless the element is a view; NULL when len is 0 */
     uint32_t len;
-    uint8_t data[];
 };
 
 struct increment {
@@ -36,7 +36,7 @@ struct increment {
 };
 
 struct element {
-    struct sibling **siblings; /* owned, sorted by dot */
+    struct sibling *siblings; /* owned, sorted by dot */
     uint32_t sibling_count;
     uint32_t increment_count;
     struct increment *increments; /* sorted by replica index */

@@ -20,35 +20,42 @@
 #include "core/hlc.h"
 #include "lattice/shard_state.h"
 
-/* ------------------------------------------------------------------ tables */
+/* ------------------------------------------------------------------ tables
+ * An item with the right tag matches by its name; by hash alone, that of a packed one is
+ * computed, for it is not kept. */
 
-static bool same_key(void *item, const void *arg) {
-    const struct key *key = item;
-    const struct key_ref *ref = arg;
-    return key->hash == ref->hash && bytes_equal(key_name(key), ref->name);
+struct bytes key_name(const struct key *key) {
+    return form_of(key) == FORM_LOOSE ? bytes_of(key->name, key->name_len) : packed_name(key);
+}
+struct bytes field_name(const struct field *field) {
+    return form_of(field) == FORM_LOOSE ? bytes_of(field->name, field->name_len) : packed_name(field);
 }
 
-static bool same_key_hash(void *item, const void *arg) {
-    return ((const struct key *)item)->hash == *(const uint64_t *)arg;
-}
+static bool same_key(void *item, const void *arg) { return bytes_equal(key_name(item), *(const struct bytes *)arg); }
+static bool same_field(void *item, const void *arg) { return bytes_equal(field_name(item), *(const struct bytes *)arg); }
 
-static bool same_field_hash(void *item, const void *arg) {
-    return ((const struct field *)item)->hash == *(const uint64_t *)arg;
-}
-
-struct field_ref {
-    struct bytes name;
+struct hash_ref {
+    const struct shard *shard;
     uint64_t hash;
 };
 
-static bool same_field(void *item, const void *arg) {
-    const struct field *field = item;
-    const struct field_ref *ref = arg;
-    return field->hash == ref->hash && bytes_equal(field_name(field), ref->name);
+uint64_t key_hash(const struct shard *shard, const struct key *key) {
+    return form_of(key) == FORM_LOOSE ? key->hash : hash_key(&shard->config.seed, packed_name(key));
 }
 
-struct bytes key_name(const struct key *key) { return bytes_of(key->name, key->name_len); }
-struct bytes field_name(const struct field *field) { return bytes_of(field->name, field->name_len); }
+static uint64_t field_hash(const struct shard *shard, const struct field *field, enum kind kind) {
+    return form_of(field) == FORM_LOOSE ? field->hash : shard_field_hash(shard, kind, packed_name(field));
+}
+
+static bool same_key_hash(void *item, const void *arg) {
+    const struct hash_ref *ref = arg;
+    return key_hash(ref->shard, item) == ref->hash;
+}
+
+static bool same_field_hash(void *item, const void *arg) {
+    const struct hash_ref *ref = arg;
+    return field_hash(ref->shard, item, kind_of(ref->hash)) == ref->hash;
+}
 
 struct key_ref shard_ref(const struct shard *shard, struct bytes name) {
     return (struct key_ref){name, hash_key(&shard->config.seed, name)};
@@ -59,73 +66,263 @@ uint64_t shard_field_hash(const struct shard *shard, enum kind kind, struct byte
     return (hash_key(&shard->config.seed, name) & ~(uint64_t)KIND_MASK) | kind;
 }
 
-struct key *shard_key_by_hash(const struct shard *shard, uint64_t key_hash) {
-    return table_find(&shard->keys, key_hash, same_key_hash, &key_hash);
+struct key *shard_key_by_hash(const struct shard *shard, uint64_t hash) {
+    struct hash_ref ref = {shard, hash};
+    return table_find(&shard->keys, hash, same_key_hash, &ref);
 }
 
 static struct key *key_by_ref(const struct shard *shard, struct key_ref ref) {
-    return table_find(&shard->keys, ref.hash, same_key, &ref);
-}
-
-struct key *shard_key_make(struct shard *shard, struct key_ref ref) {
-    struct key *key = key_by_ref(shard, ref);
-    if (key) return key;
-    key = mem_take(&shard->account, sizeof *key + ref.name.len);
-    *key = (struct key){.hash = ref.hash, .name_len = (uint32_t)ref.name.len};
-    if (ref.name.len) memcpy(key->name, ref.name.data, ref.name.len);
-    table_insert(&shard->keys, key->hash, key, &shard->account);
-    return key;
+    return table_find(&shard->keys, ref.hash, same_key, &ref.name);
 }
 
 static const struct table *fields_of(const struct key *key, enum kind kind) {
-    return element_of(kind) == KIND_MEMBER ? &key->members : &key->fields;
+    static const struct table none;
+    if (form_of(key) != FORM_LOOSE) return &none;
+    return kind == KIND_MEMBER ? &key->members : &key->fields;
 }
 
-struct field *shard_field_by_hash(const struct key *key, uint64_t field_hash) {
-    uint64_t hash = element_of(field_hash);
-    return table_find(fields_of(key, kind_of(hash)), hash, same_field_hash, &hash);
+/* ------------------------------------------------------- loose and packed
+ * The loose form is made when an element comes to need it, and packed again by settling. */
+
+static struct table *table_for(struct key *key, enum kind kind) {
+    assert(form_of(key) == FORM_LOOSE);
+    return kind == KIND_MEMBER ? &key->members : &key->fields;
 }
 
-static struct field *field_make(struct shard *shard, struct key *key, uint64_t hash, struct bytes name) {
-    struct table *table = kind_of(hash) == KIND_MEMBER ? &key->members : &key->fields;
-    struct field_ref ref = {name, hash};
-    struct field *field = table_find(table, hash, same_field, &ref);
-    if (field) return field;
-    field = mem_take(&shard->account, sizeof *field + name.len);
-    *field = (struct field){.hash = hash, .name_len = (uint32_t)name.len};
+/* The write of a packed item, if it is not gone, becomes a sibling. */
+static void unpack_into(struct shard *shard, const void *packed, struct element *e) {
+    struct parts parts;
+    packed_read(packed, &parts);
+    if (form_of(packed) == FORM_PACKED) element_add(e, parts.dot, parts.clock, parts.value, &shard->account);
+}
+
+/* The key in loose form: found, unpacked or made. */
+static struct key *key_loosen(struct shard *shard, struct key_ref ref) {
+    struct key *old = key_by_ref(shard, ref);
+    if (old && form_of(old) == FORM_LOOSE) return old;
+    struct key *key = mem_take(&shard->account, sizeof *key + ref.name.len);
+    *key = (struct key){.form = FORM_LOOSE, .hash = ref.hash, .name_len = (uint32_t)ref.name.len};
+    if (ref.name.len) memcpy(key->name, ref.name.data, ref.name.len);
+    if (!old) {
+        table_insert(&shard->keys, ref.hash, key, &shard->account);
+        return key;
+    }
+    unpack_into(shard, old, &key->string);
+    table_replace(&shard->keys, ref.hash, old, key);
+    packed_free(old, &shard->account);
+    return key;
+}
+
+/* The same for a field; old may be NULL. */
+static struct field *field_loosen(struct shard *shard, struct table *table, struct field *old, uint64_t hash,
+                                  struct bytes name) {
+    struct field *field = mem_take(&shard->account, sizeof *field + name.len);
+    *field = (struct field){.form = FORM_LOOSE, .hash = hash, .name_len = (uint32_t)name.len};
     if (name.len) memcpy(field->name, name.data, name.len);
-    table_insert(table, hash, field, &shard->account);
+    if (!old) {
+        table_insert(table, hash, field, &shard->account);
+        return field;
+    }
+    unpack_into(shard, old, &field->element);
+    table_replace(table, hash, old, field);
+    packed_free(old, &shard->account);
     return field;
+}
+
+static bool element_empty(const struct element *e) { return !e->sibling_count && !e->increment_count; }
+static bool element_packs(const struct element *e) { return e->sibling_count == 1 && !e->increment_count; }
+
+static void *pack_element(struct shard *shard, struct bytes name, const struct element *e) {
+    const struct sibling *s = &e->siblings[0];
+    return packed_new(&(struct parts){name, bytes_of(s->data, s->len), s->dot, s->clock}, &shard->account);
+}
+
+static void field_free(struct shard *shard, struct field *field) {
+    if (form_of(field) != FORM_LOOSE) {
+        packed_free(field, &shard->account);
+        return;
+    }
+    element_fini(&field->element, &shard->account);
+    mem_give(&shard->account, field, sizeof *field + field->name_len);
+}
+
+static void key_free(struct shard *shard, struct key *key) {
+    if (form_of(key) != FORM_LOOSE) {
+        packed_free(key, &shard->account);
+        return;
+    }
+    element_fini(&key->string, &shard->account);
+    element_fini(&key->expiry, &shard->account);
+    mem_give(&shard->account, key, sizeof *key + key->name_len);
+}
+
+static bool field_empty(const struct field *field) {
+    return form_of(field) == FORM_GONE || (form_of(field) == FORM_LOOSE && element_empty(&field->element));
+}
+
+static void field_settle(struct shard *shard, struct key *key, struct field *field, uint64_t hash) {
+    struct table *table = table_for(key, kind_of(hash));
+    if (field_empty(field)) {
+        table_remove(table, hash, field, &shard->account);
+        if (!table->count) table_fini(table, &shard->account);
+    } else if (form_of(field) == FORM_LOOSE && element_packs(&field->element)) {
+        table_replace(table, hash, field, pack_element(shard, field_name(field), &field->element));
+    } else {
+        return;
+    }
+    field_free(shard, field);
+}
+
+static bool key_empty(const struct key *key) {
+    if (form_of(key) != FORM_LOOSE) return form_of(key) == FORM_GONE;
+    return element_empty(&key->string) && element_empty(&key->expiry) && !key->members.count && !key->fields.count;
+}
+
+static bool key_packs(const struct key *key) {
+    return form_of(key) == FORM_LOOSE && element_packs(&key->string) && element_empty(&key->expiry) &&
+           !key->members.count && !key->fields.count;
+}
+
+bool key_live(const struct key *key) {
+    if (form_of(key) != FORM_LOOSE) return form_of(key) == FORM_PACKED;
+    return element_live(&key->string) || key->members_live || key->fields_live;
+}
+
+static void count_live(struct shard *shard, bool was_live, bool live) {
+    if (live != was_live)
+        __atomic_store_n(&shard->live, shard->live + (live ? 1u : (uint64_t)-1), __ATOMIC_RELAXED);
+}
+
+static void key_shape(struct shard *shard, struct key *key, uint64_t hash, bool was_live) {
+    count_live(shard, was_live, key_live(key));
+    if (key_empty(key)) {
+        table_remove(&shard->keys, hash, key, &shard->account);
+        if (!shard->keys.count) table_fini(&shard->keys, &shard->account);
+    } else if (key_packs(key)) {
+        table_replace(&shard->keys, hash, key, pack_element(shard, key_name(key), &key->string));
+    } else {
+        return;
+    }
+    key_free(shard, key);
+}
+
+/* Removal moves slots, so what is empty is gathered first. */
+static void table_settle(struct shard *shard, struct key *key, enum kind kind) {
+    const struct table *table = fields_of(key, kind);
+    if (!table->count) return;
+    struct field **empty = mem_alloc(table->count * sizeof *empty), *field;
+    size_t count = 0, at = 0;
+    while ((field = table_next(table, &at)))
+        if (field_empty(field)) empty[count++] = field;
+    for (size_t i = 0; i < count; i++) field_settle(shard, key, empty[i], field_hash(shard, empty[i], kind));
+    mem_free(empty);
+}
+
+void key_settle(struct shard *shard, struct key *key, uint64_t hash, bool was_live) {
+    table_settle(shard, key, KIND_MEMBER);
+    table_settle(shard, key, KIND_FIELD);
+    key_shape(shard, key, hash, was_live);
 }
 
 /* ------------------------------------------------------------------- spots */
 
-bool spot_find(struct shard *shard, struct key *key, uint64_t field_hash, struct bytes name,
-               bool make, struct spot *out) {
-    uint64_t hash = element_of(field_hash);
-    enum kind kind = kind_of(hash);
+static void spot_aim(struct spot *spot) {
+    enum kind kind = kind_of(spot->field_hash);
+    const void *packed = NULL;
+    spot->loose = NULL;
+    if (kind_has_field(kind) && spot->field && form_of(spot->field) == FORM_LOOSE)
+        spot->loose = &spot->field->element;
+    else if (kind_has_field(kind))
+        packed = spot->field;
+    else if (spot->key && form_of(spot->key) == FORM_LOOSE)
+        spot->loose = kind == KIND_STRING ? &spot->key->string : &spot->key->expiry;
+    else
+        packed = spot->key;
+    spot->view.element = (struct element){0};
+    spot->element = spot->loose ? spot->loose : packed ? packed_view(packed, &spot->view) : &spot->view.element;
+}
+
+bool spot_find(struct shard *shard, struct key *key, uint64_t hash, uint64_t field, struct spot *out) {
+    struct hash_ref ref = {shard, element_of(field)};
+    enum kind kind = kind_of(ref.hash);
     assert(kind >= KIND_STRING);
-    struct spot spot = {.key = key, .field_hash = hash};
-    if (kind == KIND_STRING)
-        spot.element = &key->string;
-    else if (kind == KIND_EXPIRY)
-        spot.element = &key->expiry;
-    else {
-        spot.field = make ? field_make(shard, key, hash, name) : shard_field_by_hash(key, hash);
-        if (!spot.field) return false;
-        spot.element = &spot.field->element;
+    *out = (struct spot){.key = key, .key_hash = hash, .field_hash = ref.hash};
+    if (kind == KIND_EXPIRY && form_of(key) != FORM_LOOSE) return false;
+    if (kind_has_field(kind)) {
+        out->field = table_find(fields_of(key, kind), ref.hash, same_field_hash, &ref);
+        if (!out->field) return false;
     }
-    *out = spot;
+    spot_aim(out);
     return true;
 }
 
+void spot_make(struct shard *shard, struct key_ref ref, uint64_t field, struct bytes name, struct spot *out) {
+    uint64_t hash = element_of(field);
+    enum kind kind = kind_of(hash);
+    *out = (struct spot){.key_hash = ref.hash, .field_hash = hash, .key_name = ref.name, .field_name = name};
+    out->key = kind == KIND_STRING ? key_by_ref(shard, ref) : key_loosen(shard, ref);
+    if (kind_has_field(kind)) out->field = table_find(fields_of(out->key, kind), hash, same_field, &name);
+    spot_aim(out);
+}
+
+void spot_drop_if(struct shard *shard, struct spot *spot, bool (*gone)(struct dot dot, const void *arg), const void *arg) {
+    if (spot->loose) {
+        element_drop_if(spot->loose, gone, arg, &shard->account);
+        return;
+    }
+    if (!spot->element->sibling_count || !gone(spot->element->siblings[0].dot, arg)) return;
+    packed_mark_gone(spot->field ? (void *)spot->field : spot->key);
+    spot_aim(spot);
+}
+
+static void put_packed(struct shard *shard, struct spot *spot, const struct parts *parts) {
+    enum kind kind = kind_of(spot->field_hash);
+    bool is_field = kind_has_field(kind);
+    uint64_t hash = is_field ? spot->field_hash : spot->key_hash;
+    struct table *table = is_field ? table_for(spot->key, kind) : &shard->keys;
+    void *old = is_field ? (void *)spot->field : spot->key, *item = old;
+    if (!old)
+        table_insert(table, hash, item = packed_new(parts, &shard->account), &shard->account);
+    else if (!packed_renew(&item, parts, &shard->account))
+        table_replace(table, hash, old, item);
+    if (is_field)
+        spot->field = item;
+    else
+        spot->key = item;
+    spot_aim(spot);
+}
+
+void spot_add(struct shard *shard, struct spot *spot, struct dot dot, uint64_t clock, struct bytes value) {
+    struct bytes name = kind_has_field(kind_of(spot->field_hash)) ? spot->field_name : spot->key_name;
+    if (spot->loose || spot->element->sibling_count)
+        element_add(spot_loosen(shard, spot), dot, clock, value, &shard->account);
+    else
+        put_packed(shard, spot, &(struct parts){name, value, dot, clock});
+}
+
+struct element *spot_loosen(struct shard *shard, struct spot *spot) {
+    enum kind kind = kind_of(spot->field_hash);
+    if (spot->loose) return spot->loose;
+    if (kind_has_field(kind))
+        spot->field = field_loosen(shard, table_for(spot->key, kind), spot->field, spot->field_hash, spot->field_name);
+    else
+        spot->key = key_loosen(shard, (struct key_ref){spot->key_name, spot->key_hash});
+    spot_aim(spot);
+    return spot->loose;
+}
+
+void spot_settle(struct shard *shard, struct spot *spot, bool key_was_live) {
+    if (spot->field) field_settle(shard, spot->key, spot->field, spot->field_hash);
+    if (spot->key) key_shape(shard, spot->key, spot->key_hash, key_was_live);
+}
+
 static uint64_t *cell_of(struct shard *shard, const struct spot *spot) {
-    uint64_t mixed = (spot->key->hash ^ spot->field_hash) * 0x9e3779b97f4a7c15u;
+    uint64_t mixed = (spot->key_hash ^ spot->field_hash) * 0x9e3779b97f4a7c15u;
     return &shard->cells[mixed >> 56];
 }
 
 static uint64_t spot_hash(const struct shard *shard, const struct spot *spot) {
-    return element_hash(spot->element, shard->config.replicas, spot->key->hash, spot->field_hash);
+    return element_hash(spot->element, shard->config.replicas, spot->key_hash, spot->field_hash);
 }
 
 void spot_open(struct shard *shard, struct spot *spot) {
@@ -161,7 +358,7 @@ static void note_grave(struct shard *shard, const struct spot *spot) {
         g->cap = g->cap ? g->cap * 2 : 8;
         g->names = mem_realloc(g->names, g->cap * sizeof *g->names);
     }
-    g->names[g->count++] = (struct element_name){spot->key->hash, spot->field_hash};
+    g->names[g->count++] = (struct element_name){spot->key_hash, spot->field_hash};
 }
 
 #define HINTS_SPARE 64u /* hints beyond twice the keys before a heap is rebuilt */
@@ -174,7 +371,7 @@ static void note_due(struct shard *shard, const struct key *key) {
     size_t slot = 0;
     struct key *one;
     while ((one = table_next(&shard->keys, &slot)))
-        if (one->expiry.sibling_count && key_expiry(one) != EXPIRY_NEVER)
+        if (key_expiry(one) != EXPIRY_NEVER)
             due_push(&shard->due, (struct due){key_expiry(one), one->hash});
 }
 
@@ -199,74 +396,25 @@ void spot_close(struct shard *shard, struct spot *spot) {
     }
 }
 
-static bool element_empty(const struct element *e) { return !e->sibling_count && !e->increment_count; }
-
-bool key_live(const struct key *key) {
-    return element_live(&key->string) || key->members_live || key->fields_live;
-}
-
-static void field_free(struct shard *shard, struct field *field) {
-    element_fini(&field->element, &shard->account);
-    mem_give(&shard->account, field, sizeof *field + field->name_len);
-}
-
-/* Removal moves slots, so what is empty is gathered first. */
-static void table_settle(struct shard *shard, struct table *table) {
-    if (!table->count) return;
-    struct field **empty = mem_alloc(table->count * sizeof *empty), *field;
-    size_t count = 0, at = 0;
-    while ((field = table_next(table, &at)))
-        if (element_empty(&field->element)) empty[count++] = field;
-    for (size_t i = 0; i < count; i++) {
-        table_remove(table, empty[i]->hash, empty[i], &shard->account);
-        field_free(shard, empty[i]);
-    }
-    mem_free(empty);
-    if (!table->count) table_fini(table, &shard->account);
-}
-
-static void field_settle(struct shard *shard, struct key *key, struct field *field) {
-    if (!element_empty(&field->element)) return;
-    struct table *table = kind_of(field->hash) == KIND_MEMBER ? &key->members : &key->fields;
-    table_remove(table, field->hash, field, &shard->account);
-    field_free(shard, field);
-    if (!table->count) table_fini(table, &shard->account);
-}
-
-void key_settle(struct shard *shard, struct key *key, bool was_live) {
-    bool live = key_live(key);
-    if (live != was_live)
-        __atomic_store_n(&shard->live, shard->live + (live ? 1u : (uint64_t)-1), __ATOMIC_RELAXED);
-    if (!live) {
-        table_settle(shard, &key->members);
-        table_settle(shard, &key->fields);
-    }
-    if (!element_empty(&key->string) || !element_empty(&key->expiry) || key->members.count ||
-        key->fields.count)
-        return;
-    table_remove(&shard->keys, key->hash, key, &shard->account);
-    mem_give(&shard->account, key, sizeof *key + key->name_len);
-    if (!shard->keys.count) table_fini(&shard->keys, &shard->account);
-}
-
-static void each_field(struct shard *shard, struct key *key, const struct table *table,
+static void each_field(struct shard *shard, struct key *key, uint64_t hash, enum kind kind,
                        void (*visit)(struct shard *, struct spot *, void *), void *arg) {
     size_t at = 0;
     struct field *field;
-    while ((field = table_next(table, &at))) {
-        struct spot spot = {.key = key, .field = field, .element = &field->element, .field_hash = field->hash};
+    while ((field = table_next(fields_of(key, kind), &at))) {
+        struct spot spot = {.key = key, .field = field, .key_hash = hash, .field_hash = field_hash(shard, field, kind)};
+        spot_aim(&spot);
         visit(shard, &spot, arg);
     }
 }
 
 void key_each(struct shard *shard, struct key *key,
               void (*visit)(struct shard *, struct spot *, void *), void *arg) {
-    struct spot string = {.key = key, .element = &key->string, .field_hash = KIND_STRING};
-    struct spot expiry = {.key = key, .element = &key->expiry, .field_hash = KIND_EXPIRY};
-    visit(shard, &string, arg);
-    visit(shard, &expiry, arg);
-    each_field(shard, key, &key->members, visit, arg);
-    each_field(shard, key, &key->fields, visit, arg);
+    uint64_t hash = key_hash(shard, key);
+    struct spot spot;
+    if (spot_find(shard, key, hash, KIND_STRING, &spot)) visit(shard, &spot, arg);
+    if (spot_find(shard, key, hash, KIND_EXPIRY, &spot)) visit(shard, &spot, arg);
+    each_field(shard, key, hash, KIND_MEMBER, visit, arg);
+    each_field(shard, key, hash, KIND_FIELD, visit, arg);
 }
 
 /* --------------------------------------------------------------- life time */
@@ -298,11 +446,11 @@ static void shard_clear(struct shard *shard) {
     size_t at = 0;
     struct key *key;
     while ((key = table_next(&shard->keys, &at))) {
-        element_fini(&key->string, &shard->account);
-        element_fini(&key->expiry, &shard->account);
-        free_fields(shard, &key->members);
-        free_fields(shard, &key->fields);
-        mem_give(&shard->account, key, sizeof *key + key->name_len);
+        if (form_of(key) == FORM_LOOSE) {
+            free_fields(shard, &key->members);
+            free_fields(shard, &key->fields);
+        }
+        key_free(shard, key);
     }
     table_fini(&shard->keys, &shard->account);
     assert(shard->account.bytes == 0);
@@ -382,10 +530,10 @@ static int64_t expiry_at(const struct sibling *s) {
 }
 
 int64_t key_expiry(const struct key *key) {
-    if (!key->expiry.sibling_count) return EXPIRY_NEVER;
+    if (form_of(key) != FORM_LOOSE || !key->expiry.sibling_count) return EXPIRY_NEVER;
     int64_t latest = INT64_MIN;
     for (uint32_t i = 0; i < key->expiry.sibling_count; i++) {
-        int64_t at = expiry_at(key->expiry.siblings[i]);
+        int64_t at = expiry_at(&key->expiry.siblings[i]);
         if (at > latest) latest = at;
     }
     return latest;
@@ -398,6 +546,18 @@ static bool key_visible(const struct key *key, int64_t now_ms) {
 struct key *shard_find(struct shard *shard, struct key_ref ref, int64_t now_ms) {
     struct key *key = key_by_ref(shard, ref);
     return key && key_visible(key, now_ms) ? key : NULL;
+}
+
+static const struct element *string_of(const struct key *key, struct view *view) {
+    return form_of(key) == FORM_LOOSE ? &key->string : packed_view(key, view);
+}
+
+static const struct element *element_in(const struct field *field, struct view *view) {
+    return form_of(field) == FORM_LOOSE ? &field->element : packed_view(field, view);
+}
+
+static bool field_live(const struct field *field) {
+    return form_of(field) == FORM_LOOSE ? element_live(&field->element) : form_of(field) == FORM_PACKED;
 }
 
 /* The newest dot of an element, by (clock, replica id); {0} when nothing is live. */
@@ -421,18 +581,20 @@ static void age_element(const struct shard *shard, struct age *age, const struct
 
 static struct age age_of(const struct shard *shard, const struct key *key, enum key_type type) {
     struct age age = {0};
+    struct view view;
     if (type == KEY_STRING) {
-        age_element(shard, &age, &key->string);
+        age_element(shard, &age, string_of(key, &view));
         return age;
     }
     size_t at = 0;
     struct field *field;
-    const struct table *table = type == KEY_SET ? &key->members : &key->fields;
-    while ((field = table_next(table, &at))) age_element(shard, &age, &field->element);
+    const struct table *table = fields_of(key, type == KEY_SET ? KIND_MEMBER : KIND_FIELD);
+    while ((field = table_next(table, &at))) age_element(shard, &age, element_in(field, &view));
     return age;
 }
 
 enum key_type key_type(const struct shard *shard, const struct key *key) {
+    if (form_of(key) != FORM_LOOSE) return key_live(key) ? KEY_STRING : KEY_NONE;
     bool has[4] = {[KEY_STRING] = element_live(&key->string),
                    [KEY_SET] = key->members_live > 0,
                    [KEY_HASH] = key->fields_live > 0};
@@ -461,29 +623,32 @@ static struct bytes element_render(const struct shard *shard, const struct eleme
 }
 
 struct bytes key_string(const struct shard *shard, const struct key *key, struct scratch *scratch) {
-    return element_render(shard, &key->string, scratch);
+    struct view view;
+    return element_render(shard, string_of(key, &view), scratch);
 }
 
 struct bytes field_value(const struct shard *shard, const struct field *field, struct scratch *scratch) {
-    return element_render(shard, &field->element, scratch);
+    struct view view;
+    return element_render(shard, element_in(field, &view), scratch);
 }
 
 uint64_t key_field_count(const struct key *key, enum key_type type) {
+    if (form_of(key) != FORM_LOOSE) return 0;
     return type == KEY_SET ? key->members_live : key->fields_live;
 }
 
 static enum kind kind_for(enum key_type type) { return type == KEY_SET ? KIND_MEMBER : KIND_FIELD; }
 
 struct field *key_field(const struct shard *shard, const struct key *key, enum key_type type, struct bytes name) {
-    struct field_ref ref = {name, shard_field_hash(shard, kind_for(type), name)};
-    struct field *field = table_find(fields_of(key, kind_for(type)), ref.hash, same_field, &ref);
-    return field && element_live(&field->element) ? field : NULL;
+    uint64_t hash = shard_field_hash(shard, kind_for(type), name);
+    struct field *field = table_find(fields_of(key, kind_for(type)), hash, same_field, &name);
+    return field && field_live(field) ? field : NULL;
 }
 
 struct field *key_field_next(const struct key *key, enum key_type type, size_t *at) {
     struct field *field;
     while ((field = table_next(fields_of(key, kind_for(type)), at)))
-        if (element_live(&field->element)) return field;
+        if (field_live(field)) return field;
     return NULL;
 }
 
@@ -513,7 +678,7 @@ struct field *key_field_random(const struct key *key, enum key_type type, struct
     const struct table *table = fields_of(key, kind_for(type));
     for (int i = 0; i < RANDOM_TRIES; i++) {
         struct field *field = table_random(table, rng);
-        if (field && element_live(&field->element)) return field;
+        if (field && field_live(field)) return field;
     }
     size_t at = table->count ? (size_t)rng_below(rng, table_end(table)) : 0;
     struct field *field = key_field_next(key, type, &at);
@@ -546,7 +711,7 @@ struct field_visit {
 static void visit_live(void *item, void *arg) {
     const struct field_visit *v = arg;
     struct field *field = item;
-    if (element_live(&field->element)) v->visit(field, v->arg);
+    if (field_live(field)) v->visit(field, v->arg);
 }
 
 uint32_t key_field_scan(const struct key *key, enum key_type type, uint32_t cursor, size_t want,
@@ -584,8 +749,8 @@ static bool see_and_remove(struct dot dot, const void *arg) {
 static void clear_spot(struct shard *shard, struct spot *spot, void *arg) {
     (void)arg;
     spot_open(shard, spot);
-    element_drop_if(spot->element, see_and_remove, &shard, &shard->account);
-    element_reset_increments(spot->element);
+    spot_drop_if(shard, spot, see_and_remove, &shard);
+    if (spot->loose) element_reset_increments(spot->loose);
     spot_close(shard, spot);
 }
 
@@ -603,70 +768,68 @@ static void log_mutation(struct shard *shard, uint64_t n, uint64_t key_hash, uin
 /* One mutation that removes all that is seen of the key. The key may be gone afterwards. */
 static void clear_key(struct shard *shard, struct key *key, int64_t now_ms) {
     bool was_live = key_live(key);
-    uint64_t hash = key->hash, n = next_dot(shard, now_ms);
+    uint64_t hash = key_hash(shard, key), n = next_dot(shard, now_ms);
     key_each(shard, key, clear_spot, NULL);
     log_mutation(shard, n, hash, KIND_KEY);
-    key_settle(shard, key, was_live);
+    key_settle(shard, key, hash, was_live);
 }
 
 static bool key_has_leftovers(const struct key *key) {
-    return key->expiry.sibling_count || key->string.sibling_count || key->members.count || key->fields.count;
+    return form_of(key) != FORM_LOOSE || key->expiry.sibling_count || key->string.sibling_count || key->members.count ||
+           key->fields.count;
 }
 
-/* The key to write to: what is expired or left over is removed as observed first. */
-static struct key *key_for_write(struct shard *shard, struct key_ref ref, int64_t now_ms) {
+/* What is expired or left over is removed as observed before the key is written to. */
+static void clear_leftovers(struct shard *shard, struct key_ref ref, int64_t now_ms) {
     struct key *key = key_by_ref(shard, ref);
     if (key && !key_visible(key, now_ms) && key_has_leftovers(key)) clear_key(shard, key, now_ms);
-    return shard_key_make(shard, ref);
 }
 
 /* Replaces the element's register by one sibling. */
-static void write_spot(struct shard *shard, struct key *key, uint64_t field_hash, struct bytes field,
+static void write_spot(struct shard *shard, struct key_ref ref, uint64_t field_hash, struct bytes field,
                        struct bytes value, int64_t now_ms) {
-    bool was_live = key_live(key);
     uint64_t n = next_dot(shard, now_ms);
     struct spot spot;
-    if (!spot_find(shard, key, field_hash, field, true, &spot)) assert(false);
+    spot_make(shard, ref, field_hash, field, &spot);
+    bool was_live = spot.key && key_live(spot.key);
+    clear_spot(shard, &spot, NULL);
     spot_open(shard, &spot);
-    element_drop_if(spot.element, see_and_remove, &shard, &shard->account);
-    element_reset_increments(spot.element);
-    element_add(spot.element, dot_make(self_of(shard), n), shard->clock, value, &shard->account);
+    spot_add(shard, &spot, dot_make(self_of(shard), n), shard->clock, value);
     spot_close(shard, &spot);
-    log_mutation(shard, n, key->hash, field_hash);
-    key_settle(shard, key, was_live);
+    log_mutation(shard, n, ref.hash, field_hash);
+    spot_settle(shard, &spot, was_live);
 }
 
-static void write_expiry(struct shard *shard, struct key *key, int64_t at_ms, int64_t now_ms) {
+static void write_expiry(struct shard *shard, struct key_ref ref, int64_t at_ms, int64_t now_ms) {
     uint8_t text[8];
     for (int i = 0; i < 8; i++) text[i] = (uint8_t)((uint64_t)at_ms >> (56 - 8 * i));
-    write_spot(shard, key, KIND_EXPIRY, (struct bytes){0}, bytes_of(text, sizeof text), now_ms);
+    write_spot(shard, ref, KIND_EXPIRY, (struct bytes){0}, bytes_of(text, sizeof text), now_ms);
 }
 
 void shard_set(struct shard *shard, struct key_ref ref, struct bytes value, bool keep_ttl, int64_t now_ms) {
-    struct key *key = key_for_write(shard, ref, now_ms);
-    int64_t at = key_expiry(key);
-    bool others = key->members.count || key->fields.count;
-    bool has_expiry = key->expiry.sibling_count > 0;
-    if (others || (has_expiry && !keep_ttl)) {
-        clear_key(shard, key, now_ms);
-        key = shard_key_make(shard, ref);
-    }
-    write_spot(shard, key, KIND_STRING, (struct bytes){0}, value, now_ms);
-    if (others && keep_ttl && has_expiry) write_expiry(shard, key, at, now_ms);
+    clear_leftovers(shard, ref, now_ms);
+    struct key *key = key_by_ref(shard, ref);
+    bool loose = key && form_of(key) == FORM_LOOSE;
+    int64_t at = key ? key_expiry(key) : EXPIRY_NEVER;
+    bool others = loose && (key->members.count || key->fields.count);
+    bool has_expiry = loose && key->expiry.sibling_count > 0;
+    if (others || (has_expiry && !keep_ttl)) clear_key(shard, key, now_ms);
+    write_spot(shard, ref, KIND_STRING, (struct bytes){0}, value, now_ms);
+    if (others && keep_ttl && has_expiry) write_expiry(shard, ref, at, now_ms);
 }
 
 static void increase(struct shard *shard, struct key_ref ref, enum kind kind, struct bytes field, __int128 by,
                      int64_t now_ms) {
-    struct key *key = key_for_write(shard, ref, now_ms);
-    bool was_live = key_live(key);
+    clear_leftovers(shard, ref, now_ms);
     uint64_t n = next_dot(shard, now_ms), hash = shard_field_hash(shard, kind, field);
     struct spot spot;
-    if (!spot_find(shard, key, hash, field, true, &spot)) assert(false);
+    spot_make(shard, ref, hash, field, &spot);
+    bool was_live = spot.key && key_live(spot.key);
     spot_open(shard, &spot);
-    element_increase(spot.element, self_of(shard), n, shard->clock, by, &shard->account);
+    element_increase(spot_loosen(shard, &spot), self_of(shard), n, shard->clock, by, &shard->account);
     spot_close(shard, &spot);
-    log_mutation(shard, n, key->hash, hash);
-    key_settle(shard, key, was_live);
+    log_mutation(shard, n, ref.hash, hash);
+    spot_settle(shard, &spot, was_live);
 }
 
 void shard_increase(struct shard *shard, struct key_ref ref, __int128 by, int64_t now_ms) {
@@ -678,44 +841,43 @@ void shard_increase_field(struct shard *shard, struct key_ref ref, struct bytes 
 }
 
 void shard_add_member(struct shard *shard, struct key_ref ref, struct bytes member, int64_t now_ms) {
-    write_spot(shard, key_for_write(shard, ref, now_ms), shard_field_hash(shard, KIND_MEMBER, member), member,
-               (struct bytes){0}, now_ms);
+    clear_leftovers(shard, ref, now_ms);
+    write_spot(shard, ref, shard_field_hash(shard, KIND_MEMBER, member), member, (struct bytes){0}, now_ms);
 }
 
 void shard_set_field(struct shard *shard, struct key_ref ref, struct bytes field, struct bytes value, int64_t now_ms) {
-    write_spot(shard, key_for_write(shard, ref, now_ms), shard_field_hash(shard, KIND_FIELD, field), field, value,
-               now_ms);
+    clear_leftovers(shard, ref, now_ms);
+    write_spot(shard, ref, shard_field_hash(shard, KIND_FIELD, field), field, value, now_ms);
 }
 
 bool shard_remove_field(struct shard *shard, struct key_ref ref, enum key_type type, struct bytes name,
                         int64_t now_ms) {
     struct key *key = shard_find(shard, ref, now_ms);
-    struct field *field = key ? key_field(shard, key, type, name) : NULL;
-    if (!field) return false;
+    if (!key || !key_field(shard, key, type, name)) return false;
     /* The last one takes the key with it, and its expiry: Redis's rule. */
     uint64_t left = (uint64_t)element_live(&key->string) + key->members_live + key->fields_live;
     if (left == 1) {
         clear_key(shard, key, now_ms);
         return true;
     }
-    uint64_t n = next_dot(shard, now_ms), hash = field->hash;
-    struct spot spot = {.key = key, .field = field, .element = &field->element, .field_hash = hash};
+    uint64_t n = next_dot(shard, now_ms), hash = shard_field_hash(shard, kind_for(type), name);
+    struct spot spot;
+    if (!spot_find(shard, key, ref.hash, hash, &spot)) assert(false);
     clear_spot(shard, &spot, NULL);
-    log_mutation(shard, n, key->hash, hash);
-    field_settle(shard, key, field);
+    log_mutation(shard, n, ref.hash, hash);
+    spot_settle(shard, &spot, true);
     return true;
 }
 
 void shard_expire(struct shard *shard, struct key_ref ref, int64_t at_ms, int64_t now_ms) {
-    struct key *key = shard_find(shard, ref, now_ms);
-    if (key) write_expiry(shard, key, at_ms, now_ms);
+    if (shard_find(shard, ref, now_ms)) write_expiry(shard, ref, at_ms, now_ms);
 }
 
 /* Who wrote the expiry that counts. */
 static uint16_t expiry_origin(const struct key *key) {
     int64_t at = key_expiry(key);
     for (uint32_t i = 0; i < key->expiry.sibling_count; i++)
-        if (expiry_at(key->expiry.siblings[i]) == at) return dot_replica(key->expiry.siblings[i]->dot);
+        if (expiry_at(&key->expiry.siblings[i]) == at) return dot_replica(key->expiry.siblings[i].dot);
     return 0;
 }
 
@@ -749,9 +911,10 @@ bool shard_delete(struct shard *shard, struct key_ref ref, int64_t now_ms) {
 static bool counts(const struct key *key) {
     size_t at = 0;
     struct field *field;
+    if (form_of(key) != FORM_LOOSE) return false;
     if (key->string.increment_count) return true;
     while ((field = table_next(&key->fields, &at)))
-        if (field->element.increment_count) return true;
+        if (form_of(field) == FORM_LOOSE && field->element.increment_count) return true;
     return false;
 }
 
@@ -771,8 +934,9 @@ void shard_flush(struct shard *shard, int64_t now_ms) {
     for (size_t i = 0; i < count; i++) {
         if (!keys[i]) continue;
         bool was_live = key_live(keys[i]);
+        uint64_t hash = key_hash(shard, keys[i]);
         key_each(shard, keys[i], clear_spot, NULL);
-        key_settle(shard, keys[i], was_live);
+        key_settle(shard, keys[i], hash, was_live);
     }
     mem_free(keys);
     context_copy(&flush->seen, &shard->context);
@@ -796,11 +960,10 @@ static bool in_graves(const struct graves *g, const struct element_name *name) {
 static void forget_grave(struct shard *shard, const struct element_name *name) {
     struct key *key = shard_key_by_hash(shard, name->key_hash);
     struct spot spot;
-    if (!key || !spot_find(shard, key, name->field_hash, (struct bytes){0}, false, &spot)) return;
+    if (!key || !spot_find(shard, key, name->key_hash, name->field_hash, &spot) || !spot.loose) return;
     bool was_live = key_live(key);
-    element_forget_dead(spot.element, &shard->account);
-    if (spot.field) field_settle(shard, key, spot.field);
-    key_settle(shard, key, was_live);
+    element_forget_dead(spot.loose, &shard->account);
+    spot_settle(shard, &spot, was_live);
 }
 
 /* What died before settling_at, and has not been touched since, is dead everywhere: whoever

@@ -7,6 +7,7 @@
 
 #include "core/table.h"
 #include "lattice/due.h"
+#include "lattice/packed.h"
 #include "lattice/shard.h"
 
 /* Low bits of a field hash: what a record or a unit is about. */
@@ -30,14 +31,19 @@ static inline uint64_t element_of(uint64_t field_hash) {
 }
 static inline bool kind_has_field(enum kind kind) { return kind >= KIND_MEMBER; }
 
+/* A key with one write of a string and nothing else, and a field with one write, are packed:
+ * then these pointers lead to packed items, and form_of tells. What is below is the loose form. */
 struct field {
+    uint8_t form;
+    uint32_t name_len;
     uint64_t hash; /* kind in the low bits */
     struct element element;
-    uint32_t name_len;
     uint8_t name[];
 };
 
 struct key {
+    uint8_t form;
+    uint32_t name_len;
     uint64_t hash;
     struct element string;
     struct element expiry; /* each sibling's bytes: 8, big-endian milliseconds */
@@ -45,7 +51,6 @@ struct key {
     struct table fields;
     uint32_t members_live;
     uint32_t fields_live;
-    uint32_t name_len;
     uint8_t name[];
 };
 
@@ -101,32 +106,43 @@ struct shard {
     uint32_t removed_cap;
 };
 
-/* One element found or made. */
+/* One element, found or about to be made. It is read through `element`; while it is packed or
+ * not there, that is a view, and `loose` is NULL. Must not be copied. */
 struct spot {
-    struct key *key;
-    struct field *field; /* NULL for STRING and EXPIRY */
-    struct element *element;
-    uint64_t field_hash;
+    struct key *key;     /* NULL: not there yet */
+    struct field *field; /* NULL for STRING and EXPIRY, or not there yet */
+    uint64_t key_hash, field_hash;
+    struct bytes key_name, field_name; /* to make it with; of made spots only */
+    const struct element *element;
+    struct element *loose;
+    struct view view;
     bool was_live, was_expiring;
 };
 
 uint64_t shard_field_hash(const struct shard *shard, enum kind kind, struct bytes name);
 struct key *shard_key_by_hash(const struct shard *shard, uint64_t key_hash);
-struct field *shard_field_by_hash(const struct key *key, uint64_t field_hash);
-struct key *shard_key_make(struct shard *shard, struct key_ref ref);
-bool key_live(const struct key *key);
+uint64_t key_hash(const struct shard *shard, const struct key *key);
+bool key_live(const struct key *key); /* not for NULL */
 
-/* Finds the element; with make, creates what is missing. False if it is not there. */
-bool spot_find(struct shard *shard, struct key *key, uint64_t field_hash, struct bytes field_name,
-               bool make, struct spot *out);
+/* False if the element is not there. */
+bool spot_find(struct shard *shard, struct key *key, uint64_t key_hash, uint64_t field_hash, struct spot *out);
+/* The same, or the place where it will be. The names must outlive the spot. */
+void spot_make(struct shard *shard, struct key_ref ref, uint64_t field_hash, struct bytes field_name, struct spot *out);
 /* Every change of an element stands between these two: they keep cells and counts. */
 void spot_open(struct shard *shard, struct spot *spot);
 void spot_close(struct shard *shard, struct spot *spot);
-/* Frees the key's empty parts, and the key if nothing at all is left; keeps the count. */
-void key_settle(struct shard *shard, struct key *key, bool was_live);
-/* Calls visit for every element of the key; visit may change it through spot_open/close. */
+/* Changes. Adding and loosening are for made spots: they move the item. */
+void spot_drop_if(struct shard *shard, struct spot *spot, bool (*gone)(struct dot dot, const void *arg), const void *arg);
+void spot_add(struct shard *shard, struct spot *spot, struct dot dot, uint64_t clock, struct bytes value);
+struct element *spot_loosen(struct shard *shard, struct spot *spot);
+/* After the last change: frees what is empty, packs what may be packed, keeps the count. */
+void spot_settle(struct shard *shard, struct spot *spot, bool key_was_live);
+
+/* Calls visit for every element of the key; visit may drop from it through spot_open/close. */
 void key_each(struct shard *shard, struct key *key,
               void (*visit)(struct shard *, struct spot *, void *), void *arg);
+/* After key_each: frees the key's empty fields, and settles it. */
+void key_settle(struct shard *shard, struct key *key, uint64_t hash, bool was_live);
 
 struct record *shard_log_at(const struct shard *shard, size_t at);
 void shard_log_add(struct shard *shard, struct record record);
