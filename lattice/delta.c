@@ -379,7 +379,8 @@ static void judge_shard(struct shard *shard, struct judge *judge,
 static void add_unit(struct shard *shard, const struct parsed *p, const struct unit *u) {
     if (!u->dots_count && !u->increments_count) return;
     struct spot spot;
-    spot_make(shard, (struct key_ref){u->key, u->key_hash}, u->field_hash, u->field, &spot);
+    struct key_ref ref = {u->key, u->key_hash};
+    spot_make(shard, ref, shard_key_by_ref(shard, ref), u->field_hash, u->field, &spot);
     bool was_live = spot.key && key_live(spot.key);
     spot_open(shard, &spot);
     for (uint32_t i = 0; i < u->dots_count; i++) {

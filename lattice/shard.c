@@ -71,7 +71,7 @@ struct key *shard_key_by_hash(const struct shard *shard, uint64_t hash) {
     return table_find(&shard->keys, hash, same_key_hash, &ref);
 }
 
-static struct key *key_by_ref(const struct shard *shard, struct key_ref ref) {
+struct key *shard_key_by_ref(const struct shard *shard, struct key_ref ref) {
     return table_find(&shard->keys, ref.hash, same_key, &ref.name);
 }
 
@@ -96,9 +96,8 @@ static void unpack_into(struct shard *shard, const void *packed, struct element 
     if (form_of(packed) == FORM_PACKED) element_add(e, parts.dot, parts.clock, parts.value, &shard->account);
 }
 
-/* The key in loose form: found, unpacked or made. */
-static struct key *key_loosen(struct shard *shard, struct key_ref ref) {
-    struct key *old = key_by_ref(shard, ref);
+/* The key in loose form: unpacked, or made if old is NULL. */
+static struct key *key_loosen(struct shard *shard, struct key *old, struct key_ref ref) {
     if (old && form_of(old) == FORM_LOOSE) return old;
     struct key *key = mem_take(&shard->account, sizeof *key + ref.name.len);
     *key = (struct key){.form = FORM_LOOSE, .hash = ref.hash, .name_len = (uint32_t)ref.name.len};
@@ -256,11 +255,12 @@ bool spot_find(struct shard *shard, struct key *key, uint64_t hash, uint64_t fie
     return true;
 }
 
-void spot_make(struct shard *shard, struct key_ref ref, uint64_t field, struct bytes name, struct spot *out) {
+void spot_make(struct shard *shard, struct key_ref ref, struct key *key, uint64_t field, struct bytes name,
+               struct spot *out) {
     uint64_t hash = element_of(field);
     enum kind kind = kind_of(hash);
     *out = (struct spot){.key_hash = ref.hash, .field_hash = hash, .key_name = ref.name, .field_name = name};
-    out->key = kind == KIND_STRING ? key_by_ref(shard, ref) : key_loosen(shard, ref);
+    out->key = kind == KIND_STRING ? key : key_loosen(shard, key, ref);
     if (kind_has_field(kind)) out->field = table_find(fields_of(out->key, kind), hash, same_field, &name);
     spot_aim(out);
 }
@@ -306,7 +306,7 @@ struct element *spot_loosen(struct shard *shard, struct spot *spot) {
     if (kind_has_field(kind))
         spot->field = field_loosen(shard, table_for(spot->key, kind), spot->field, spot->field_hash, spot->field_name);
     else
-        spot->key = key_loosen(shard, (struct key_ref){spot->key_name, spot->key_hash});
+        spot->key = key_loosen(shard, spot->key, (struct key_ref){spot->key_name, spot->key_hash});
     spot_aim(spot);
     return spot->loose;
 }
@@ -544,7 +544,7 @@ static bool key_visible(const struct key *key, int64_t now_ms) {
 }
 
 struct key *shard_find(struct shard *shard, struct key_ref ref, int64_t now_ms) {
-    struct key *key = key_by_ref(shard, ref);
+    struct key *key = shard_key_by_ref(shard, ref);
     return key && key_visible(key, now_ms) ? key : NULL;
 }
 
@@ -779,18 +779,21 @@ static bool key_has_leftovers(const struct key *key) {
            key->fields.count;
 }
 
-/* What is expired or left over is removed as observed before the key is written to. */
-static void clear_leftovers(struct shard *shard, struct key_ref ref, int64_t now_ms) {
-    struct key *key = key_by_ref(shard, ref);
-    if (key && !key_visible(key, now_ms) && key_has_leftovers(key)) clear_key(shard, key, now_ms);
+/* The key to write to, NULL if it is not there. What is expired or left over is removed as
+ * observed first; dead increments may stay. */
+static struct key *key_for_write(struct shard *shard, struct key_ref ref, int64_t now_ms) {
+    struct key *key = shard_key_by_ref(shard, ref);
+    if (!key || key_visible(key, now_ms) || !key_has_leftovers(key)) return key;
+    clear_key(shard, key, now_ms);
+    return shard_key_by_ref(shard, ref);
 }
 
 /* Replaces the element's register by one sibling. */
-static void write_spot(struct shard *shard, struct key_ref ref, uint64_t field_hash, struct bytes field,
+static void write_spot(struct shard *shard, struct key_ref ref, struct key *key, uint64_t field_hash, struct bytes field,
                        struct bytes value, int64_t now_ms) {
     uint64_t n = next_dot(shard, now_ms);
     struct spot spot;
-    spot_make(shard, ref, field_hash, field, &spot);
+    spot_make(shard, ref, key, field_hash, field, &spot);
     bool was_live = spot.key && key_live(spot.key);
     clear_spot(shard, &spot, NULL);
     spot_open(shard, &spot);
@@ -803,27 +806,29 @@ static void write_spot(struct shard *shard, struct key_ref ref, uint64_t field_h
 static void write_expiry(struct shard *shard, struct key_ref ref, int64_t at_ms, int64_t now_ms) {
     uint8_t text[8];
     for (int i = 0; i < 8; i++) text[i] = (uint8_t)((uint64_t)at_ms >> (56 - 8 * i));
-    write_spot(shard, ref, KIND_EXPIRY, (struct bytes){0}, bytes_of(text, sizeof text), now_ms);
+    write_spot(shard, ref, shard_key_by_ref(shard, ref), KIND_EXPIRY, (struct bytes){0}, bytes_of(text, sizeof text), now_ms);
 }
 
 void shard_set(struct shard *shard, struct key_ref ref, struct bytes value, bool keep_ttl, int64_t now_ms) {
-    clear_leftovers(shard, ref, now_ms);
-    struct key *key = key_by_ref(shard, ref);
+    struct key *key = key_for_write(shard, ref, now_ms);
     bool loose = key && form_of(key) == FORM_LOOSE;
     int64_t at = key ? key_expiry(key) : EXPIRY_NEVER;
     bool others = loose && (key->members.count || key->fields.count);
     bool has_expiry = loose && key->expiry.sibling_count > 0;
-    if (others || (has_expiry && !keep_ttl)) clear_key(shard, key, now_ms);
-    write_spot(shard, ref, KIND_STRING, (struct bytes){0}, value, now_ms);
+    if (others || (has_expiry && !keep_ttl)) {
+        clear_key(shard, key, now_ms);
+        key = shard_key_by_ref(shard, ref);
+    }
+    write_spot(shard, ref, key, KIND_STRING, (struct bytes){0}, value, now_ms);
     if (others && keep_ttl && has_expiry) write_expiry(shard, ref, at, now_ms);
 }
 
 static void increase(struct shard *shard, struct key_ref ref, enum kind kind, struct bytes field, __int128 by,
                      int64_t now_ms) {
-    clear_leftovers(shard, ref, now_ms);
+    struct key *key = key_for_write(shard, ref, now_ms);
     uint64_t n = next_dot(shard, now_ms), hash = shard_field_hash(shard, kind, field);
     struct spot spot;
-    spot_make(shard, ref, hash, field, &spot);
+    spot_make(shard, ref, key, hash, field, &spot);
     bool was_live = spot.key && key_live(spot.key);
     spot_open(shard, &spot);
     element_increase(spot_loosen(shard, &spot), self_of(shard), n, shard->clock, by, &shard->account);
@@ -841,13 +846,13 @@ void shard_increase_field(struct shard *shard, struct key_ref ref, struct bytes 
 }
 
 void shard_add_member(struct shard *shard, struct key_ref ref, struct bytes member, int64_t now_ms) {
-    clear_leftovers(shard, ref, now_ms);
-    write_spot(shard, ref, shard_field_hash(shard, KIND_MEMBER, member), member, (struct bytes){0}, now_ms);
+    write_spot(shard, ref, key_for_write(shard, ref, now_ms), shard_field_hash(shard, KIND_MEMBER, member), member,
+               (struct bytes){0}, now_ms);
 }
 
 void shard_set_field(struct shard *shard, struct key_ref ref, struct bytes field, struct bytes value, int64_t now_ms) {
-    clear_leftovers(shard, ref, now_ms);
-    write_spot(shard, ref, shard_field_hash(shard, KIND_FIELD, field), field, value, now_ms);
+    write_spot(shard, ref, key_for_write(shard, ref, now_ms), shard_field_hash(shard, KIND_FIELD, field), field, value,
+               now_ms);
 }
 
 bool shard_remove_field(struct shard *shard, struct key_ref ref, enum key_type type, struct bytes name,
@@ -900,7 +905,7 @@ size_t shard_expire_due(struct shard *shard, int64_t now_ms, int64_t grace_ms, s
 }
 
 bool shard_delete(struct shard *shard, struct key_ref ref, int64_t now_ms) {
-    struct key *key = key_by_ref(shard, ref);
+    struct key *key = shard_key_by_ref(shard, ref);
     if (!key) return false;
     bool visible = key_visible(key, now_ms);
     if (visible || key_has_leftovers(key)) clear_key(shard, key, now_ms);

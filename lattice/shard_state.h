@@ -120,14 +120,17 @@ struct spot {
 };
 
 uint64_t shard_field_hash(const struct shard *shard, enum kind kind, struct bytes name);
+struct key *shard_key_by_ref(const struct shard *shard, struct key_ref ref);
 struct key *shard_key_by_hash(const struct shard *shard, uint64_t key_hash);
 uint64_t key_hash(const struct shard *shard, const struct key *key);
 bool key_live(const struct key *key); /* not for NULL */
 
 /* False if the element is not there. */
 bool spot_find(struct shard *shard, struct key *key, uint64_t key_hash, uint64_t field_hash, struct spot *out);
-/* The same, or the place where it will be. The names must outlive the spot. */
-void spot_make(struct shard *shard, struct key_ref ref, uint64_t field_hash, struct bytes field_name, struct spot *out);
+/* The same, or the place where it will be; key as looked up, NULL if it is not there. The names
+ * must outlive the spot. */
+void spot_make(struct shard *shard, struct key_ref ref, struct key *key, uint64_t field_hash, struct bytes field_name,
+               struct spot *out);
 /* Every change of an element stands between these two: they keep cells and counts. */
 void spot_open(struct shard *shard, struct spot *spot);
 void spot_close(struct shard *shard, struct spot *spot);
