@@ -217,7 +217,7 @@ static void write_unit(struct shard *shard, struct delta_writer *d, const struct
     const struct increment *mine = found && spot.loose ? element_increment(spot.loose, d->self) : NULL;
     if (adds && (!mine || mine->n > d->n)) return;
     const struct sibling *live = found && !adds ? element_find(spot.element, dot_make(d->self, d->n)) : NULL;
-    uint64_t removed = record->removed ? record->removed->count : 0;
+    uint32_t removed = record->removed_count;
     if (found && !adds && !live && !removed && has_newer_own(spot.element, d->self, d->n)) return;
     bool resets = found && !adds && spot.element->increment_count > 0;
 
@@ -235,7 +235,7 @@ static void write_unit(struct shard *shard, struct delta_writer *d, const struct
     }
     if (removed) {
         wire_u64(d->wire, removed);
-        for (uint64_t i = 0; i < removed; i++) wire_dot(d->wire, record->removed->dot[i]);
+        for (uint32_t i = 0; i < removed; i++) wire_dot(d->wire, record_removed(record, i));
     }
     if (adds) {
         wire_u64(d->wire, 1);
@@ -243,22 +243,6 @@ static void write_unit(struct shard *shard, struct delta_writer *d, const struct
     }
     if (resets) write_floors(d->wire, spot.element, d->self);
     if (kind == KIND_KEY && key) key_each(shard, key, write_reset_unit, d);
-}
-
-static bool is_own(const struct shard *shard, const struct record *record) {
-    return dot_replica(record->dot) == shard->config.self;
-}
-
-/* Where own records beyond `after` begin. */
-static size_t first_beyond(const struct shard *shard, uint64_t after) {
-    size_t first = shard->log_count;
-    for (size_t i = shard->log_count; i > 0; i--) {
-        const struct record *record = shard_log_at(shard, i - 1);
-        if (!is_own(shard, record)) continue;
-        if (dot_counter(record->dot) <= after) break;
-        first = i - 1;
-    }
-    return first;
 }
 
 enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, uint64_t after,
@@ -271,17 +255,18 @@ enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, u
     wire_u64(writer, after);
     wire_u64(writer, shard->clock);
     struct delta_writer d = {.wire = writer, .lo = after, .self = self};
-    for (size_t i = first_beyond(shard, after); i < shard->log_count; i++) {
-        const struct record *record = shard_log_at(shard, i);
-        if (!is_own(shard, record)) continue;
-        d.n = dot_counter(record->dot);
-        if (kind_of(record->field_hash) == KIND_FLUSH) {
+    struct records_at at = records_own_beyond(&shard->log, after);
+    struct record record;
+    while (records_next(&at, &record)) {
+        d.n = dot_counter(record.dot);
+        if (dot_replica(record.dot) != self || d.n <= after) continue;
+        if (record.flush) {
             wire_u64(writer, d.n - d.lo);
             wire_u64(writer, KIND_FLUSH);
             wire_u64(writer, 0);
-            wire_context(writer, &record->flush->seen);
+            wire_context(writer, &record.flush->seen);
         } else
-            write_unit(shard, &d, record);
+            write_unit(shard, &d, &record);
     }
     wire_u64(writer, 0); /* no unit has n = lo: this ends them */
     *upto = hi;
@@ -440,7 +425,7 @@ static void log_unit(struct shard *shard, const struct delta *d, struct unit *u)
     struct record record = {.dot = dot_make(d->origin, u->n), .key_hash = u->key_hash,
                             .field_hash = u->field_hash, .flush = u->flush};
     u->flush = NULL;
-    shard_log_add(shard, record);
+    shard_log_add(shard, &record);
 }
 
 static void observe(struct shard *shard, uint64_t clock, int64_t now_ms) {
@@ -516,15 +501,14 @@ static int by_element(const void *a, const void *b) {
 
 /* Records beyond the asker's vector, one for each element and origin, the newest. */
 static struct record *records_beyond(const struct shard *shard, const struct vclock *asker, size_t *count, bool *flushed) {
-    struct record *found = mem_alloc((shard->log_count + 1) * sizeof *found);
+    struct record *found = mem_alloc((shard->log.count + 1) * sizeof *found), record;
     size_t n = 0, kept = 0;
     *flushed = false;
-    for (size_t i = 0; i < shard->log_count; i++) {
-        const struct record *record = shard_log_at(shard, i);
-        if (dot_counter(record->dot) <= vclock_get(asker, dot_replica(record->dot))) continue;
-        if (record->flush) *flushed = true;
-        found[n] = *record;
-        found[n++].field_hash = element_of(record->field_hash);
+    for (struct records_at at = records_first(&shard->log); records_next(&at, &record);) {
+        if (dot_counter(record.dot) <= vclock_get(asker, dot_replica(record.dot))) continue;
+        if (record.flush) *flushed = true;
+        record.field_hash = element_of(record.field_hash);
+        found[n++] = record;
     }
     qsort(found, n, sizeof *found, by_element);
     for (size_t i = 0; i < n; i++) {
@@ -743,7 +727,7 @@ static void judge_answer(struct shard *shard, struct answer *a) {
 static void log_answer(struct shard *shard, const struct answer *a) {
     for (size_t i = 0; i < a->record_count; i++) {
         struct dot dot = a->records[i].dot;
-        if (dot_counter(dot) > vclock_get(&shard->context.applied, dot_replica(dot))) shard_log_add(shard, a->records[i]);
+        if (dot_counter(dot) > vclock_get(&shard->context.applied, dot_replica(dot))) shard_log_add(shard, &a->records[i]);
     }
     if (a->scope == SCOPE_NAMED) return;
     /* Nothing names what came: whoever asks us for it is compared by cells. */

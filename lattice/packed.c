@@ -2,26 +2,7 @@
 
 #include <assert.h>
 
-static size_t varint_len(uint64_t value) {
-    size_t len = 1;
-    while (value >>= 7) len++;
-    return len;
-}
-
-static uint8_t *put_varint(uint8_t *at, uint64_t value) {
-    for (; value >= 0x80; value >>= 7) *at++ = (uint8_t)(value | 0x80);
-    *at++ = (uint8_t)value;
-    return at;
-}
-
-static uint64_t take_varint(const uint8_t **at) {
-    uint64_t byte = *(*at)++, value = byte & 0x7f;
-    for (unsigned shift = 7; byte & 0x80; shift += 7) {
-        byte = *(*at)++;
-        value |= (byte & 0x7f) << shift;
-    }
-    return value;
-}
+#include "lattice/varint.h"
 
 static size_t size_of(const struct parts *p) {
     return 1 + varint_len(p->name.len) + p->name.len + varint_len(p->value.len) + varint_len(dot_replica(p->dot)) +
@@ -30,7 +11,7 @@ static size_t size_of(const struct parts *p) {
 
 struct bytes packed_name(const void *packed) {
     const uint8_t *at = (const uint8_t *)packed + 1;
-    size_t len = take_varint(&at);
+    size_t len = varint_take(&at);
     return bytes_of(at, len);
 }
 
@@ -38,17 +19,17 @@ void packed_read(const void *packed, struct parts *out) {
     assert(form_of(packed) != FORM_LOOSE);
     out->name = packed_name(packed);
     const uint8_t *at = out->name.data + out->name.len;
-    size_t len = take_varint(&at);
-    uint16_t replica = (uint16_t)take_varint(&at);
-    out->dot = dot_make(replica, take_varint(&at));
+    size_t len = varint_take(&at);
+    uint16_t replica = (uint16_t)varint_take(&at);
+    out->dot = dot_make(replica, varint_take(&at));
     memcpy(&out->clock, at, sizeof out->clock);
     out->value = bytes_of(at + sizeof out->clock, len);
 }
 
 static void put_write(uint8_t *at, const struct parts *p) {
-    at = put_varint(at, p->value.len);
-    at = put_varint(at, dot_replica(p->dot));
-    at = put_varint(at, dot_counter(p->dot));
+    at = varint_put(at, p->value.len);
+    at = varint_put(at, dot_replica(p->dot));
+    at = varint_put(at, dot_counter(p->dot));
     memcpy(at, &p->clock, sizeof p->clock);
     if (p->value.len) memcpy(at + sizeof p->clock, p->value.data, p->value.len);
 }
@@ -56,7 +37,7 @@ static void put_write(uint8_t *at, const struct parts *p) {
 void *packed_new(const struct parts *p, struct mem_account *account) {
     uint8_t *packed = mem_take(account, size_of(p)), *at = packed;
     *at++ = FORM_PACKED;
-    at = put_varint(at, p->name.len);
+    at = varint_put(at, p->name.len);
     if (p->name.len) memcpy(at, p->name.data, p->name.len);
     put_write(at + p->name.len, p);
     return packed;

@@ -434,12 +434,13 @@ static void free_fields(struct shard *shard, struct table *table) {
     table_fini(table, &shard->account);
 }
 
-static void record_fini(struct record *record) {
-    if (record->flush) {
-        context_fini(&record->flush->seen);
-        mem_free(record->flush);
-    }
-    mem_free(record->removed);
+static void log_drop_oldest(struct shard *shard) {
+    struct record oldest;
+    if (!records_pop(&shard->log, &oldest)) return;
+    vclock_raise(&shard->forgotten, dot_replica(oldest.dot), dot_counter(oldest.dot));
+    if (!oldest.flush) return;
+    context_fini(&oldest.flush->seen);
+    mem_free(oldest.flush);
 }
 
 static void shard_clear(struct shard *shard) {
@@ -454,8 +455,7 @@ static void shard_clear(struct shard *shard) {
     }
     table_fini(&shard->keys, &shard->account);
     assert(shard->account.bytes == 0);
-    for (size_t i = 0; i < shard->log_count; i++) record_fini(shard_log_at(shard, i));
-    mem_free(shard->records);
+    while (shard->log.count) log_drop_oldest(shard);
     mem_free(shard->removed);
     mem_free(shard->fresh.names);
     mem_free(shard->settling.names);
@@ -484,41 +484,9 @@ void shard_unlock(struct shard *shard) { pthread_mutex_unlock(&shard->lock); }
 
 /* --------------------------------------------------------------------- log */
 
-struct record *shard_log_at(const struct shard *shard, size_t at) {
-    assert(at < shard->log_count);
-    return &shard->records[(shard->log_head + at) % shard->log_cap];
-}
-
-static size_t record_bytes(const struct record *record) {
-    return sizeof *record + (record->removed ? record->removed->count * sizeof(struct dot) : 0);
-}
-
-static void log_drop_oldest(struct shard *shard) {
-    struct record *oldest = shard_log_at(shard, 0);
-    uint16_t replica = dot_replica(oldest->dot);
-    vclock_raise(&shard->forgotten, replica, dot_counter(oldest->dot));
-    shard->log_bytes -= record_bytes(oldest);
-    record_fini(oldest);
-    shard->log_head = (shard->log_head + 1) % shard->log_cap;
-    shard->log_count--;
-}
-
-static void log_grow(struct shard *shard) {
-    size_t cap = shard->log_cap ? shard->log_cap * 2 : 16;
-    struct record *grown = mem_alloc(cap * sizeof *grown);
-    for (size_t i = 0; i < shard->log_count; i++) grown[i] = *shard_log_at(shard, i);
-    mem_free(shard->records);
-    shard->records = grown;
-    shard->log_cap = cap;
-    shard->log_head = 0;
-}
-
-void shard_log_add(struct shard *shard, struct record record) {
-    if (shard->log_count == shard->log_cap) log_grow(shard);
-    shard->log_count++;
-    *shard_log_at(shard, shard->log_count - 1) = record;
-    shard->log_bytes += record_bytes(&record);
-    while (shard->log_bytes > shard->config.log_bytes_max) log_drop_oldest(shard);
+void shard_log_add(struct shard *shard, const struct record *record) {
+    records_add(&shard->log, record, shard->config.self);
+    while (shard->log.bytes > shard->config.log_bytes_max) log_drop_oldest(shard);
 }
 
 /* ----------------------------------------------------------------- reading */
@@ -756,13 +724,11 @@ static void clear_spot(struct shard *shard, struct spot *spot, void *arg) {
 
 static void log_mutation(struct shard *shard, uint64_t n, uint64_t key_hash, uint64_t field_hash) {
     struct record record = {.dot = dot_make(self_of(shard), n), .key_hash = key_hash, .field_hash = field_hash};
-    uint32_t count = shard->removed ? shard->removed->count : 0;
-    if (count) {
-        record.removed = mem_alloc(sizeof *record.removed + count * sizeof(struct dot));
-        record.removed->count = count;
-        memcpy(record.removed->dot, shard->removed->dot, count * sizeof(struct dot));
+    if (shard->removed) {
+        record.removed = shard->removed->dot;
+        record.removed_count = shard->removed->count;
     }
-    shard_log_add(shard, record);
+    shard_log_add(shard, &record);
 }
 
 /* One mutation that removes all that is seen of the key. The key may be gone afterwards. */
@@ -945,14 +911,14 @@ void shard_flush(struct shard *shard, int64_t now_ms) {
     }
     mem_free(keys);
     context_copy(&flush->seen, &shard->context);
-    shard_log_add(shard, (struct record){.dot = dot_make(self_of(shard), n), .field_hash = KIND_FLUSH, .flush = flush});
+    shard_log_add(shard, &(struct record){.dot = dot_make(self_of(shard), n), .field_hash = KIND_FLUSH, .flush = flush});
 }
 
 /* --------------------------------------------------------------- replication */
 
 uint64_t shard_own(const struct shard *shard) { return vclock_get(&shard->context.applied, shard->config.self); }
 const struct vclock *shard_applied(const struct shard *shard) { return &shard->context.applied; }
-uint64_t shard_mem_bytes(const struct shard *shard) { return shard->account.bytes + shard->log_bytes; }
+uint64_t shard_mem_bytes(const struct shard *shard) { return shard->account.bytes + shard->log.bytes; }
 
 uint64_t shard_digest(const struct shard *shard) {
     return hash_content(bytes_of(shard->cells, sizeof shard->cells), shard->index);
@@ -988,9 +954,6 @@ static void forget_settled(struct shard *shard, const struct vclock *stable) {
 
 void shard_stable(struct shard *shard, const struct vclock *stable) {
     forget_settled(shard, stable);
-    while (shard->log_count) {
-        struct dot dot = shard_log_at(shard, 0)->dot;
-        if (vclock_get(stable, dot_replica(dot)) < dot_counter(dot)) break;
-        log_drop_oldest(shard);
-    }
+    struct dot dot;
+    while (records_peek(&shard->log, &dot) && vclock_get(stable, dot_replica(dot)) >= dot_counter(dot)) log_drop_oldest(shard);
 }

@@ -8,6 +8,7 @@
 #include "core/table.h"
 #include "lattice/due.h"
 #include "lattice/packed.h"
+#include "lattice/records.h"
 #include "lattice/shard.h"
 
 /* Low bits of a field hash: what a record or a unit is about. */
@@ -54,7 +55,7 @@ struct key {
     uint8_t name[];
 };
 
-/* Dots of other origins that one mutation removed; NULL is none. */
+/* Dots of other origins that the mutation under way removed. */
 struct dots {
     uint32_t count;
     struct dot dot[];
@@ -63,14 +64,6 @@ struct dots {
 /* What FLUSHALL saw. */
 struct flush {
     struct context seen;
-};
-
-struct record {
-    struct dot dot;
-    uint64_t key_hash;
-    uint64_t field_hash;
-    struct dots *removed; /* own records only */
-    struct flush *flush;  /* KIND_FLUSH only */
 };
 
 /* Elements in which an increment died: names, with repeats. */
@@ -91,10 +84,7 @@ struct shard {
     uint64_t clock;
     struct mem_account account;
     uint64_t cells[SHARD_CELLS];
-    /* The log: records[head .. head + count) modulo cap, oldest first. */
-    struct record *records;
-    size_t log_head, log_count, log_cap;
-    uint64_t log_bytes;
+    struct records log;
     /* Dead increments wait here for their resets to be stable: those of `settling` died before
      * `settling_at` was applied here, those of `fresh` may have died since. */
     struct graves fresh, settling;
@@ -147,7 +137,6 @@ void key_each(struct shard *shard, struct key *key,
 /* After key_each: frees the key's empty fields, and settles it. */
 void key_settle(struct shard *shard, struct key *key, uint64_t hash, bool was_live);
 
-struct record *shard_log_at(const struct shard *shard, size_t at);
-void shard_log_add(struct shard *shard, struct record record);
+void shard_log_add(struct shard *shard, const struct record *record);
 
 #endif

@@ -60,7 +60,7 @@ static void world_init(struct world *w, uint64_t seed) {
     w->nodes = 2 + (int)rng_below(&w->rng, REPLICAS_MOST - 1);
     bool short_log = rng_percent(&w->rng, 40);
     for (int i = 0; i < w->nodes; i++) {
-        struct shard_config config = {.log_bytes_max = short_log ? 1000 : 1 << 20};
+        struct shard_config config = {.log_bytes_max = short_log ? 300 : 1 << 20};
         w->replicas[i] = replicas_new();
         uint16_t index;
         for (int skip = 0; skip < i; skip++)
