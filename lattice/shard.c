@@ -159,6 +159,8 @@ static bool field_empty(const struct field *field) {
     return form_of(field) == FORM_GONE || (form_of(field) == FORM_LOOSE && element_empty(&field->element));
 }
 
+static void note_due(struct shard *shard, const struct key *key);
+
 static void field_settle(struct shard *shard, struct key *key, struct field *field, uint64_t hash) {
     struct table *table = table_for(key, kind_of(hash));
     if (field_empty(field)) {
@@ -194,6 +196,7 @@ static void count_live(struct shard *shard, bool was_live, bool live) {
 
 static void key_shape(struct shard *shard, struct key *key, uint64_t hash, bool was_live) {
     count_live(shard, was_live, key_live(key));
+    if (was_live && !key_live(key) && form_of(key) == FORM_LOOSE && key->expiry.sibling_count) note_due(shard, key);
     if (key_empty(key)) {
         table_remove(&shard->keys, hash, key, &shard->account);
         if (!shard->keys.count) table_fini(&shard->keys, &shard->account);
@@ -363,16 +366,25 @@ static void note_grave(struct shard *shard, const struct spot *spot) {
 
 #define HINTS_SPARE 64u /* hints beyond twice the keys before a heap is rebuilt */
 
-static void note_due(struct shard *shard, const struct key *key) {
+/* A PERSIST whose key is gone is due since it was written: nothing else would remove it. */
+static int64_t key_due(const struct key *key) {
     int64_t at = key_expiry(key);
+    if (at != EXPIRY_NEVER || form_of(key) != FORM_LOOSE || key_live(key)) return at;
+    uint64_t clock = UINT64_MAX;
+    for (uint32_t i = 0; i < key->expiry.sibling_count; i++)
+        if (key->expiry.siblings[i].clock < clock) clock = key->expiry.siblings[i].clock;
+    return key->expiry.sibling_count ? (int64_t)(clock >> 16) : EXPIRY_NEVER;
+}
+
+static void note_due(struct shard *shard, const struct key *key) {
+    int64_t at = key_due(key);
     if (at != EXPIRY_NEVER) due_push(&shard->due, (struct due){at, key->hash});
     if (shard->due.count <= 2 * shard->expiring + HINTS_SPARE) return;
     due_fini(&shard->due);
     size_t slot = 0;
     struct key *one;
     while ((one = table_next(&shard->keys, &slot)))
-        if (key_expiry(one) != EXPIRY_NEVER)
-            due_push(&shard->due, (struct due){key_expiry(one), one->hash});
+        if (key_due(one) != EXPIRY_NEVER) due_push(&shard->due, (struct due){key_due(one), one->hash});
 }
 
 static void close_expiry(struct shard *shard, struct spot *spot) {
@@ -857,7 +869,7 @@ size_t shard_expire_due(struct shard *shard, int64_t now_ms, int64_t grace_ms, s
     size_t removed = 0;
     while (removed < max && due_pop(&shard->due, now_ms, &due)) {
         struct key *key = shard_key_by_hash(shard, due.key_hash);
-        int64_t at = key ? key_expiry(key) : EXPIRY_NEVER;
+        int64_t at = key ? key_due(key) : EXPIRY_NEVER;
         if (at > now_ms) continue; /* gone, or put off: then there is a later hint */
         if (expiry_origin(key) == self_of(shard) || now_ms - grace_ms >= at) {
             clear_key(shard, key, now_ms);

@@ -115,7 +115,8 @@ void shard_flush(struct shard *shard, int64_t now_ms);
 
 /* Removes keys that have expired, as observed: those whose expiry we wrote ourselves, and after
  * grace_ms more those of others as well, in case they are gone. At most `max` keys; returns how
- * many, and in *next_ms when it will have something to do again. Reads hide such keys anyway. */
+ * many, and in *next_ms when it will have something to do again. Reads hide such keys anyway.
+ * An expiry that outlived its key, by a concurrent DEL, goes the same way. */
 size_t shard_expire_due(struct shard *shard, int64_t now_ms, int64_t grace_ms, size_t max, int64_t *next_ms);
 
 /* ------------------------------------------------------------ replication */
