@@ -45,7 +45,7 @@ OS_FILES := $(wildcard net/*_posix.c net/*_epoll.c net/*_nng.c) net/libc_compat.
 SIM     := $(filter-out $(OS_FILES),$(NODE)) $(wildcard sim/*.c)
 TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
 
-.PHONY: help all deps run demo test sim differential bench-memory lint format install clean
+.PHONY: help all deps run demo test sim differential bench-memory bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -79,6 +79,9 @@ differential: all ## random commands to a node and to redis-server; N=1000000 SE
 bench-memory: $(BUILD)/test/bench/memory ## what a key costs in bytes and time; MEMORY_ARGS="keys name value cut"
 	@$< $(MEMORY_ARGS)
 
+bench-repair: $(BUILD)/test/bench/repair ## bytes to catch up when the log no longer reaches back; REPAIR_ARGS="keys name value"
+	@$< $(REPAIR_ARGS)
+
 lint: ## includes that point upwards, each printed
 	@sh test/layers.sh
 
@@ -110,7 +113,7 @@ $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(NODE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ -lcmocka $(NNG_LIBS) $(LDLIBS)
 
-$(BUILD)/test/bench/memory: $(BUILD)/obj/test/bench/memory.o $(call obj,$(LATTICE))
+$(BUILD)/test/bench/memory $(BUILD)/test/bench/repair: $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 

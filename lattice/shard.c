@@ -320,11 +320,10 @@ void spot_settle(struct shard *shard, struct spot *spot, bool key_was_live) {
 }
 
 static uint64_t *cell_of(struct shard *shard, const struct spot *spot) {
-    uint64_t mixed = (spot->key_hash ^ spot->field_hash) * 0x9e3779b97f4a7c15u;
-    return &shard->cells[mixed >> 56];
+    return &shard->cells[cell_index(spot->key_hash, spot->field_hash)];
 }
 
-static uint64_t spot_hash(const struct shard *shard, const struct spot *spot) {
+uint64_t spot_hash(const struct shard *shard, const struct spot *spot) {
     return element_hash(spot->element, shard->config.replicas, spot->key_hash, spot->field_hash);
 }
 
@@ -397,8 +396,9 @@ void spot_close(struct shard *shard, struct spot *spot) {
     note_grave(shard, spot);
     *cell_of(shard, spot) += spot_hash(shard, spot);
     if (spot->field_hash == KIND_EXPIRY) close_expiry(shard, spot);
-    if (!spot->field) return;
     bool live = element_live(spot->element);
+    shard->elements += (uint64_t)live - (uint64_t)spot->was_live;
+    if (!spot->field) return;
     uint32_t *count = kind_of(spot->field_hash) == KIND_MEMBER ? &spot->key->members_live
                                                                : &spot->key->fields_live;
     if (live && !spot->was_live) ++*count;

@@ -80,6 +80,7 @@ struct shard {
     struct shard_config config;
     struct table keys;
     uint64_t live; /* keys with something to be seen; relaxed atomic reads */
+    uint64_t elements; /* live ones */
     struct context context;
     uint64_t clock;
     struct mem_account account;
@@ -110,6 +111,14 @@ struct spot {
 };
 
 uint64_t shard_field_hash(const struct shard *shard, enum kind kind, struct bytes name);
+/* Where an element's cell is: the high 8 bits; those below them cut it finer. */
+static inline uint64_t cell_bits(uint64_t key_hash, uint64_t field_hash) {
+    return (key_hash ^ element_of(field_hash)) * 0x9e3779b97f4a7c15u;
+}
+static inline unsigned cell_index(uint64_t key_hash, uint64_t field_hash) {
+    return (unsigned)(cell_bits(key_hash, field_hash) >> 56);
+}
+uint64_t spot_hash(const struct shard *shard, const struct spot *spot); /* its share of the cell's sum */
 struct key *shard_key_by_ref(const struct shard *shard, struct key_ref ref);
 struct key *shard_key_by_hash(const struct shard *shard, uint64_t key_hash);
 uint64_t key_hash(const struct shard *shard, const struct key *key);

@@ -242,28 +242,52 @@ static void push(struct world *w, int from) {
     w->pushed[from] = upto;
 }
 
+/* The summary as the other side reads it. */
+static void carry_summary(struct world *w, int asker, int from, const struct shard_summary *asked, struct shard_summary *out) {
+    struct wire_writer writer;
+    struct wire_reader reader;
+    struct buf bytes = {0};
+    wire_init(&writer, w->replicas[asker]);
+    shard_write_summary(&writer, asked);
+    wire_finish(&writer, &bytes);
+    wire_fini(&writer);
+    assert_int_equal(wire_open(&reader, buf_bytes(&bytes), w->replicas[from]), STATUS_OK);
+    assert_true(shard_read_summary(&reader, out));
+    assert_ptr_equal(reader.at, reader.end);
+    wire_close(&reader);
+    buf_fini(&bytes);
+}
+
+/* Cells, and often finer ones of some, differing or not: any partition must do. */
+static void summarise_by_cells(struct world *w, int asker, struct shard_summary *out) {
+    struct shard_refinement refinement = {.bits = (uint8_t)(1 + rng_below(&w->rng, 3))};
+    w->by_cells++;
+    if (rng_percent(&w->rng, 40)) {
+        shard_summarise(w->shard[asker], true, out);
+        return;
+    }
+    for (unsigned i = 0; i < SHARD_CELLS_BYTES; i++) refinement.cells[i] = (uint8_t)rng_next(&w->rng);
+    shard_summarise_finely(w->shard[asker], &refinement, out);
+}
+
 static void write_answer(struct world *w, int asker, int from, struct shard_summary *asked, struct buf *out) {
-    struct shard_summary seen = {.has_cells = asked->has_cells};
-    for (int i = 0; i < w->nodes; i++)
-        vclock_raise(&seen.context.applied, index_at(w, from, i), vclock_get(&asked->context.applied, index_at(w, asker, i)));
-    memcpy(seen.cells, asked->cells, sizeof seen.cells);
+    struct shard_summary seen;
+    carry_summary(w, asker, from, asked, &seen);
     struct wire_writer writer;
     wire_init(&writer, w->replicas[from]);
     enum status status = shard_write_answer(w->shard[from], &writer, &seen);
+    shard_summary_fini(&seen);
     if (status == STATUS_ERR_GAP) {
         assert_false(asked->has_cells);
         shard_summary_fini(asked);
-        shard_summarise(w->shard[asker], true, asked);
-        w->by_cells++;
+        summarise_by_cells(w, asker, asked);
         wire_fini(&writer);
-        shard_summary_fini(&seen);
         write_answer(w, asker, from, asked, out);
         return;
     }
     assert_int_equal(status, STATUS_OK);
     wire_finish(&writer, out);
     wire_fini(&writer);
-    shard_summary_fini(&seen);
 }
 
 static void pull(struct world *w, int asker, int from) {
