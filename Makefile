@@ -5,7 +5,7 @@ OPT     ?= -O2 -g
 SAN     ?=
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Werror
 PKGS    := msgpack libsodium libxxhash
-PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcmocka-dev libc6-dev \
+PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcmocka-dev libjemalloc-dev libc6-dev \
             python3 python3-pytest python3-redis redis-server redis-tools
 PYTHON  := /usr/bin/python3
 PREFIX  ?= /usr/local
@@ -20,7 +20,9 @@ endif
 PKG_CFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
 CFLAGS  = -std=gnu17 $(OPT) $(WARN) $(SANFLAGS) -I. -MMD -MP -pthread -fPIE
 LDFLAGS = $(SANFLAGS) -pthread
-LDLIBS  = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+# jemalloc has no headers between pieces and closer sizes than libc's malloc; sanitizers bring their own.
+MALLOC  := $(if $(SAN),,-ljemalloc)
+LDLIBS  = $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm $(MALLOC)
 
 # nng >= 1.10, linked statically: from NNG's prefix if test/deps-nng.sh made one, else the system's.
 NNG     := build/nng
@@ -45,7 +47,7 @@ TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
-.PHONY: help all deps run demo test sim differential bench bench-deps bench-peers bench-ping lint format install clean
+.PHONY: help all deps run demo test sim differential bench bench-deps bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -83,6 +85,12 @@ bench-deps: deps ## what bench needs besides
 	@sh test/deps.sh $(BENCH_PACKAGES)
 	@sh test/deps-valkey.sh build/valkey
 
+bench-memory: $(BUILD)/test/bench/memory ## what a key costs in bytes and time; MEMORY_ARGS="keys name value cut"
+	@$< $(MEMORY_ARGS)
+
+bench-repair: $(BUILD)/test/bench/repair ## bytes to catch up when the log no longer reaches back; REPAIR_ARGS="keys name value"
+	@$< $(REPAIR_ARGS)
+
 lint: ## includes that point upwards, each printed
 	@sh test/layers.sh
 
@@ -119,6 +127,10 @@ $(GOSSIP_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(GOSSIP))
 $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(NODE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ -lcmocka $(NNG_LIBS) $(LDLIBS)
+
+$(BUILD)/test/bench/memory $(BUILD)/test/bench/repair: $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 
 $(BUILD)/anneal-server: $(call obj,$(NODE) net/main.c)
 	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ $(NNG_LIBS) $(LDLIBS)

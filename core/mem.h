@@ -9,7 +9,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-_Noreturn void mem_exhausted(size_t size); /* says how much was refused */
 void *mem_alloc(size_t size);            /* uninitialised */
 void *mem_zero(size_t count, size_t size); /* zeroed */
 void *mem_realloc(void *old, size_t size);
@@ -22,7 +21,6 @@ struct mem_account {
     uint64_t pieces;
 };
 
-/* Small pieces are packed (core/slab.h); an account may not move while pieces are out. */
 void *mem_take(struct mem_account *account, size_t size); /* uninitialised, counted */
 void mem_give(struct mem_account *account, void *old, size_t size);
 

@@ -264,7 +264,10 @@ static void write_pull(struct gossip *g, struct wire_writer *w, uint32_t s, cons
     g->pulls_out++;
     g->stats.pulls_sent++;
     shard_lock(shard);
-    shard_summarise(shard, v->wants_cells, &v->pull.asked);
+    if (v->wants_cells && v->finer.bits)
+        shard_summarise_finely(shard, &v->finer, &v->pull.asked);
+    else
+        shard_summarise(shard, v->wants_cells, &v->pull.asked);
     shard_unlock(shard);
     static const struct shard_summary nothing; /* one who has nothing is told everything */
     wire_u64(w, s + 1);
@@ -351,18 +354,25 @@ void pull_read(struct gossip *g, struct wire_reader *r, struct member *from) {
     asks_serve(g, from);
 }
 
+/* What an answer to a pull begins with. */
+enum { ANSWER_NEEDS_CELLS, ANSWER_FOLLOWS, ANSWER_NEEDS_FINER };
+
 static void write_answer(struct gossip *g, struct wire_writer *w, const struct ask *ask) {
     struct shard *shard = g->config.shards[ask->shard];
     wire_u64(w, ask->shard + 1);
     wire_u64(w, ask->token);
     size_t before = w->body.len;
-    wire_u64(w, 1);
+    struct shard_refinement finer;
+    enum status status = STATUS_OK;
     shard_lock(shard);
-    enum status status = shard_write_answer(shard, w, &ask->summary);
+    bool needs_finer = shard_wants_finer(shard, &ask->summary, &finer);
+    wire_u64(w, needs_finer ? ANSWER_NEEDS_FINER : ANSWER_FOLLOWS);
+    if (!needs_finer) status = shard_write_answer(shard, w, &ask->summary);
     shard_unlock(shard);
+    if (needs_finer) shard_write_refinement(w, &finer);
     if (status != STATUS_OK) {
         w->body.len = before;
-        wire_u64(w, 0);
+        wire_u64(w, ANSWER_NEEDS_CELLS);
     }
     g->stats.pulls_answered++;
 }
@@ -388,17 +398,20 @@ void asks_serve(struct gossip *g, struct member *m) {
 static bool read_answer(struct gossip *g, struct wire_reader *r, uint32_t s, uint64_t token, struct member *from) {
     struct shard_view *v = &g->shards[s];
     struct shard *shard = g->config.shards[s];
-    uint64_t has = wire_read_u64(r);
+    uint64_t form = wire_read_u64(r);
+    struct shard_refinement finer = {0};
     bool asked = v->pull.token == token && token && replica_id_compare(v->pull.peer, from->id) == 0;
-    if (has > 1) r->bad = true;
+    if (form > ANSWER_NEEDS_FINER) r->bad = true;
+    if (form == ANSWER_NEEDS_FINER && !shard_read_refinement(r, &finer)) return false;
     if (r->bad) return false;
     if (!asked) {
         g->stats.answers_late++;
-        return !has;
+        return form != ANSWER_FOLLOWS;
     }
-    if (!has) {
+    if (form != ANSWER_FOLLOWS) {
         pull_end(g, v);
         v->wants_cells = true;
+        v->finer = finer;
         shard_view_behind(g, s, 0);
         return true;
     }
@@ -412,6 +425,7 @@ static bool read_answer(struct gossip *g, struct wire_reader *r, uint32_t s, uin
     }
     g->stats.answers_received++;
     v->wants_cells = v->wants_everything = false;
+    v->finer = (struct shard_refinement){0};
     shard_view_changed(g, s);
     return true;
 }

@@ -100,6 +100,7 @@ struct shard_view {
     bool stale;            /* changed since */
     int64_t behind_since_us; /* a peer is ahead of us; 0: none known */
     bool wants_cells, wants_everything;
+    struct shard_refinement finer; /* of the cells wanted; no bits: none asked for yet */
     struct pull pull;
 };
 

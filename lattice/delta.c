@@ -185,7 +185,7 @@ static bool read_payload(struct wire_reader *r, struct parsed *p, struct dot dot
 
 static bool has_newer_own(const struct element *e, uint16_t self, uint64_t n) {
     for (uint32_t i = 0; i < e->sibling_count; i++) {
-        struct dot dot = e->siblings[i]->dot;
+        struct dot dot = e->siblings[i].dot;
         if (dot_replica(dot) == self && dot_counter(dot) > n) return true;
     }
     return false;
@@ -208,28 +208,16 @@ static void write_reset_unit(struct shard *shard, struct spot *spot, void *arg) 
     write_floors(d->wire, spot->element, d->self);
 }
 
-static bool is_bare_with(void *item, const void *arg) {
-    const struct key *key = item;
-    return key_is_bare(key) && key_bare(key)->dot.v == ((const struct dot *)arg)->v;
-}
-
-/* Most records are of a bare key that holds their dot: found without hashing its name. */
-static struct key *key_of(struct shard *shard, const struct record *record) {
-    struct key *key = NULL;
-    if (kind_of(record->field_hash) == KIND_STRING) key = table_find(&shard->keys, record->key_hash, is_bare_with, &record->dot);
-    return key ? key : shard_key_by_hash(shard, record->key_hash);
-}
-
 static void write_unit(struct shard *shard, struct delta_writer *d, const struct record *record) {
     enum kind kind = kind_of(record->field_hash);
-    struct key *key = kind == KIND_FLUSH ? NULL : key_of(shard, record);
+    struct key *key = kind == KIND_FLUSH ? NULL : shard_key_by_hash(shard, record->key_hash);
     struct spot spot = {0};
-    bool found = key && kind >= KIND_STRING && spot_find(shard, key, record->field_hash, (struct bytes){0}, false, &spot);
+    bool found = key && kind >= KIND_STRING && spot_find(shard, key, record->key_hash, record->field_hash, &spot);
     bool adds = kind == KIND_STRING_INC || kind == KIND_FIELD_INC;
-    const struct increment *mine = found ? element_increment(spot.element, d->self) : NULL;
+    const struct increment *mine = found && spot.loose ? element_increment(spot.loose, d->self) : NULL;
     if (adds && (!mine || mine->n > d->n)) return;
     const struct sibling *live = found && !adds ? element_find(spot.element, dot_make(d->self, d->n)) : NULL;
-    uint64_t removed = record->removed ? record->removed->count : 0;
+    uint32_t removed = record->removed_count;
     if (found && !adds && !live && !removed && has_newer_own(spot.element, d->self, d->n)) return;
     bool resets = found && !adds && spot.element->increment_count > 0;
 
@@ -247,7 +235,7 @@ static void write_unit(struct shard *shard, struct delta_writer *d, const struct
     }
     if (removed) {
         wire_u64(d->wire, removed);
-        for (uint64_t i = 0; i < removed; i++) wire_dot(d->wire, record->removed->dot[i]);
+        for (uint32_t i = 0; i < removed; i++) wire_dot(d->wire, record_removed(record, i));
     }
     if (adds) {
         wire_u64(d->wire, 1);
@@ -255,22 +243,6 @@ static void write_unit(struct shard *shard, struct delta_writer *d, const struct
     }
     if (resets) write_floors(d->wire, spot.element, d->self);
     if (kind == KIND_KEY && key) key_each(shard, key, write_reset_unit, d);
-}
-
-static bool is_own(const struct shard *shard, const struct record *record) {
-    return dot_replica(record->dot) == shard->config.self;
-}
-
-/* Where own records beyond `after` begin. */
-static size_t first_beyond(const struct shard *shard, uint64_t after) {
-    size_t first = shard->log_count;
-    for (size_t i = shard->log_count; i > 0; i--) {
-        const struct record *record = shard_log_at(shard, i - 1);
-        if (!is_own(shard, record)) continue;
-        if (dot_counter(record->dot) <= after) break;
-        first = i - 1;
-    }
-    return first;
 }
 
 enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, uint64_t after,
@@ -283,17 +255,18 @@ enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, u
     wire_u64(writer, after);
     wire_u64(writer, shard->clock);
     struct delta_writer d = {.wire = writer, .lo = after, .self = self};
-    for (size_t i = first_beyond(shard, after); i < shard->log_count; i++) {
-        const struct record *record = shard_log_at(shard, i);
-        if (!is_own(shard, record)) continue;
-        d.n = dot_counter(record->dot);
-        if (kind_of(record->field_hash) == KIND_FLUSH) {
+    struct records_at at = records_own_beyond(&shard->log, after);
+    struct record record;
+    while (records_next(&at, &record)) {
+        d.n = dot_counter(record.dot);
+        if (dot_replica(record.dot) != self || d.n <= after) continue;
+        if (record.flush) {
             wire_u64(writer, d.n - d.lo);
             wire_u64(writer, KIND_FLUSH);
             wire_u64(writer, 0);
-            wire_context(writer, &record->flush->seen);
+            wire_context(writer, &record.flush->seen);
         } else
-            write_unit(shard, &d, record);
+            write_unit(shard, &d, &record);
     }
     wire_u64(writer, 0); /* no unit has n = lo: this ends them */
     *upto = hi;
@@ -365,69 +338,50 @@ static void judge_spot(struct shard *shard, struct spot *spot, void *arg) {
     const struct judge *judge = arg;
     if (!spot->element->sibling_count) return;
     spot_open(shard, spot);
-    element_drop_if(spot->element, judge->gone, judge->arg, &shard->account);
+    spot_drop_if(shard, spot, judge->gone, judge->arg);
     spot_close(shard, spot);
-}
-
-static void judge_bare(struct shard *shard, struct key *key, struct judge *judge) {
-    if (judge->gone(key_bare(key)->dot, judge->arg)) bare_remove(shard, key);
 }
 
 /* Lets judge look at what the unit names: one element, or all of a key. */
 static void judge_unit(struct shard *shard, const struct unit *u, struct judge *judge) {
     struct key *key = shard_key_by_hash(shard, u->key_hash);
     if (!key) return;
-    if (key_is_bare(key)) {
-        enum kind kind = kind_of(element_of(u->field_hash));
-        if (kind == KIND_KEY || kind == KIND_STRING) judge_bare(shard, key, judge);
-        return;
-    }
     bool was_live = key_live(key);
     struct spot spot;
-    if (kind_of(u->field_hash) == KIND_KEY)
+    if (kind_of(u->field_hash) == KIND_KEY) {
         key_each(shard, key, judge_spot, judge);
-    else if (spot_find(shard, key, u->field_hash, (struct bytes){0}, false, &spot))
+        key_settle(shard, key, u->key_hash, was_live);
+    } else if (spot_find(shard, key, u->key_hash, u->field_hash, &spot)) {
         judge_spot(shard, &spot, judge);
-    key_settle(shard, key, was_live);
+        spot_settle(shard, &spot, was_live);
+    }
 }
 
 static void judge_shard(struct shard *shard, struct judge *judge,
                         bool (*in_scope)(const struct spot *, const void *), const void *scope);
 
-/* The way of most units: one sibling of a string whose key is not there. Done, or not its case. */
-static bool add_bare(struct shard *shard, const struct parsed *p, const struct unit *u) {
-    struct key_ref ref = {u->key, u->key_hash};
-    if (kind_of(u->field_hash) != KIND_STRING || u->dots_count != 1 || u->increments_count) return false;
-    const struct payload *payload = &p->payloads[u->dots_at];
-    if (context_has(&shard->context, payload->dot)) return true;
-    if (ref.name.len > BARE_NAME_BYTES_MAX || shard_key_by_ref(shard, ref)) return false;
-    bare_put(shard, NULL, ref, payload->dot, payload->clock, payload->value);
-    return true;
-}
-
 /* Adds what the unit says lives, if our context lacks it. */
 static void add_unit(struct shard *shard, const struct parsed *p, const struct unit *u) {
     if (!u->dots_count && !u->increments_count) return;
-    if (add_bare(shard, p, u)) return;
-    struct key *key = shard_key_make(shard, (struct key_ref){u->key, u->key_hash});
-    bool was_live = key_live(key);
     struct spot spot;
-    if (!spot_find(shard, key, u->field_hash, u->field, true, &spot)) assert(false);
+    struct key_ref ref = {u->key, u->key_hash};
+    spot_make(shard, ref, shard_key_by_ref(shard, ref), u->field_hash, u->field, &spot);
+    bool was_live = spot.key && key_live(spot.key);
     spot_open(shard, &spot);
     for (uint32_t i = 0; i < u->dots_count; i++) {
         const struct payload *payload = &p->payloads[u->dots_at + i];
         /* One answer may name an element twice: by its key and by itself. */
         if (context_has(&shard->context, payload->dot) || element_find(spot.element, payload->dot)) continue;
-        element_add(spot.element, payload->dot, payload->clock, payload->value, &shard->account);
+        spot_add(shard, &spot, payload->dot, payload->clock, payload->value);
     }
     for (uint32_t i = 0; i < u->increments_count; i++) {
         const struct increment *inc = &p->increments[u->increments_at + i];
         /* By `applied` alone: what FLUSHALL saw runs ahead, and its floors are still to come. */
         bool known = inc->n != 0 && inc->n <= vclock_get(&shard->context.applied, inc->replica);
-        element_join_increment(spot.element, inc, known, &shard->account);
+        element_join_increment(spot_loosen(shard, &spot), inc, known, &shard->account);
     }
     spot_close(shard, &spot);
-    key_settle(shard, key, was_live);
+    spot_settle(shard, &spot, was_live);
 }
 
 struct superseded {
@@ -453,18 +407,6 @@ static void apply_flush(struct shard *shard, struct unit *u) {
     context_merge(&shard->context, &u->flush->seen);
 }
 
-/* A bare string that one SET saw and overwrites, in place. Done, or not its case. */
-static bool replace_bare(struct shard *shard, const struct delta *d, const struct unit *u, struct judge *judge) {
-    if (kind_of(u->field_hash) != KIND_STRING || u->dots_count != 1 || u->increments_count) return false;
-    const struct payload *payload = &d->parsed.payloads[u->dots_at];
-    struct key_ref ref = {u->key, u->key_hash};
-    struct key *key = shard_key_by_ref(shard, ref);
-    if (!key || !key_is_bare(key) || context_has(&shard->context, payload->dot)) return false;
-    if (!judge->gone(key_bare(key)->dot, judge->arg)) return false;
-    bare_put(shard, key, ref, payload->dot, payload->clock, payload->value);
-    return true;
-}
-
 static void apply_delta_unit(struct shard *shard, struct delta *d, struct unit *u) {
     if (u->flush) {
         apply_flush(shard, u);
@@ -472,10 +414,8 @@ static void apply_delta_unit(struct shard *shard, struct delta *d, struct unit *
     }
     struct superseded s = {d->origin, u->n, d->parsed.removed_dots + u->removed_at, u->removed_count};
     struct judge judge = {is_superseded, &s};
-    if (!replace_bare(shard, d, u, &judge)) {
-        if (!only_adds(u)) judge_unit(shard, u, &judge);
-        add_unit(shard, &d->parsed, u);
-    }
+    if (!only_adds(u)) judge_unit(shard, u, &judge);
+    add_unit(shard, &d->parsed, u);
     for (uint32_t i = 0; i < u->removed_count; i++)
         if (!context_has(&shard->context, s.removed[i])) context_add(&shard->context, s.removed[i]);
 }
@@ -485,7 +425,7 @@ static void log_unit(struct shard *shard, const struct delta *d, struct unit *u)
     struct record record = {.dot = dot_make(d->origin, u->n), .key_hash = u->key_hash,
                             .field_hash = u->field_hash, .flush = u->flush};
     u->flush = NULL;
-    shard_log_add(shard, record);
+    shard_log_add(shard, &record);
 }
 
 static void observe(struct shard *shard, uint64_t clock, int64_t now_ms) {
@@ -516,13 +456,25 @@ out:
 /* ------------------------------------------------------------------- pulls */
 
 enum scope { SCOPE_NAMED, SCOPE_CELLS, SCOPE_ALL };
-#define CELL_BYTES (SHARD_CELLS / 8)
-
-static unsigned cell_index(uint64_t key_hash, uint64_t field_hash) {
-    return (unsigned)(((key_hash ^ element_of(field_hash)) * 0x9e3779b97f4a7c15u) >> 56);
+static bool vclock_empty(const struct vclock *v) {
+    for (uint32_t i = 0; i < v->count; i++)
+        if (v->counter[i]) return false;
+    return true;
 }
 
-static bool cell_in(const uint8_t *mask, unsigned cell) { return mask[cell / 8] >> (cell % 8) & 1; }
+/* By names, if the log reaches back to what the asker has. A flush in between is not told apart
+ * from what it removed: then all is told. */
+static enum scope answer_scope(const struct shard *shard, const struct shard_summary *asker) {
+    const struct vclock *theirs = &asker->context.applied;
+    struct record record;
+    if (vclock_empty(theirs)) return SCOPE_ALL;
+    for (struct records_at at = records_first(&shard->log); records_next(&at, &record);)
+        if (record.flush && dot_counter(record.dot) > vclock_get(theirs, dot_replica(record.dot))) return SCOPE_ALL;
+    return vclock_covers(theirs, &shard->forgotten) ? SCOPE_NAMED : SCOPE_CELLS;
+}
+
+static bool bit_in(const uint8_t *mask, size_t at) { return mask[at / 8] >> (at % 8) & 1; }
+static void set_bit(uint8_t *mask, size_t at) { mask[at / 8] |= (uint8_t)(1u << (at % 8)); }
 
 void shard_summarise(const struct shard *shard, bool cells, struct shard_summary *out) {
     *out = (struct shard_summary){.has_cells = cells};
@@ -532,25 +484,148 @@ void shard_summarise(const struct shard *shard, bool cells, struct shard_summary
 
 void shard_summary_fini(struct shard_summary *summary) {
     context_fini(&summary->context);
+    mem_free(summary->fine);
     *summary = (struct shard_summary){0};
+}
+
+/* ------------------------------------------------------------- finer cells
+ * The parts of the cells refined, one cell after the other, are numbered through. */
+
+static size_t refined_count(const struct shard_refinement *r, unsigned before) {
+    size_t count = 0;
+    for (unsigned i = 0; i < before / 8; i++) count += (size_t)__builtin_popcount(r->cells[i]);
+    return before % 8 ? count + (size_t)__builtin_popcount(r->cells[before / 8] & ((1u << (before % 8)) - 1)) : count;
+}
+
+static size_t parts_count(const struct shard_refinement *r) {
+    return r->bits ? refined_count(r, SHARD_CELLS) << r->bits : 0;
+}
+
+/* The number of the part that an element is in; false if its cell is not refined. */
+static bool part_of(const struct shard_refinement *r, uint64_t key_hash, uint64_t field_hash, size_t *out) {
+    unsigned cell = cell_index(key_hash, field_hash);
+    if (!r->bits || !bit_in(r->cells, cell)) return false;
+    uint64_t below = cell_bits(key_hash, field_hash) << 8 >> (64 - r->bits);
+    *out = (refined_count(r, cell) << r->bits) + (size_t)below;
+    return true;
+}
+
+struct part_sums {
+    const struct shard_refinement *refinement;
+    uint32_t *sums;
+};
+
+static void add_to_part(struct shard *shard, struct spot *spot, void *arg) {
+    struct part_sums *p = arg;
+    size_t part;
+    if (part_of(p->refinement, spot->key_hash, spot->field_hash, &part)) p->sums[part] += (uint32_t)spot_hash(shard, spot);
+}
+
+static uint32_t *sum_parts(struct shard *shard, const struct shard_refinement *r) {
+    struct part_sums p = {r, mem_zero(parts_count(r), sizeof *p.sums)};
+    size_t at = 0;
+    struct key *key;
+    while ((key = table_next(&shard->keys, &at))) key_each(shard, key, add_to_part, &p);
+    return p.sums;
+}
+
+void shard_summarise_finely(struct shard *shard, const struct shard_refinement *refinement, struct shard_summary *out) {
+    shard_summarise(shard, true, out);
+    if (!parts_count(refinement)) return;
+    out->refinement = *refinement;
+    out->fine = sum_parts(shard, refinement);
+}
+
+#define ELEMENTS_A_CELL_LEAST 4u /* below, finer cells are not worth another round */
+
+bool shard_wants_finer(struct shard *shard, const struct shard_summary *asker, struct shard_refinement *out) {
+    *out = (struct shard_refinement){0};
+    if (!asker->has_cells || asker->refinement.bits) return false;
+    if (shard->elements < ELEMENTS_A_CELL_LEAST * SHARD_CELLS || answer_scope(shard, asker) != SCOPE_CELLS) return false;
+    while (SHARD_CELLS << out->bits < shard->elements && out->bits < SHARD_FINE_BITS_MOST) out->bits++;
+    for (unsigned i = 0; i < SHARD_CELLS; i++)
+        if (asker->cells[i] != shard->cells[i]) set_bit(out->cells, i);
+    return parts_count(out) > 0;
+}
+
+void shard_write_refinement(struct wire_writer *w, const struct shard_refinement *refinement) {
+    wire_u64(w, refinement->bits);
+    wire_bytes(w, bytes_of(refinement->cells, sizeof refinement->cells));
+}
+
+bool shard_read_refinement(struct wire_reader *r, struct shard_refinement *out) {
+    *out = (struct shard_refinement){0};
+    uint64_t bits = wire_read_u64(r);
+    struct bytes cells = wire_read_bytes(r);
+    if (bits == 0 || bits > SHARD_FINE_BITS_MOST || cells.len != sizeof out->cells) r->bad = true;
+    if (r->bad) return false;
+    out->bits = (uint8_t)bits;
+    memcpy(out->cells, cells.data, cells.len);
+    return true;
+}
+
+/* Sums travel as bytes, the lowest first. */
+static void write_sums(struct wire_writer *w, const void *sums, size_t count, size_t size) {
+    struct buf bytes = {0};
+    buf_reserve(&bytes, count * size);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t sum = size == 8 ? ((const uint64_t *)sums)[i] : ((const uint32_t *)sums)[i];
+        for (size_t k = 0; k < size; k++) buf_put_byte(&bytes, (uint8_t)(sum >> (8 * k)));
+    }
+    wire_bytes(w, buf_bytes(&bytes));
+    buf_fini(&bytes);
+}
+
+static uint64_t sum_at(struct bytes sums, size_t at, size_t size) {
+    uint64_t sum = 0;
+    for (size_t k = size; k > 0; k--) sum = sum << 8 | sums.data[at * size + k - 1];
+    return sum;
 }
 
 void shard_write_summary(struct wire_writer *w, const struct shard_summary *summary) {
     wire_vclock(w, &summary->context.applied);
-    wire_u64(w, summary->has_cells);
-    for (unsigned i = 0; summary->has_cells && i < SHARD_CELLS; i++) wire_u64(w, summary->cells[i]);
+    wire_u64(w, !summary->has_cells ? 0 : summary->refinement.bits ? 2 : 1);
+    if (!summary->has_cells) return;
+    if (!summary->refinement.bits) {
+        write_sums(w, summary->cells, SHARD_CELLS, sizeof *summary->cells);
+        return;
+    }
+    uint32_t high[SHARD_CELLS];
+    for (unsigned i = 0; i < SHARD_CELLS; i++) high[i] = (uint32_t)(summary->cells[i] >> 32);
+    write_sums(w, high, SHARD_CELLS, sizeof *high);
+    shard_write_refinement(w, &summary->refinement);
+    write_sums(w, summary->fine, parts_count(&summary->refinement), sizeof *summary->fine);
+}
+
+static void read_cells(struct wire_reader *r, struct shard_summary *out, size_t size) {
+    struct bytes sums = wire_read_bytes(r);
+    if (sums.len != SHARD_CELLS * size) r->bad = true;
+    for (unsigned i = 0; i < SHARD_CELLS && !r->bad; i++) out->cells[i] = sum_at(sums, i, size) << (64 - 8 * size);
+}
+
+static void read_parts(struct wire_reader *r, struct shard_summary *out) {
+    if (!shard_read_refinement(r, &out->refinement)) return;
+    struct bytes sums = wire_read_bytes(r);
+    size_t count = parts_count(&out->refinement);
+    if (count == 0 || sums.len != count * sizeof *out->fine) r->bad = true;
+    if (r->bad) return;
+    out->fine = mem_alloc(sums.len);
+    for (size_t i = 0; i < count; i++) out->fine[i] = (uint32_t)sum_at(sums, i, sizeof *out->fine);
 }
 
 bool shard_read_summary(struct wire_reader *r, struct shard_summary *out) {
     *out = (struct shard_summary){0};
     wire_read_vclock(r, &out->context.applied);
-    uint64_t has_cells = wire_read_u64(r);
-    out->has_cells = has_cells == 1;
-    for (unsigned i = 0; out->has_cells && i < SHARD_CELLS; i++) out->cells[i] = wire_read_u64(r);
-    if (has_cells > 1) r->bad = true;
+    uint64_t form = wire_read_u64(r);
+    if (form > 2) r->bad = true;
+    out->has_cells = form != 0;
+    if (form) read_cells(r, out, form == 1 ? sizeof(uint64_t) : sizeof(uint32_t));
+    if (form == 2 && !r->bad) read_parts(r, out);
     if (r->bad) shard_summary_fini(out);
     return !r->bad;
 }
+
+/* ----------------------------------------------------------------- answers */
 
 static int by_element(const void *a, const void *b) {
     const struct record *x = a, *y = b;
@@ -560,16 +635,13 @@ static int by_element(const void *a, const void *b) {
 }
 
 /* Records beyond the asker's vector, one for each element and origin, the newest. */
-static struct record *records_beyond(const struct shard *shard, const struct vclock *asker, size_t *count, bool *flushed) {
-    struct record *found = mem_alloc((shard->log_count + 1) * sizeof *found);
+static struct record *records_beyond(const struct shard *shard, const struct vclock *asker, size_t *count) {
+    struct record *found = mem_alloc((shard->log.count + 1) * sizeof *found), record;
     size_t n = 0, kept = 0;
-    *flushed = false;
-    for (size_t i = 0; i < shard->log_count; i++) {
-        const struct record *record = shard_log_at(shard, i);
-        if (dot_counter(record->dot) <= vclock_get(asker, dot_replica(record->dot))) continue;
-        if (record->flush) *flushed = true;
-        found[n] = *record;
-        found[n++].field_hash = element_of(record->field_hash);
+    for (struct records_at at = records_first(&shard->log); records_next(&at, &record);) {
+        if (dot_counter(record.dot) <= vclock_get(asker, dot_replica(record.dot))) continue;
+        record.field_hash = element_of(record.field_hash);
+        found[n++] = record;
     }
     qsort(found, n, sizeof *found, by_element);
     for (size_t i = 0; i < n; i++) {
@@ -582,9 +654,61 @@ static struct record *records_beyond(const struct shard *shard, const struct vcl
     return found;
 }
 
+/* What an answer by cells ships: a bit for each cell that is not refined, and for each part. */
+struct mask {
+    const struct shard_refinement *refinement;
+    uint8_t *bits; /* SHARD_CELLS, then the parts */
+};
+
+static size_t mask_bytes(const struct shard_refinement *r) { return SHARD_CELLS_BYTES + (parts_count(r) + 7) / 8; }
+
+static bool mask_has(const struct mask *mask, uint64_t key_hash, uint64_t field_hash) {
+    size_t part;
+    if (part_of(mask->refinement, key_hash, field_hash, &part)) return bit_in(mask->bits, SHARD_CELLS + part);
+    return bit_in(mask->bits, cell_index(key_hash, field_hash));
+}
+
+static bool cell_differs(const struct shard *shard, const struct shard_summary *asker, unsigned cell) {
+    if (!asker->refinement.bits) return asker->cells[cell] != shard->cells[cell];
+    return asker->cells[cell] >> 32 != shard->cells[cell] >> 32;
+}
+
+/* Sums of parts are short: where no part of a cell differs and the cell does, all of it goes. */
+static void mask_parts(const struct shard *shard, const struct shard_summary *asker, const uint32_t *fine, struct mask *mask) {
+    size_t per = (size_t)1 << asker->refinement.bits, first = 0;
+    for (unsigned cell = 0; cell < SHARD_CELLS; cell++) {
+        if (!bit_in(asker->refinement.cells, cell)) continue;
+        bool any = false;
+        for (size_t i = first; i < first + per; i++) any = any || asker->fine[i] != fine[i];
+        bool all = !any && cell_differs(shard, asker, cell);
+        for (size_t i = first; i < first + per; i++)
+            if (all || asker->fine[i] != fine[i]) set_bit(mask->bits, SHARD_CELLS + i);
+        first += per;
+    }
+}
+
+/* Judged now: by the state that the answer shows. */
+static struct mask mask_new(struct shard *shard, const struct shard_summary *asker) {
+    struct mask mask = {&asker->refinement, mem_zero(1, mask_bytes(&asker->refinement))};
+    for (unsigned cell = 0; cell < SHARD_CELLS; cell++)
+        if (!(asker->refinement.bits && bit_in(asker->refinement.cells, cell)) && cell_differs(shard, asker, cell))
+            set_bit(mask.bits, cell);
+    if (!asker->refinement.bits) return mask;
+    uint32_t *fine = sum_parts(shard, &asker->refinement);
+    mask_parts(shard, asker, fine, &mask);
+    mem_free(fine);
+    return mask;
+}
+
+static bool has_floors(const struct element *e) {
+    for (uint32_t i = 0; i < e->increment_count; i++)
+        if (e->increments[i].floor_n) return true;
+    return false;
+}
+
 struct answer_writer {
     struct wire_writer *wire;
-    const uint8_t *cells; /* SCOPE_CELLS: which differ */
+    const struct mask *mask; /* SCOPE_CELLS: what differs */
 };
 
 static void write_whole(struct shard *shard, struct spot *spot, void *arg) {
@@ -593,15 +717,16 @@ static void write_whole(struct shard *shard, struct spot *spot, void *arg) {
     const struct element *e = spot->element;
     if (!e->sibling_count && !e->increment_count) return;
     /* Floors that the asker may lack do not show in a cell: they always go. */
-    if (a->cells && !e->increment_count && !cell_in(a->cells, cell_index(key_hash(shard, spot->key), spot->field_hash))) return;
+    if (a->mask && !has_floors(e) && !mask_has(a->mask, spot->key_hash, spot->field_hash)) return;
     wire_u64(a->wire, kind_of(spot->field_hash));
     wire_u64(a->wire, FLAG_NAMED);
     write_name(a->wire, spot);
     wire_u64(a->wire, e->sibling_count);
     for (uint32_t i = 0; i < e->sibling_count; i++) {
-        wire_dot(a->wire, e->siblings[i]->dot);
-        wire_u64(a->wire, e->siblings[i]->clock);
-        wire_bytes(a->wire, bytes_of(e->siblings[i]->data, e->siblings[i]->len));
+        const struct sibling *s = &e->siblings[i];
+        wire_dot(a->wire, s->dot);
+        wire_u64(a->wire, s->clock);
+        wire_bytes(a->wire, bytes_of(s->data, s->len));
     }
     write_increments(a->wire, e);
 }
@@ -621,40 +746,25 @@ static void write_named(struct shard *shard, struct answer_writer *a, const stru
         if (!key) continue;
         if (kind_of(r->field_hash) == KIND_KEY)
             key_each(shard, key, write_whole, a);
-        else if (spot_find(shard, key, r->field_hash, (struct bytes){0}, false, &spot))
+        else if (spot_find(shard, key, r->key_hash, r->field_hash, &spot))
             write_whole(shard, &spot, a);
     }
 }
 
-static bool vclock_empty(const struct vclock *v) {
-    for (uint32_t i = 0; i < v->count; i++)
-        if (v->counter[i]) return false;
-    return true;
-}
-
 enum status shard_write_answer(struct shard *shard, struct wire_writer *w, const struct shard_summary *asker) {
-    const struct vclock *theirs = &asker->context.applied;
-    bool reaches = true, flushed;
-    for (uint32_t i = 0; i < shard->forgotten.count; i++)
-        if (shard->forgotten.counter[i] > vclock_get(theirs, (uint16_t)i)) reaches = false;
+    enum scope scope = answer_scope(shard, asker);
+    if (scope == SCOPE_CELLS && !asker->has_cells) return STATUS_ERR_GAP;
     size_t count = 0;
-    struct record *records = records_beyond(shard, theirs, &count, &flushed);
-    enum scope scope = vclock_empty(theirs) || flushed ? SCOPE_ALL : reaches ? SCOPE_NAMED : SCOPE_CELLS;
-    enum status status = STATUS_OK;
-    if (scope == SCOPE_CELLS && !asker->has_cells) {
-        status = STATUS_ERR_GAP;
-        goto out;
-    }
-    uint8_t mask[CELL_BYTES] = {0};
-    for (unsigned i = 0; scope == SCOPE_CELLS && i < SHARD_CELLS; i++)
-        if (asker->cells[i] != shard->cells[i]) mask[i / 8] |= (uint8_t)(1u << (i % 8));
+    struct record *records = scope == SCOPE_NAMED ? records_beyond(shard, &asker->context.applied, &count) : NULL;
+    struct mask mask = {0};
+    if (scope == SCOPE_CELLS) mask = mask_new(shard, asker);
     wire_u64(w, scope);
     wire_context(w, &shard->context);
     wire_u64(w, shard->clock);
-    struct answer_writer a = {w, scope == SCOPE_CELLS ? mask : NULL};
-    if (scope == SCOPE_CELLS) wire_bytes(w, bytes_of(mask, sizeof mask));
-    wire_u64(w, scope == SCOPE_NAMED ? count : 0);
-    for (size_t i = 0; scope == SCOPE_NAMED && i < count; i++) {
+    struct answer_writer a = {w, mask.bits ? &mask : NULL};
+    if (mask.bits) wire_bytes(w, bytes_of(mask.bits, mask_bytes(mask.refinement)));
+    wire_u64(w, count);
+    for (size_t i = 0; i < count; i++) {
         wire_dot(w, records[i].dot);
         wire_u64(w, records[i].key_hash);
         wire_u64(w, records[i].field_hash);
@@ -664,9 +774,9 @@ enum status shard_write_answer(struct shard *shard, struct wire_writer *w, const
     else
         write_everything(shard, &a);
     wire_u64(w, 0); /* KIND_FLUSH names no element: this ends them */
-out:
+    mem_free(mask.bits);
     mem_free(records);
-    return status;
+    return STATUS_OK;
 }
 
 struct answer {
@@ -677,8 +787,7 @@ struct answer {
     size_t record_count, record_cap;
     struct parsed parsed;
     struct dot *sent; /* all dots of all units, sorted: a dot lives in one element only */
-    const struct context *asked;
-    const struct shard *shard;
+    const struct shard_summary *asked;
 };
 
 static bool read_whole(const struct shard *shard, struct wire_reader *r, struct parsed *p, uint64_t kind) {
@@ -702,7 +811,7 @@ static bool parse_answer(const struct shard *shard, struct wire_reader *r, struc
     if (r->bad || a->scope > SCOPE_ALL || !wire_read_context(r, &a->context)) return false;
     a->clock = wire_read_u64(r);
     if (a->scope == SCOPE_CELLS) a->mask = wire_read_bytes(r);
-    if (r->bad || (a->scope == SCOPE_CELLS && a->mask.len != CELL_BYTES)) return false;
+    if (r->bad || (a->scope == SCOPE_CELLS && a->mask.len != mask_bytes(&a->asked->refinement))) return false;
     uint64_t records = wire_read_u64(r);
     for (uint64_t i = 0; i < records && !r->bad; i++) {
         struct record *record = MORE(a, record);
@@ -738,12 +847,13 @@ static bool is_unsent(struct dot dot, const void *arg) {
  * removed by then, must go; what we had then, the sender has too. */
 static bool is_learned_late(struct dot dot, const void *arg) {
     const struct answer *a = arg;
-    return !context_has(a->asked, dot) && is_unsent(dot, arg);
+    return !context_has(&a->asked->context, dot) && is_unsent(dot, arg);
 }
 
 static bool in_mask(const struct spot *spot, const void *arg) {
     const struct answer *a = arg;
-    return cell_in(a->mask.data, cell_index(key_hash(a->shard, spot->key), spot->field_hash));
+    struct mask mask = {&a->asked->refinement, (uint8_t *)(uintptr_t)a->mask.data};
+    return mask_has(&mask, spot->key_hash, spot->field_hash);
 }
 static bool off_mask(const struct spot *spot, const void *arg) { return !in_mask(spot, arg); }
 
@@ -765,15 +875,10 @@ static void judge_shard(struct shard *shard, struct judge *judge,
     struct key **keys = mem_alloc((shard->keys.count + 1) * sizeof *keys), *key;
     while ((key = table_next(&shard->keys, &at))) keys[count++] = key;
     for (size_t i = 0; i < count; i++) {
-        if (key_is_bare(keys[i])) {
-            struct spot spot;
-            bool there = spot_find(shard, keys[i], KIND_STRING, (struct bytes){0}, false, &spot);
-            if (there && (!in_scope || in_scope(&spot, scope))) judge_bare(shard, keys[i], judge);
-            continue;
-        }
         bool was_live = key_live(keys[i]);
+        uint64_t hash = key_hash(shard, keys[i]);
         key_each(shard, keys[i], judge_in_scope, &j);
-        key_settle(shard, keys[i], was_live);
+        key_settle(shard, keys[i], hash, was_live);
     }
     mem_free(keys);
 }
@@ -794,7 +899,7 @@ static void judge_answer(struct shard *shard, struct answer *a) {
 static void log_answer(struct shard *shard, const struct answer *a) {
     for (size_t i = 0; i < a->record_count; i++) {
         struct dot dot = a->records[i].dot;
-        if (dot_counter(dot) > vclock_get(&shard->context.applied, dot_replica(dot))) shard_log_add(shard, a->records[i]);
+        if (dot_counter(dot) > vclock_get(&shard->context.applied, dot_replica(dot))) shard_log_add(shard, &a->records[i]);
     }
     if (a->scope == SCOPE_NAMED) return;
     /* Nothing names what came: whoever asks us for it is compared by cells. */
@@ -806,7 +911,7 @@ static void log_answer(struct shard *shard, const struct answer *a) {
 
 enum status shard_read_answer(struct shard *shard, struct wire_reader *reader, const struct shard_summary *asked,
                               int64_t now_ms) {
-    struct answer a = {.asked = &asked->context, .shard = shard};
+    struct answer a = {.asked = asked};
     enum status status = STATUS_OK;
     if (!parse_answer(shard, reader, &a) || claims_our_future(shard, &a.context)) {
         status = STATUS_ERR_MALFORMED;

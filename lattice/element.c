@@ -127,17 +127,14 @@ __int128 element_sum(const struct element *e) {
 
 /* -------------------------------------------------------------- siblings */
 
-static size_t sibling_size(uint32_t len) { return sizeof(struct sibling) + len; }
-
 void element_add(struct element *e, struct dot dot, uint64_t clock, struct bytes value,
                  struct mem_account *account) {
     uint32_t count = e->sibling_count, at = 0;
-    while (at < count && e->siblings[at]->dot.v < dot.v) at++;
-    assert(at == count || e->siblings[at]->dot.v != dot.v);
-    struct sibling *fresh = mem_take(account, sibling_size((uint32_t)value.len));
-    *fresh = (struct sibling){.dot = dot, .clock = clock, .len = (uint32_t)value.len, .form = SIBLING_ALONE};
-    if (value.len) memcpy(fresh->data, value.data, value.len);
-    struct sibling **grown = mem_take(account, (count + 1) * sizeof *grown);
+    while (at < count && e->siblings[at].dot.v < dot.v) at++;
+    assert(at == count || e->siblings[at].dot.v != dot.v);
+    struct sibling fresh = {.dot = dot, .clock = clock, .len = (uint32_t)value.len};
+    if (value.len) fresh.data = memcpy(mem_take(account, value.len), value.data, value.len);
+    struct sibling *grown = mem_take(account, (count + 1) * sizeof *grown);
     if (at > 0) memcpy(grown, e->siblings, at * sizeof *grown);
     if (at < count) memcpy(grown + at + 1, e->siblings + at, (count - at) * sizeof *grown);
     grown[at] = fresh;
@@ -150,14 +147,14 @@ uint32_t element_drop_if(struct element *e, bool (*gone)(struct dot dot, const v
                          const void *arg, struct mem_account *account) {
     uint32_t count = e->sibling_count, kept = 0;
     for (uint32_t i = 0; i < count; i++) {
-        struct sibling *s = e->siblings[i];
-        if (gone(s->dot, arg))
-            mem_give(account, s, sibling_size(s->len));
+        struct sibling s = e->siblings[i];
+        if (gone(s.dot, arg))
+            mem_give(account, s.data, s.len);
         else
             e->siblings[kept++] = s;
     }
     if (kept == count) return 0;
-    struct sibling **fewer = kept ? mem_take(account, kept * sizeof *fewer) : NULL;
+    struct sibling *fewer = kept ? mem_take(account, kept * sizeof *fewer) : NULL;
     if (kept) memcpy(fewer, e->siblings, kept * sizeof *fewer);
     mem_give(account, e->siblings, count * sizeof *fewer);
     e->siblings = fewer;
@@ -173,14 +170,14 @@ bool element_drop(struct element *e, struct dot dot, struct mem_account *account
 
 const struct sibling *element_find(const struct element *e, struct dot dot) {
     for (uint32_t i = 0; i < e->sibling_count; i++)
-        if (e->siblings[i]->dot.v == dot.v) return e->siblings[i];
+        if (e->siblings[i].dot.v == dot.v) return &e->siblings[i];
     return NULL;
 }
 
 const struct sibling *element_newest(const struct element *e, const struct replicas *replicas) {
     const struct sibling *best = NULL;
     for (uint32_t i = 0; i < e->sibling_count; i++) {
-        const struct sibling *s = e->siblings[i];
+        const struct sibling *s = &e->siblings[i];
         if (!best || s->clock > best->clock ||
             (s->clock == best->clock &&
              replica_id_compare(replicas_id(replicas, dot_replica(s->dot)),
@@ -212,7 +209,7 @@ uint64_t element_hash(const struct element *e, const struct replicas *replicas, 
                       uint64_t field_hash) {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < e->sibling_count; i++) {
-        const struct sibling *s = e->siblings[i];
+        const struct sibling *s = &e->siblings[i];
         struct replica_id id = replicas_id(replicas, dot_replica(s->dot));
         uint64_t content = hash_content(bytes_of(s->data, s->len), dot_counter(s->dot));
         uint64_t words[6] = {key_hash, field_hash, id.node, id.incarnation, s->clock, content};

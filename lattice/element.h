@@ -21,13 +21,9 @@
 struct sibling {
     struct dot dot;
     uint64_t clock; /* hybrid logical clock, breaks ties between concurrent writes only */
+    uint8_t *data;  /* owned, unless the element is a view; NULL when len is 0 */
     uint32_t len;
-    uint8_t form;     /* SIBLING_ALONE, or the shard's: see shard_state.h */
-    uint8_t name_len; /* of a bare key: its name follows the data */
-    uint8_t unused[2];
-    uint8_t data[];
 };
-#define SIBLING_ALONE 0
 
 struct increment {
     uint16_t replica; /* the owner: only it moves n, gen and total */
@@ -40,7 +36,7 @@ struct increment {
 };
 
 struct element {
-    struct sibling **siblings; /* owned, sorted by dot */
+    struct sibling *siblings; /* owned, sorted by dot */
     uint32_t sibling_count;
     uint32_t increment_count;
     struct increment *increments; /* sorted by replica index */

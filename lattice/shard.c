@@ -20,50 +20,42 @@
 #include "core/hlc.h"
 #include "lattice/shard_state.h"
 
-/* ------------------------------------------------------------------ tables */
+/* ------------------------------------------------------------------ tables
+ * An item with the right tag matches by its name; by hash alone, that of a packed one is
+ * computed, for it is not kept. */
 
-static bool same_key(void *item, const void *arg) {
-    const struct key *key = item;
-    const struct key_ref *ref = arg;
-    return (key_is_bare(key) || key->hash == ref->hash) && bytes_equal(key_name(key), ref->name);
+struct bytes key_name(const struct key *key) {
+    return form_of(key) == FORM_LOOSE ? bytes_of(key->name, key->name_len) : packed_name(key);
+}
+struct bytes field_name(const struct field *field) {
+    return form_of(field) == FORM_LOOSE ? bytes_of(field->name, field->name_len) : packed_name(field);
 }
 
-struct wanted_hash {
+static bool same_key(void *item, const void *arg) { return bytes_equal(key_name(item), *(const struct bytes *)arg); }
+static bool same_field(void *item, const void *arg) { return bytes_equal(field_name(item), *(const struct bytes *)arg); }
+
+struct hash_ref {
     const struct shard *shard;
     uint64_t hash;
 };
 
+uint64_t key_hash(const struct shard *shard, const struct key *key) {
+    return form_of(key) == FORM_LOOSE ? key->hash : hash_key(&shard->config.seed, packed_name(key));
+}
+
+static uint64_t field_hash(const struct shard *shard, const struct field *field, enum kind kind) {
+    return form_of(field) == FORM_LOOSE ? field->hash : shard_field_hash(shard, kind, packed_name(field));
+}
+
 static bool same_key_hash(void *item, const void *arg) {
-    const struct wanted_hash *wanted = arg;
-    return key_hash(wanted->shard, item) == wanted->hash;
+    const struct hash_ref *ref = arg;
+    return key_hash(ref->shard, item) == ref->hash;
 }
 
 static bool same_field_hash(void *item, const void *arg) {
-    return ((const struct field *)item)->hash == *(const uint64_t *)arg;
+    const struct hash_ref *ref = arg;
+    return field_hash(ref->shard, item, kind_of(ref->hash)) == ref->hash;
 }
-
-struct field_ref {
-    struct bytes name;
-    uint64_t hash;
-};
-
-static bool same_field(void *item, const void *arg) {
-    const struct field *field = item;
-    const struct field_ref *ref = arg;
-    return field->hash == ref->hash && bytes_equal(field_name(field), ref->name);
-}
-
-struct bytes key_name(const struct key *key) {
-    const struct sibling *bare = key_bare(key);
-    return key_is_bare(key) ? bytes_of(bare->data + bare->len, bare->name_len) : bytes_of(key->name, key->name_len);
-}
-
-/* A bare key does not keep it: its place in the table says most, and 18 ns the rest. */
-uint64_t key_hash(const struct shard *shard, const struct key *key) {
-    return key_is_bare(key) ? hash_key(&shard->config.seed, key_name(key)) : key->hash;
-}
-
-struct bytes field_name(const struct field *field) { return bytes_of(field->name, field->name_len); }
 
 struct key_ref shard_ref(const struct shard *shard, struct bytes name) {
     return (struct key_ref){name, hash_key(&shard->config.seed, name)};
@@ -75,172 +67,264 @@ uint64_t shard_field_hash(const struct shard *shard, enum kind kind, struct byte
 }
 
 struct key *shard_key_by_hash(const struct shard *shard, uint64_t hash) {
-    return table_find(&shard->keys, hash, same_key_hash, &(struct wanted_hash){shard, hash});
+    struct hash_ref ref = {shard, hash};
+    return table_find(&shard->keys, hash, same_key_hash, &ref);
 }
 
 struct key *shard_key_by_ref(const struct shard *shard, struct key_ref ref) {
-    return table_find(&shard->keys, ref.hash, same_key, &ref);
-}
-
-static struct key *full_new(struct shard *shard, struct key_ref ref) {
-    struct key *key = mem_take(&shard->account, sizeof *key + ref.name.len);
-    *key = (struct key){.hash = ref.hash, .name_len = (uint32_t)ref.name.len, .form = KEY_FULL};
-    if (ref.name.len) memcpy(key->name, ref.name.data, ref.name.len);
-    return key;
-}
-
-struct key *shard_key_make(struct shard *shard, struct key_ref ref) {
-    struct key *key = shard_key_by_ref(shard, ref);
-    if (key) return key_inflate(shard, key);
-    key = full_new(shard, ref);
-    table_insert(&shard->keys, key->hash, key, &shard->account);
-    return key;
-}
-
-/* --------------------------------------------------------------- bare keys */
-
-static size_t bare_size(size_t value_len, size_t name_len) { return sizeof(struct sibling) + value_len + name_len; }
-
-static void bare_free(struct shard *shard, struct sibling *bare) {
-    mem_give(&shard->account, bare, bare_size(bare->len, bare->name_len));
-}
-
-static struct sibling *bare_new(struct shard *shard, struct bytes name, struct dot dot, uint64_t clock, struct bytes value) {
-    assert(name.len <= BARE_NAME_BYTES_MAX);
-    struct sibling *bare = mem_take(&shard->account, bare_size(value.len, name.len));
-    *bare = (struct sibling){.dot = dot, .clock = clock, .len = (uint32_t)value.len, .form = KEY_BARE, .name_len = (uint8_t)name.len};
-    if (value.len) memcpy(bare->data, value.data, value.len);
-    if (name.len) memcpy(bare->data + value.len, name.data, name.len);
-    return bare;
-}
-
-struct key *key_inflate(struct shard *shard, struct key *key) {
-    if (!key_is_bare(key)) return key;
-    struct sibling *bare = key_bare(key);
-    struct key *full = full_new(shard, (struct key_ref){key_name(key), key_hash(shard, key)});
-    element_add(&full->string, bare->dot, bare->clock, bytes_of(bare->data, bare->len), &shard->account);
-    table_replace(&shard->keys, full->hash, key, full);
-    bare_free(shard, bare);
-    return full;
-}
-
-static bool may_be_bare(const struct key *key) {
-    return key->string.sibling_count == 1 && !key->string.increment_count && !key->expiry.sibling_count &&
-           !key->expiry.increment_count && !key->members.count && !key->fields.count && key->name_len <= BARE_NAME_BYTES_MAX;
-}
-
-static void key_deflate(struct shard *shard, struct key *key) {
-    const struct sibling *only = key->string.siblings[0];
-    struct sibling *bare = bare_new(shard, key_name(key), only->dot, only->clock, bytes_of(only->data, only->len));
-    table_replace(&shard->keys, key->hash, key, bare);
-    element_fini(&key->string, &shard->account);
-    mem_give(&shard->account, key, sizeof *key + key->name_len);
+    return table_find(&shard->keys, ref.hash, same_key, &ref.name);
 }
 
 static const struct table *fields_of(const struct key *key, enum kind kind) {
-    static const struct table nothing;
-    if (key_is_bare(key)) return &nothing;
-    return element_of(kind) == KIND_MEMBER ? &key->members : &key->fields;
+    static const struct table none;
+    if (form_of(key) != FORM_LOOSE) return &none;
+    return kind == KIND_MEMBER ? &key->members : &key->fields;
 }
 
-struct field *shard_field_by_hash(const struct key *key, uint64_t field_hash) {
-    uint64_t hash = element_of(field_hash);
-    return table_find(fields_of(key, kind_of(hash)), hash, same_field_hash, &hash);
+/* ------------------------------------------------------- loose and packed
+ * The loose form is made when an element comes to need it, and packed again by settling. */
+
+static struct table *table_for(struct key *key, enum kind kind) {
+    assert(form_of(key) == FORM_LOOSE);
+    return kind == KIND_MEMBER ? &key->members : &key->fields;
 }
 
-static struct field *field_make(struct shard *shard, struct key *key, uint64_t hash, struct bytes name) {
-    struct table *table = kind_of(hash) == KIND_MEMBER ? &key->members : &key->fields;
-    struct field_ref ref = {name, hash};
-    struct field *field = table_find(table, hash, same_field, &ref);
-    if (field) return field;
-    field = mem_take(&shard->account, sizeof *field + name.len);
-    *field = (struct field){.hash = hash, .name_len = (uint32_t)name.len};
+/* The write of a packed item, if it is not gone, becomes a sibling. */
+static void unpack_into(struct shard *shard, const void *packed, struct element *e) {
+    struct parts parts;
+    packed_read(packed, &parts);
+    if (form_of(packed) == FORM_PACKED) element_add(e, parts.dot, parts.clock, parts.value, &shard->account);
+}
+
+/* The key in loose form: unpacked, or made if old is NULL. */
+static struct key *key_loosen(struct shard *shard, struct key *old, struct key_ref ref) {
+    if (old && form_of(old) == FORM_LOOSE) return old;
+    struct key *key = mem_take(&shard->account, sizeof *key + ref.name.len);
+    *key = (struct key){.form = FORM_LOOSE, .hash = ref.hash, .name_len = (uint32_t)ref.name.len};
+    if (ref.name.len) memcpy(key->name, ref.name.data, ref.name.len);
+    if (!old) {
+        table_insert(&shard->keys, ref.hash, key, &shard->account);
+        return key;
+    }
+    unpack_into(shard, old, &key->string);
+    table_replace(&shard->keys, ref.hash, old, key);
+    packed_free(old, &shard->account);
+    return key;
+}
+
+/* The same for a field; old may be NULL. */
+static struct field *field_loosen(struct shard *shard, struct table *table, struct field *old, uint64_t hash,
+                                  struct bytes name) {
+    struct field *field = mem_take(&shard->account, sizeof *field + name.len);
+    *field = (struct field){.form = FORM_LOOSE, .hash = hash, .name_len = (uint32_t)name.len};
     if (name.len) memcpy(field->name, name.data, name.len);
-    table_insert(table, hash, field, &shard->account);
+    if (!old) {
+        table_insert(table, hash, field, &shard->account);
+        return field;
+    }
+    unpack_into(shard, old, &field->element);
+    table_replace(table, hash, old, field);
+    packed_free(old, &shard->account);
     return field;
+}
+
+static bool element_empty(const struct element *e) { return !e->sibling_count && !e->increment_count; }
+static bool element_packs(const struct element *e) { return e->sibling_count == 1 && !e->increment_count; }
+
+static void *pack_element(struct shard *shard, struct bytes name, const struct element *e) {
+    const struct sibling *s = &e->siblings[0];
+    return packed_new(&(struct parts){name, bytes_of(s->data, s->len), s->dot, s->clock}, &shard->account);
+}
+
+static void field_free(struct shard *shard, struct field *field) {
+    if (form_of(field) != FORM_LOOSE) {
+        packed_free(field, &shard->account);
+        return;
+    }
+    element_fini(&field->element, &shard->account);
+    mem_give(&shard->account, field, sizeof *field + field->name_len);
+}
+
+static void key_free(struct shard *shard, struct key *key) {
+    if (form_of(key) != FORM_LOOSE) {
+        packed_free(key, &shard->account);
+        return;
+    }
+    element_fini(&key->string, &shard->account);
+    element_fini(&key->expiry, &shard->account);
+    mem_give(&shard->account, key, sizeof *key + key->name_len);
+}
+
+static bool field_empty(const struct field *field) {
+    return form_of(field) == FORM_GONE || (form_of(field) == FORM_LOOSE && element_empty(&field->element));
+}
+
+static void note_due(struct shard *shard, const struct key *key);
+
+static void field_settle(struct shard *shard, struct key *key, struct field *field, uint64_t hash) {
+    struct table *table = table_for(key, kind_of(hash));
+    if (field_empty(field)) {
+        table_remove(table, hash, field, &shard->account);
+        if (!table->count) table_fini(table, &shard->account);
+    } else if (form_of(field) == FORM_LOOSE && element_packs(&field->element)) {
+        table_replace(table, hash, field, pack_element(shard, field_name(field), &field->element));
+    } else {
+        return;
+    }
+    field_free(shard, field);
+}
+
+static bool key_empty(const struct key *key) {
+    if (form_of(key) != FORM_LOOSE) return form_of(key) == FORM_GONE;
+    return element_empty(&key->string) && element_empty(&key->expiry) && !key->members.count && !key->fields.count;
+}
+
+static bool key_packs(const struct key *key) {
+    return form_of(key) == FORM_LOOSE && element_packs(&key->string) && element_empty(&key->expiry) &&
+           !key->members.count && !key->fields.count;
+}
+
+bool key_live(const struct key *key) {
+    if (form_of(key) != FORM_LOOSE) return form_of(key) == FORM_PACKED;
+    return element_live(&key->string) || key->members_live || key->fields_live;
+}
+
+static void count_live(struct shard *shard, bool was_live, bool live) {
+    if (live != was_live)
+        __atomic_store_n(&shard->live, shard->live + (live ? 1u : (uint64_t)-1), __ATOMIC_RELAXED);
+}
+
+static void key_shape(struct shard *shard, struct key *key, uint64_t hash, bool was_live) {
+    count_live(shard, was_live, key_live(key));
+    if (was_live && !key_live(key) && form_of(key) == FORM_LOOSE && key->expiry.sibling_count) note_due(shard, key);
+    if (key_empty(key)) {
+        table_remove(&shard->keys, hash, key, &shard->account);
+        if (!shard->keys.count) table_fini(&shard->keys, &shard->account);
+    } else if (key_packs(key)) {
+        table_replace(&shard->keys, hash, key, pack_element(shard, key_name(key), &key->string));
+    } else {
+        return;
+    }
+    key_free(shard, key);
+}
+
+/* Removal moves slots, so what is empty is gathered first. */
+static void table_settle(struct shard *shard, struct key *key, enum kind kind) {
+    const struct table *table = fields_of(key, kind);
+    if (!table->count) return;
+    struct field **empty = mem_alloc(table->count * sizeof *empty), *field;
+    size_t count = 0, at = 0;
+    while ((field = table_next(table, &at)))
+        if (field_empty(field)) empty[count++] = field;
+    for (size_t i = 0; i < count; i++) field_settle(shard, key, empty[i], field_hash(shard, empty[i], kind));
+    mem_free(empty);
+}
+
+void key_settle(struct shard *shard, struct key *key, uint64_t hash, bool was_live) {
+    table_settle(shard, key, KIND_MEMBER);
+    table_settle(shard, key, KIND_FIELD);
+    key_shape(shard, key, hash, was_live);
 }
 
 /* ------------------------------------------------------------------- spots */
 
-static void show_bare(struct key *key, struct spot *out) {
-    *out = (struct spot){.key = key, .field_hash = KIND_STRING, .shown_sibling = key_bare(key)};
-    out->shown = (struct element){.siblings = &out->shown_sibling, .sibling_count = 1};
-    out->element = &out->shown;
+static void spot_aim(struct spot *spot) {
+    enum kind kind = kind_of(spot->field_hash);
+    const void *packed = NULL;
+    spot->loose = NULL;
+    if (kind_has_field(kind) && spot->field && form_of(spot->field) == FORM_LOOSE)
+        spot->loose = &spot->field->element;
+    else if (kind_has_field(kind))
+        packed = spot->field;
+    else if (spot->key && form_of(spot->key) == FORM_LOOSE)
+        spot->loose = kind == KIND_STRING ? &spot->key->string : &spot->key->expiry;
+    else
+        packed = spot->key;
+    spot->view.element = (struct element){0};
+    spot->element = spot->loose ? spot->loose : packed ? packed_view(packed, &spot->view) : &spot->view.element;
 }
 
-bool spot_find(struct shard *shard, struct key *key, uint64_t field_hash, struct bytes name,
-               bool make, struct spot *out) {
-    uint64_t hash = element_of(field_hash);
-    enum kind kind = kind_of(hash);
+bool spot_find(struct shard *shard, struct key *key, uint64_t hash, uint64_t field, struct spot *out) {
+    struct hash_ref ref = {shard, element_of(field)};
+    enum kind kind = kind_of(ref.hash);
     assert(kind >= KIND_STRING);
-    struct spot spot = {.key = key, .field_hash = hash};
-    if (key_is_bare(key)) {
-        assert(!make);
-        if (kind == KIND_STRING) show_bare(key, out);
-        return kind == KIND_STRING;
+    *out = (struct spot){.key = key, .key_hash = hash, .field_hash = ref.hash};
+    if (kind == KIND_EXPIRY && form_of(key) != FORM_LOOSE) return false;
+    if (kind_has_field(kind)) {
+        out->field = table_find(fields_of(key, kind), ref.hash, same_field_hash, &ref);
+        if (!out->field) return false;
     }
-    if (kind == KIND_STRING)
-        spot.element = &key->string;
-    else if (kind == KIND_EXPIRY)
-        spot.element = &key->expiry;
-    else {
-        spot.field = make ? field_make(shard, key, hash, name) : shard_field_by_hash(key, hash);
-        if (!spot.field) return false;
-        spot.element = &spot.field->element;
-    }
-    *out = spot;
+    spot_aim(out);
     return true;
 }
 
-static uint64_t *cell_at(struct shard *shard, uint64_t key_hash, uint64_t field_hash) {
-    return &shard->cells[((key_hash ^ field_hash) * 0x9e3779b97f4a7c15u) >> 56];
+void spot_make(struct shard *shard, struct key_ref ref, struct key *key, uint64_t field, struct bytes name,
+               struct spot *out) {
+    uint64_t hash = element_of(field);
+    enum kind kind = kind_of(hash);
+    *out = (struct spot){.key_hash = ref.hash, .field_hash = hash, .key_name = ref.name, .field_name = name};
+    out->key = kind == KIND_STRING ? key : key_loosen(shard, key, ref);
+    if (kind_has_field(kind)) out->field = table_find(fields_of(out->key, kind), hash, same_field, &name);
+    spot_aim(out);
+}
+
+void spot_drop_if(struct shard *shard, struct spot *spot, bool (*gone)(struct dot dot, const void *arg), const void *arg) {
+    if (spot->loose) {
+        element_drop_if(spot->loose, gone, arg, &shard->account);
+        return;
+    }
+    if (!spot->element->sibling_count || !gone(spot->element->siblings[0].dot, arg)) return;
+    packed_mark_gone(spot->field ? (void *)spot->field : spot->key);
+    spot_aim(spot);
+}
+
+static void put_packed(struct shard *shard, struct spot *spot, const struct parts *parts) {
+    enum kind kind = kind_of(spot->field_hash);
+    bool is_field = kind_has_field(kind);
+    uint64_t hash = is_field ? spot->field_hash : spot->key_hash;
+    struct table *table = is_field ? table_for(spot->key, kind) : &shard->keys;
+    void *old = is_field ? (void *)spot->field : spot->key, *item = old;
+    if (!old)
+        table_insert(table, hash, item = packed_new(parts, &shard->account), &shard->account);
+    else if (!packed_renew(&item, parts, &shard->account))
+        table_replace(table, hash, old, item);
+    if (is_field)
+        spot->field = item;
+    else
+        spot->key = item;
+    spot_aim(spot);
+}
+
+void spot_add(struct shard *shard, struct spot *spot, struct dot dot, uint64_t clock, struct bytes value) {
+    struct bytes name = kind_has_field(kind_of(spot->field_hash)) ? spot->field_name : spot->key_name;
+    if (spot->loose || spot->element->sibling_count)
+        element_add(spot_loosen(shard, spot), dot, clock, value, &shard->account);
+    else
+        put_packed(shard, spot, &(struct parts){name, value, dot, clock});
+}
+
+struct element *spot_loosen(struct shard *shard, struct spot *spot) {
+    enum kind kind = kind_of(spot->field_hash);
+    if (spot->loose) return spot->loose;
+    if (kind_has_field(kind))
+        spot->field = field_loosen(shard, table_for(spot->key, kind), spot->field, spot->field_hash, spot->field_name);
+    else
+        spot->key = key_loosen(shard, spot->key, (struct key_ref){spot->key_name, spot->key_hash});
+    spot_aim(spot);
+    return spot->loose;
+}
+
+void spot_settle(struct shard *shard, struct spot *spot, bool key_was_live) {
+    if (spot->field) field_settle(shard, spot->key, spot->field, spot->field_hash);
+    if (spot->key) key_shape(shard, spot->key, spot->key_hash, key_was_live);
 }
 
 static uint64_t *cell_of(struct shard *shard, const struct spot *spot) {
-    return cell_at(shard, spot->key->hash, spot->field_hash);
+    return &shard->cells[cell_index(spot->key_hash, spot->field_hash)];
 }
 
-static uint64_t spot_hash(const struct shard *shard, const struct spot *spot) {
-    return element_hash(spot->element, shard->config.replicas, spot->key->hash, spot->field_hash);
-}
-
-static uint64_t bare_hash(const struct shard *shard, struct sibling *bare, uint64_t key_hash) {
-    struct element shown = {.siblings = &bare, .sibling_count = 1};
-    return element_hash(&shown, shard->config.replicas, key_hash, KIND_STRING);
-}
-
-static void live_add(struct shard *shard, uint64_t by) {
-    __atomic_store_n(&shard->live, shard->live + by, __ATOMIC_RELAXED);
-}
-
-void bare_put(struct shard *shard, struct key *key, struct key_ref ref, struct dot dot, uint64_t clock, struct bytes value) {
-    uint64_t *cell = cell_at(shard, ref.hash, KIND_STRING);
-    struct sibling *old = key ? key_bare(key) : NULL, *bare = old;
-    if (old) *cell -= bare_hash(shard, old, ref.hash);
-    if (old && old->len == value.len) {
-        old->dot = dot;
-        old->clock = clock;
-        if (value.len) memcpy(old->data, value.data, value.len);
-    } else {
-        bare = bare_new(shard, ref.name, dot, clock, value);
-        if (old) {
-            table_replace(&shard->keys, ref.hash, old, bare);
-            bare_free(shard, old);
-        } else {
-            table_insert(&shard->keys, ref.hash, bare, &shard->account);
-            live_add(shard, 1);
-        }
-    }
-    *cell += bare_hash(shard, bare, ref.hash);
-}
-
-void bare_remove(struct shard *shard, struct key *key) {
-    uint64_t hash = key_hash(shard, key);
-    *cell_at(shard, hash, KIND_STRING) -= bare_hash(shard, key_bare(key), hash);
-    table_remove(&shard->keys, hash, key, &shard->account);
-    bare_free(shard, key_bare(key));
-    live_add(shard, (uint64_t)-1);
-    if (!shard->keys.count) table_fini(&shard->keys, &shard->account);
+uint64_t spot_hash(const struct shard *shard, const struct spot *spot) {
+    return element_hash(spot->element, shard->config.replicas, spot->key_hash, spot->field_hash);
 }
 
 void spot_open(struct shard *shard, struct spot *spot) {
@@ -276,21 +360,30 @@ static void note_grave(struct shard *shard, const struct spot *spot) {
         g->cap = g->cap ? g->cap * 2 : 8;
         g->names = mem_realloc(g->names, g->cap * sizeof *g->names);
     }
-    g->names[g->count++] = (struct element_name){spot->key->hash, spot->field_hash};
+    g->names[g->count++] = (struct element_name){spot->key_hash, spot->field_hash};
 }
 
 #define HINTS_SPARE 64u /* hints beyond twice the keys before a heap is rebuilt */
 
-static void note_due(struct shard *shard, const struct key *key) {
+/* A PERSIST whose key is gone is due since it was written: nothing else would remove it. */
+static int64_t key_due(const struct key *key) {
     int64_t at = key_expiry(key);
+    if (at != EXPIRY_NEVER || form_of(key) != FORM_LOOSE || key_live(key)) return at;
+    uint64_t clock = UINT64_MAX;
+    for (uint32_t i = 0; i < key->expiry.sibling_count; i++)
+        if (key->expiry.siblings[i].clock < clock) clock = key->expiry.siblings[i].clock;
+    return key->expiry.sibling_count ? (int64_t)(clock >> 16) : EXPIRY_NEVER;
+}
+
+static void note_due(struct shard *shard, const struct key *key) {
+    int64_t at = key_due(key);
     if (at != EXPIRY_NEVER) due_push(&shard->due, (struct due){at, key->hash});
     if (shard->due.count <= 2 * shard->expiring + HINTS_SPARE) return;
     due_fini(&shard->due);
     size_t slot = 0;
     struct key *one;
     while ((one = table_next(&shard->keys, &slot)))
-        if (!key_is_bare(one) && one->expiry.sibling_count && key_expiry(one) != EXPIRY_NEVER)
-            due_push(&shard->due, (struct due){key_expiry(one), one->hash});
+        if (key_due(one) != EXPIRY_NEVER) due_push(&shard->due, (struct due){key_due(one), one->hash});
 }
 
 static void close_expiry(struct shard *shard, struct spot *spot) {
@@ -303,8 +396,9 @@ void spot_close(struct shard *shard, struct spot *spot) {
     note_grave(shard, spot);
     *cell_of(shard, spot) += spot_hash(shard, spot);
     if (spot->field_hash == KIND_EXPIRY) close_expiry(shard, spot);
-    if (!spot->field) return;
     bool live = element_live(spot->element);
+    shard->elements += (uint64_t)live - (uint64_t)spot->was_live;
+    if (!spot->field) return;
     uint32_t *count = kind_of(spot->field_hash) == KIND_MEMBER ? &spot->key->members_live
                                                                : &spot->key->fields_live;
     if (live && !spot->was_live) ++*count;
@@ -314,84 +408,25 @@ void spot_close(struct shard *shard, struct spot *spot) {
     }
 }
 
-static bool element_empty(const struct element *e) { return !e->sibling_count && !e->increment_count; }
-
-bool key_live(const struct key *key) {
-    return key_is_bare(key) || element_live(&key->string) || key->members_live || key->fields_live;
-}
-
-static void field_free(struct shard *shard, struct field *field) {
-    element_fini(&field->element, &shard->account);
-    mem_give(&shard->account, field, sizeof *field + field->name_len);
-}
-
-/* Removal moves slots, so what is empty is gathered first. */
-static void table_settle(struct shard *shard, struct table *table) {
-    if (!table->count) return;
-    struct field **empty = mem_alloc(table->count * sizeof *empty), *field;
-    size_t count = 0, at = 0;
-    while ((field = table_next(table, &at)))
-        if (element_empty(&field->element)) empty[count++] = field;
-    for (size_t i = 0; i < count; i++) {
-        table_remove(table, empty[i]->hash, empty[i], &shard->account);
-        field_free(shard, empty[i]);
-    }
-    mem_free(empty);
-    if (!table->count) table_fini(table, &shard->account);
-}
-
-static void field_settle(struct shard *shard, struct key *key, struct field *field) {
-    if (!element_empty(&field->element)) return;
-    struct table *table = kind_of(field->hash) == KIND_MEMBER ? &key->members : &key->fields;
-    table_remove(table, field->hash, field, &shard->account);
-    field_free(shard, field);
-    if (!table->count) table_fini(table, &shard->account);
-}
-
-void key_settle(struct shard *shard, struct key *key, bool was_live) {
-    if (key_is_bare(key)) return;
-    bool live = key_live(key);
-    if (live != was_live) live_add(shard, live ? 1u : (uint64_t)-1);
-    if (may_be_bare(key)) {
-        key_deflate(shard, key);
-        return;
-    }
-    if (!live) {
-        table_settle(shard, &key->members);
-        table_settle(shard, &key->fields);
-    }
-    if (!element_empty(&key->string) || !element_empty(&key->expiry) || key->members.count ||
-        key->fields.count)
-        return;
-    table_remove(&shard->keys, key->hash, key, &shard->account);
-    mem_give(&shard->account, key, sizeof *key + key->name_len);
-    if (!shard->keys.count) table_fini(&shard->keys, &shard->account);
-}
-
-static void each_field(struct shard *shard, struct key *key, const struct table *table,
+static void each_field(struct shard *shard, struct key *key, uint64_t hash, enum kind kind,
                        void (*visit)(struct shard *, struct spot *, void *), void *arg) {
     size_t at = 0;
     struct field *field;
-    while ((field = table_next(table, &at))) {
-        struct spot spot = {.key = key, .field = field, .element = &field->element, .field_hash = field->hash};
+    while ((field = table_next(fields_of(key, kind), &at))) {
+        struct spot spot = {.key = key, .field = field, .key_hash = hash, .field_hash = field_hash(shard, field, kind)};
+        spot_aim(&spot);
         visit(shard, &spot, arg);
     }
 }
 
 void key_each(struct shard *shard, struct key *key,
               void (*visit)(struct shard *, struct spot *, void *), void *arg) {
-    struct spot bare;
-    if (key_is_bare(key)) {
-        show_bare(key, &bare);
-        visit(shard, &bare, arg);
-        return;
-    }
-    struct spot string = {.key = key, .element = &key->string, .field_hash = KIND_STRING};
-    struct spot expiry = {.key = key, .element = &key->expiry, .field_hash = KIND_EXPIRY};
-    visit(shard, &string, arg);
-    visit(shard, &expiry, arg);
-    each_field(shard, key, &key->members, visit, arg);
-    each_field(shard, key, &key->fields, visit, arg);
+    uint64_t hash = key_hash(shard, key);
+    struct spot spot;
+    if (spot_find(shard, key, hash, KIND_STRING, &spot)) visit(shard, &spot, arg);
+    if (spot_find(shard, key, hash, KIND_EXPIRY, &spot)) visit(shard, &spot, arg);
+    each_field(shard, key, hash, KIND_MEMBER, visit, arg);
+    each_field(shard, key, hash, KIND_FIELD, visit, arg);
 }
 
 /* --------------------------------------------------------------- life time */
@@ -411,32 +446,28 @@ static void free_fields(struct shard *shard, struct table *table) {
     table_fini(table, &shard->account);
 }
 
-static void record_fini(struct record *record) {
-    if (record->flush) {
-        context_fini(&record->flush->seen);
-        mem_free(record->flush);
-    }
-    mem_free(record->removed);
+static void log_drop_oldest(struct shard *shard) {
+    struct record oldest;
+    if (!records_pop(&shard->log, &oldest)) return;
+    vclock_raise(&shard->forgotten, dot_replica(oldest.dot), dot_counter(oldest.dot));
+    if (!oldest.flush) return;
+    context_fini(&oldest.flush->seen);
+    mem_free(oldest.flush);
 }
 
 static void shard_clear(struct shard *shard) {
     size_t at = 0;
     struct key *key;
     while ((key = table_next(&shard->keys, &at))) {
-        if (key_is_bare(key)) {
-            bare_free(shard, key_bare(key));
-            continue;
+        if (form_of(key) == FORM_LOOSE) {
+            free_fields(shard, &key->members);
+            free_fields(shard, &key->fields);
         }
-        element_fini(&key->string, &shard->account);
-        element_fini(&key->expiry, &shard->account);
-        free_fields(shard, &key->members);
-        free_fields(shard, &key->fields);
-        mem_give(&shard->account, key, sizeof *key + key->name_len);
+        key_free(shard, key);
     }
     table_fini(&shard->keys, &shard->account);
     assert(shard->account.bytes == 0);
-    for (size_t i = 0; i < shard->log_count; i++) record_fini(shard_log_at(shard, i));
-    mem_free(shard->records);
+    while (shard->log.count) log_drop_oldest(shard);
     mem_free(shard->removed);
     mem_free(shard->fresh.names);
     mem_free(shard->settling.names);
@@ -465,50 +496,9 @@ void shard_unlock(struct shard *shard) { pthread_mutex_unlock(&shard->lock); }
 
 /* --------------------------------------------------------------------- log */
 
-struct record *shard_log_at(const struct shard *shard, size_t at) {
-    assert(at < shard->log_count);
-    return &shard->records[(shard->log_head + at) % shard->log_cap];
-}
-
-static size_t record_bytes(const struct record *record) {
-    return sizeof *record + (record->removed ? record->removed->count * sizeof(struct dot) : 0);
-}
-
-static void log_drop_oldest(struct shard *shard) {
-    struct record *oldest = shard_log_at(shard, 0);
-    uint16_t replica = dot_replica(oldest->dot);
-    vclock_raise(&shard->forgotten, replica, dot_counter(oldest->dot));
-    shard->log_bytes -= record_bytes(oldest);
-    record_fini(oldest);
-    shard->log_head = (shard->log_head + 1) % shard->log_cap;
-    shard->log_count--;
-}
-
-#define LOG_CAP_MIN 16u
-
-static void log_resize(struct shard *shard, size_t cap) {
-    struct record *records = cap ? mem_alloc(cap * sizeof *records) : NULL;
-    for (size_t i = 0; i < shard->log_count; i++) records[i] = *shard_log_at(shard, i);
-    mem_free(shard->records);
-    shard->records = records;
-    shard->log_cap = cap;
-    shard->log_head = 0;
-}
-
-static void log_grow(struct shard *shard) { log_resize(shard, shard->log_cap ? shard->log_cap * 2 : LOG_CAP_MIN); }
-
-/* What a burst needed is given back. */
-static void log_shrink(struct shard *shard) {
-    if (shard->log_cap > LOG_CAP_MIN && shard->log_count < shard->log_cap / 4)
-        log_resize(shard, shard->log_count * 2 > LOG_CAP_MIN ? shard->log_count * 2 : LOG_CAP_MIN);
-}
-
-void shard_log_add(struct shard *shard, struct record record) {
-    if (shard->log_count == shard->log_cap) log_grow(shard);
-    shard->log_count++;
-    *shard_log_at(shard, shard->log_count - 1) = record;
-    shard->log_bytes += record_bytes(&record);
-    while (shard->log_bytes > shard->config.log_bytes_max) log_drop_oldest(shard);
+void shard_log_add(struct shard *shard, const struct record *record) {
+    records_add(&shard->log, record, shard->config.self);
+    while (shard->log.bytes > shard->config.log_bytes_max) log_drop_oldest(shard);
 }
 
 /* ----------------------------------------------------------------- reading */
@@ -520,11 +510,10 @@ static int64_t expiry_at(const struct sibling *s) {
 }
 
 int64_t key_expiry(const struct key *key) {
-    if (key_is_bare(key)) return EXPIRY_NEVER;
-    if (!key->expiry.sibling_count) return EXPIRY_NEVER;
+    if (form_of(key) != FORM_LOOSE || !key->expiry.sibling_count) return EXPIRY_NEVER;
     int64_t latest = INT64_MIN;
     for (uint32_t i = 0; i < key->expiry.sibling_count; i++) {
-        int64_t at = expiry_at(key->expiry.siblings[i]);
+        int64_t at = expiry_at(&key->expiry.siblings[i]);
         if (at > latest) latest = at;
     }
     return latest;
@@ -537,6 +526,18 @@ static bool key_visible(const struct key *key, int64_t now_ms) {
 struct key *shard_find(struct shard *shard, struct key_ref ref, int64_t now_ms) {
     struct key *key = shard_key_by_ref(shard, ref);
     return key && key_visible(key, now_ms) ? key : NULL;
+}
+
+static const struct element *string_of(const struct key *key, struct view *view) {
+    return form_of(key) == FORM_LOOSE ? &key->string : packed_view(key, view);
+}
+
+static const struct element *element_in(const struct field *field, struct view *view) {
+    return form_of(field) == FORM_LOOSE ? &field->element : packed_view(field, view);
+}
+
+static bool field_live(const struct field *field) {
+    return form_of(field) == FORM_LOOSE ? element_live(&field->element) : form_of(field) == FORM_PACKED;
 }
 
 /* The newest dot of an element, by (clock, replica id); {0} when nothing is live. */
@@ -560,19 +561,20 @@ static void age_element(const struct shard *shard, struct age *age, const struct
 
 static struct age age_of(const struct shard *shard, const struct key *key, enum key_type type) {
     struct age age = {0};
+    struct view view;
     if (type == KEY_STRING) {
-        age_element(shard, &age, &key->string);
+        age_element(shard, &age, string_of(key, &view));
         return age;
     }
     size_t at = 0;
     struct field *field;
-    const struct table *table = type == KEY_SET ? &key->members : &key->fields;
-    while ((field = table_next(table, &at))) age_element(shard, &age, &field->element);
+    const struct table *table = fields_of(key, type == KEY_SET ? KIND_MEMBER : KIND_FIELD);
+    while ((field = table_next(table, &at))) age_element(shard, &age, element_in(field, &view));
     return age;
 }
 
 enum key_type key_type(const struct shard *shard, const struct key *key) {
-    if (key_is_bare(key)) return KEY_STRING;
+    if (form_of(key) != FORM_LOOSE) return key_live(key) ? KEY_STRING : KEY_NONE;
     bool has[4] = {[KEY_STRING] = element_live(&key->string),
                    [KEY_SET] = key->members_live > 0,
                    [KEY_HASH] = key->fields_live > 0};
@@ -601,31 +603,32 @@ static struct bytes element_render(const struct shard *shard, const struct eleme
 }
 
 struct bytes key_string(const struct shard *shard, const struct key *key, struct scratch *scratch) {
-    if (key_is_bare(key)) return bytes_of(key_bare(key)->data, key_bare(key)->len);
-    return element_render(shard, &key->string, scratch);
+    struct view view;
+    return element_render(shard, string_of(key, &view), scratch);
 }
 
 struct bytes field_value(const struct shard *shard, const struct field *field, struct scratch *scratch) {
-    return element_render(shard, &field->element, scratch);
+    struct view view;
+    return element_render(shard, element_in(field, &view), scratch);
 }
 
 uint64_t key_field_count(const struct key *key, enum key_type type) {
-    if (key_is_bare(key)) return 0;
+    if (form_of(key) != FORM_LOOSE) return 0;
     return type == KEY_SET ? key->members_live : key->fields_live;
 }
 
 static enum kind kind_for(enum key_type type) { return type == KEY_SET ? KIND_MEMBER : KIND_FIELD; }
 
 struct field *key_field(const struct shard *shard, const struct key *key, enum key_type type, struct bytes name) {
-    struct field_ref ref = {name, shard_field_hash(shard, kind_for(type), name)};
-    struct field *field = table_find(fields_of(key, kind_for(type)), ref.hash, same_field, &ref);
-    return field && element_live(&field->element) ? field : NULL;
+    uint64_t hash = shard_field_hash(shard, kind_for(type), name);
+    struct field *field = table_find(fields_of(key, kind_for(type)), hash, same_field, &name);
+    return field && field_live(field) ? field : NULL;
 }
 
 struct field *key_field_next(const struct key *key, enum key_type type, size_t *at) {
     struct field *field;
     while ((field = table_next(fields_of(key, kind_for(type)), at)))
-        if (element_live(&field->element)) return field;
+        if (field_live(field)) return field;
     return NULL;
 }
 
@@ -655,7 +658,7 @@ struct field *key_field_random(const struct key *key, enum key_type type, struct
     const struct table *table = fields_of(key, kind_for(type));
     for (int i = 0; i < RANDOM_TRIES; i++) {
         struct field *field = table_random(table, rng);
-        if (field && element_live(&field->element)) return field;
+        if (field && field_live(field)) return field;
     }
     size_t at = table->count ? (size_t)rng_below(rng, table_end(table)) : 0;
     struct field *field = key_field_next(key, type, &at);
@@ -688,7 +691,7 @@ struct field_visit {
 static void visit_live(void *item, void *arg) {
     const struct field_visit *v = arg;
     struct field *field = item;
-    if (element_live(&field->element)) v->visit(field, v->arg);
+    if (field_live(field)) v->visit(field, v->arg);
 }
 
 uint32_t key_field_scan(const struct key *key, enum key_type type, uint32_t cursor, size_t want,
@@ -726,109 +729,90 @@ static bool see_and_remove(struct dot dot, const void *arg) {
 static void clear_spot(struct shard *shard, struct spot *spot, void *arg) {
     (void)arg;
     spot_open(shard, spot);
-    element_drop_if(spot->element, see_and_remove, &shard, &shard->account);
-    element_reset_increments(spot->element);
+    spot_drop_if(shard, spot, see_and_remove, &shard);
+    if (spot->loose) element_reset_increments(spot->loose);
     spot_close(shard, spot);
 }
 
 static void log_mutation(struct shard *shard, uint64_t n, uint64_t key_hash, uint64_t field_hash) {
     struct record record = {.dot = dot_make(self_of(shard), n), .key_hash = key_hash, .field_hash = field_hash};
-    uint32_t count = shard->removed ? shard->removed->count : 0;
-    if (count) {
-        record.removed = mem_alloc(sizeof *record.removed + count * sizeof(struct dot));
-        record.removed->count = count;
-        memcpy(record.removed->dot, shard->removed->dot, count * sizeof(struct dot));
+    if (shard->removed) {
+        record.removed = shard->removed->dot;
+        record.removed_count = shard->removed->count;
     }
-    shard_log_add(shard, record);
+    shard_log_add(shard, &record);
 }
 
 /* One mutation that removes all that is seen of the key. The key may be gone afterwards. */
 static void clear_key(struct shard *shard, struct key *key, int64_t now_ms) {
-    if (key_is_bare(key)) {
-        uint64_t bare_key_hash = key_hash(shard, key), bare_n = next_dot(shard, now_ms);
-        see_and_remove(key_bare(key)->dot, &shard);
-        bare_remove(shard, key);
-        log_mutation(shard, bare_n, bare_key_hash, KIND_KEY);
-        return;
-    }
     bool was_live = key_live(key);
-    uint64_t hash = key->hash, n = next_dot(shard, now_ms);
+    uint64_t hash = key_hash(shard, key), n = next_dot(shard, now_ms);
     key_each(shard, key, clear_spot, NULL);
     log_mutation(shard, n, hash, KIND_KEY);
-    key_settle(shard, key, was_live);
+    key_settle(shard, key, hash, was_live);
 }
 
 static bool key_has_leftovers(const struct key *key) {
-    return key->expiry.sibling_count || key->string.sibling_count || key->members.count || key->fields.count;
+    return form_of(key) != FORM_LOOSE || key->expiry.sibling_count || key->string.sibling_count || key->members.count ||
+           key->fields.count;
 }
 
-/* The key to write to: what is expired or left over is removed as observed first. */
+/* The key to write to, NULL if it is not there. What is expired or left over is removed as
+ * observed first; dead increments may stay. */
 static struct key *key_for_write(struct shard *shard, struct key_ref ref, int64_t now_ms) {
     struct key *key = shard_key_by_ref(shard, ref);
-    if (key && !key_visible(key, now_ms) && key_has_leftovers(key)) clear_key(shard, key, now_ms);
-    return shard_key_make(shard, ref);
+    if (!key || key_visible(key, now_ms) || !key_has_leftovers(key)) return key;
+    clear_key(shard, key, now_ms);
+    return shard_key_by_ref(shard, ref);
 }
 
 /* Replaces the element's register by one sibling. */
-static void write_spot(struct shard *shard, struct key *key, uint64_t field_hash, struct bytes field,
+static void write_spot(struct shard *shard, struct key_ref ref, struct key *key, uint64_t field_hash, struct bytes field,
                        struct bytes value, int64_t now_ms) {
-    bool was_live = key_live(key);
     uint64_t n = next_dot(shard, now_ms);
     struct spot spot;
-    if (!spot_find(shard, key, field_hash, field, true, &spot)) assert(false);
+    spot_make(shard, ref, key, field_hash, field, &spot);
+    bool was_live = spot.key && key_live(spot.key);
+    clear_spot(shard, &spot, NULL);
     spot_open(shard, &spot);
-    element_drop_if(spot.element, see_and_remove, &shard, &shard->account);
-    element_reset_increments(spot.element);
-    element_add(spot.element, dot_make(self_of(shard), n), shard->clock, value, &shard->account);
+    spot_add(shard, &spot, dot_make(self_of(shard), n), shard->clock, value);
     spot_close(shard, &spot);
-    log_mutation(shard, n, key->hash, field_hash);
-    key_settle(shard, key, was_live);
+    log_mutation(shard, n, ref.hash, field_hash);
+    spot_settle(shard, &spot, was_live);
 }
 
-static void write_expiry(struct shard *shard, struct key *key, int64_t at_ms, int64_t now_ms) {
+static void write_expiry(struct shard *shard, struct key_ref ref, int64_t at_ms, int64_t now_ms) {
     uint8_t text[8];
     for (int i = 0; i < 8; i++) text[i] = (uint8_t)((uint64_t)at_ms >> (56 - 8 * i));
-    write_spot(shard, key, KIND_EXPIRY, (struct bytes){0}, bytes_of(text, sizeof text), now_ms);
-}
-
-/* The way of most writes: a string that is new, or bare. */
-static void set_bare(struct shard *shard, struct key *key, struct key_ref ref, struct bytes value, int64_t now_ms) {
-    uint64_t n = next_dot(shard, now_ms);
-    if (key) see_and_remove(key_bare(key)->dot, &shard);
-    bare_put(shard, key, ref, dot_make(self_of(shard), n), shard->clock, value);
-    log_mutation(shard, n, ref.hash, KIND_STRING);
+    write_spot(shard, ref, shard_key_by_ref(shard, ref), KIND_EXPIRY, (struct bytes){0}, bytes_of(text, sizeof text), now_ms);
 }
 
 void shard_set(struct shard *shard, struct key_ref ref, struct bytes value, bool keep_ttl, int64_t now_ms) {
-    struct key *key = shard_key_by_ref(shard, ref);
-    if (key ? key_is_bare(key) : ref.name.len <= BARE_NAME_BYTES_MAX) {
-        set_bare(shard, key, ref, value, now_ms);
-        return;
-    }
-    key = key_for_write(shard, ref, now_ms);
-    int64_t at = key_expiry(key);
-    bool others = key->members.count || key->fields.count;
-    bool has_expiry = key->expiry.sibling_count > 0;
+    struct key *key = key_for_write(shard, ref, now_ms);
+    bool loose = key && form_of(key) == FORM_LOOSE;
+    int64_t at = key ? key_expiry(key) : EXPIRY_NEVER;
+    bool others = loose && (key->members.count || key->fields.count);
+    bool has_expiry = loose && key->expiry.sibling_count > 0;
     if (others || (has_expiry && !keep_ttl)) {
         clear_key(shard, key, now_ms);
-        key = shard_key_make(shard, ref);
+        key = shard_key_by_ref(shard, ref);
     }
-    write_spot(shard, key, KIND_STRING, (struct bytes){0}, value, now_ms);
-    if (others && keep_ttl && has_expiry) write_expiry(shard, shard_key_make(shard, ref), at, now_ms);
+    write_spot(shard, ref, key, KIND_STRING, (struct bytes){0}, value, now_ms);
+    if (others && keep_ttl && has_expiry) write_expiry(shard, ref, at, now_ms);
 }
 
 static void increase(struct shard *shard, struct key_ref ref, enum kind kind, struct bytes field, __int128 by,
                      int64_t now_ms) {
     struct key *key = key_for_write(shard, ref, now_ms);
-    bool was_live = key_live(key);
     uint64_t n = next_dot(shard, now_ms), hash = shard_field_hash(shard, kind, field);
     struct spot spot;
-    if (!spot_find(shard, key, hash, field, true, &spot)) assert(false);
+    spot_make(shard, ref, key, hash, field, &spot);
+    bool was_live = spot.key && key_live(spot.key);
     spot_open(shard, &spot);
-    element_increase(spot.element, self_of(shard), n, shard->clock, by, &shard->account);
+    element_increase(spot_loosen(shard, &spot), self_of(shard), n, shard->clock, by, &shard->account);
     spot_close(shard, &spot);
-    log_mutation(shard, n, key->hash, hash);
-    key_settle(shard, key, was_live);
+    log_mutation(shard, n, ref.hash, hash);
+    spot_settle(shard, &spot, was_live);
 }
 
 void shard_increase(struct shard *shard, struct key_ref ref, __int128 by, int64_t now_ms) {
@@ -840,44 +824,43 @@ void shard_increase_field(struct shard *shard, struct key_ref ref, struct bytes 
 }
 
 void shard_add_member(struct shard *shard, struct key_ref ref, struct bytes member, int64_t now_ms) {
-    write_spot(shard, key_for_write(shard, ref, now_ms), shard_field_hash(shard, KIND_MEMBER, member), member,
+    write_spot(shard, ref, key_for_write(shard, ref, now_ms), shard_field_hash(shard, KIND_MEMBER, member), member,
                (struct bytes){0}, now_ms);
 }
 
 void shard_set_field(struct shard *shard, struct key_ref ref, struct bytes field, struct bytes value, int64_t now_ms) {
-    write_spot(shard, key_for_write(shard, ref, now_ms), shard_field_hash(shard, KIND_FIELD, field), field, value,
+    write_spot(shard, ref, key_for_write(shard, ref, now_ms), shard_field_hash(shard, KIND_FIELD, field), field, value,
                now_ms);
 }
 
 bool shard_remove_field(struct shard *shard, struct key_ref ref, enum key_type type, struct bytes name,
                         int64_t now_ms) {
     struct key *key = shard_find(shard, ref, now_ms);
-    struct field *field = key ? key_field(shard, key, type, name) : NULL;
-    if (!field) return false;
+    if (!key || !key_field(shard, key, type, name)) return false;
     /* The last one takes the key with it, and its expiry: Redis's rule. */
     uint64_t left = (uint64_t)element_live(&key->string) + key->members_live + key->fields_live;
     if (left == 1) {
         clear_key(shard, key, now_ms);
         return true;
     }
-    uint64_t n = next_dot(shard, now_ms), hash = field->hash;
-    struct spot spot = {.key = key, .field = field, .element = &field->element, .field_hash = hash};
+    uint64_t n = next_dot(shard, now_ms), hash = shard_field_hash(shard, kind_for(type), name);
+    struct spot spot;
+    if (!spot_find(shard, key, ref.hash, hash, &spot)) assert(false);
     clear_spot(shard, &spot, NULL);
-    log_mutation(shard, n, key->hash, hash);
-    field_settle(shard, key, field);
+    log_mutation(shard, n, ref.hash, hash);
+    spot_settle(shard, &spot, true);
     return true;
 }
 
 void shard_expire(struct shard *shard, struct key_ref ref, int64_t at_ms, int64_t now_ms) {
-    struct key *key = shard_find(shard, ref, now_ms);
-    if (key) write_expiry(shard, key_inflate(shard, key), at_ms, now_ms);
+    if (shard_find(shard, ref, now_ms)) write_expiry(shard, ref, at_ms, now_ms);
 }
 
 /* Who wrote the expiry that counts. */
 static uint16_t expiry_origin(const struct key *key) {
     int64_t at = key_expiry(key);
     for (uint32_t i = 0; i < key->expiry.sibling_count; i++)
-        if (expiry_at(key->expiry.siblings[i]) == at) return dot_replica(key->expiry.siblings[i]->dot);
+        if (expiry_at(&key->expiry.siblings[i]) == at) return dot_replica(key->expiry.siblings[i].dot);
     return 0;
 }
 
@@ -886,7 +869,7 @@ size_t shard_expire_due(struct shard *shard, int64_t now_ms, int64_t grace_ms, s
     size_t removed = 0;
     while (removed < max && due_pop(&shard->due, now_ms, &due)) {
         struct key *key = shard_key_by_hash(shard, due.key_hash);
-        int64_t at = key ? key_expiry(key) : EXPIRY_NEVER;
+        int64_t at = key ? key_due(key) : EXPIRY_NEVER;
         if (at > now_ms) continue; /* gone, or put off: then there is a later hint */
         if (expiry_origin(key) == self_of(shard) || now_ms - grace_ms >= at) {
             clear_key(shard, key, now_ms);
@@ -911,10 +894,10 @@ bool shard_delete(struct shard *shard, struct key_ref ref, int64_t now_ms) {
 static bool counts(const struct key *key) {
     size_t at = 0;
     struct field *field;
-    if (key_is_bare(key)) return false;
+    if (form_of(key) != FORM_LOOSE) return false;
     if (key->string.increment_count) return true;
     while ((field = table_next(&key->fields, &at)))
-        if (field->element.increment_count) return true;
+        if (form_of(field) == FORM_LOOSE && field->element.increment_count) return true;
     return false;
 }
 
@@ -933,24 +916,21 @@ void shard_flush(struct shard *shard, int64_t now_ms) {
     uint64_t n = next_dot(shard, now_ms);
     for (size_t i = 0; i < count; i++) {
         if (!keys[i]) continue;
-        if (key_is_bare(keys[i])) {
-            bare_remove(shard, keys[i]);
-            continue;
-        }
         bool was_live = key_live(keys[i]);
+        uint64_t hash = key_hash(shard, keys[i]);
         key_each(shard, keys[i], clear_spot, NULL);
-        key_settle(shard, keys[i], was_live);
+        key_settle(shard, keys[i], hash, was_live);
     }
     mem_free(keys);
     context_copy(&flush->seen, &shard->context);
-    shard_log_add(shard, (struct record){.dot = dot_make(self_of(shard), n), .field_hash = KIND_FLUSH, .flush = flush});
+    shard_log_add(shard, &(struct record){.dot = dot_make(self_of(shard), n), .field_hash = KIND_FLUSH, .flush = flush});
 }
 
 /* --------------------------------------------------------------- replication */
 
 uint64_t shard_own(const struct shard *shard) { return vclock_get(&shard->context.applied, shard->config.self); }
 const struct vclock *shard_applied(const struct shard *shard) { return &shard->context.applied; }
-uint64_t shard_mem_bytes(const struct shard *shard) { return shard->account.bytes + shard->log_bytes; }
+uint64_t shard_mem_bytes(const struct shard *shard) { return shard->account.bytes + shard->log.bytes; }
 
 uint64_t shard_digest(const struct shard *shard) {
     return hash_content(bytes_of(shard->cells, sizeof shard->cells), shard->index);
@@ -963,11 +943,10 @@ static bool in_graves(const struct graves *g, const struct element_name *name) {
 static void forget_grave(struct shard *shard, const struct element_name *name) {
     struct key *key = shard_key_by_hash(shard, name->key_hash);
     struct spot spot;
-    if (!key || key_is_bare(key) || !spot_find(shard, key, name->field_hash, (struct bytes){0}, false, &spot)) return;
+    if (!key || !spot_find(shard, key, name->key_hash, name->field_hash, &spot) || !spot.loose) return;
     bool was_live = key_live(key);
-    element_forget_dead(spot.element, &shard->account);
-    if (spot.field) field_settle(shard, key, spot.field);
-    key_settle(shard, key, was_live);
+    element_forget_dead(spot.loose, &shard->account);
+    spot_settle(shard, &spot, was_live);
 }
 
 /* What died before settling_at, and has not been touched since, is dead everywhere: whoever
@@ -987,10 +966,6 @@ static void forget_settled(struct shard *shard, const struct vclock *stable) {
 
 void shard_stable(struct shard *shard, const struct vclock *stable) {
     forget_settled(shard, stable);
-    while (shard->log_count) {
-        struct dot dot = shard_log_at(shard, 0)->dot;
-        if (vclock_get(stable, dot_replica(dot)) < dot_counter(dot)) break;
-        log_drop_oldest(shard);
-    }
-    log_shrink(shard);
+    struct dot dot;
+    while (records_peek(&shard->log, &dot) && vclock_get(stable, dot_replica(dot)) >= dot_counter(dot)) log_drop_oldest(shard);
 }

@@ -27,7 +27,9 @@ struct field; /* a member of a set, or a field of a hash */
 enum key_type { KEY_NONE, KEY_STRING, KEY_SET, KEY_HASH };
 
 #define EXPIRY_NEVER INT64_MAX
-#define SHARD_CELLS 256u /* cells of the audit trie */
+#define SHARD_CELLS 256u                      /* cells that a shard keeps sums of */
+#define SHARD_CELLS_BYTES (SHARD_CELLS / 8)   /* a set of them, as bits */
+#define SHARD_FINE_BITS_MOST 12u              /* of a cell that is cut finer: 4,096 parts */
 
 struct shard_config {
     struct replicas *replicas; /* shared by all shards of the node; outlives them */
@@ -115,7 +117,8 @@ void shard_flush(struct shard *shard, int64_t now_ms);
 
 /* Removes keys that have expired, as observed: those whose expiry we wrote ourselves, and after
  * grace_ms more those of others as well, in case they are gone. At most `max` keys; returns how
- * many, and in *next_ms when it will have something to do again. Reads hide such keys anyway. */
+ * many, and in *next_ms when it will have something to do again. Reads hide such keys anyway.
+ * An expiry that outlived its key, by a concurrent DEL, goes the same way. */
 size_t shard_expire_due(struct shard *shard, int64_t now_ms, int64_t grace_ms, size_t max, int64_t *next_ms);
 
 /* ------------------------------------------------------------ replication */
@@ -139,19 +142,35 @@ enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, u
  * (pull); STATUS_ERR_MALFORMED: nothing was changed. */
 enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, int64_t now_ms) MUST_CHECK;
 
+/* Some cells, and into how many parts (1 << bits) each of them is cut. */
+struct shard_refinement {
+    uint8_t bits;
+    uint8_t cells[SHARD_CELLS_BYTES];
+};
+
 /* What one side of a pull holds: its context, and optionally its cells, made under one hold
  * of the lock. On the wire only `context.applied` and the cells travel; the asker keeps the
  * rest until the answer is here. */
 struct shard_summary {
     struct context context;
     bool has_cells;
-    uint64_t cells[SHARD_CELLS];
+    uint64_t cells[SHARD_CELLS]; /* only the high halves travel if there are finer ones */
+    struct shard_refinement refinement; /* no bits, no finer ones */
+    uint32_t *fine;                     /* owned: low halves, part by part of the cells refined */
 };
 void shard_summarise(const struct shard *shard, bool cells, struct shard_summary *out);
+/* Cells, and those that the answer to the last summary asked for cut finer. Looks at every key. */
+void shard_summarise_finely(struct shard *shard, const struct shard_refinement *refinement, struct shard_summary *out);
 void shard_summary_fini(struct shard_summary *summary);
 void shard_write_summary(struct wire_writer *writer, const struct shard_summary *summary);
 /* False, and the reader is bad, if it is malformed; out needs no fini then. */
 bool shard_read_summary(struct wire_reader *reader, struct shard_summary *out);
+
+/* True if the asker had better ask again with finer cells, which would save it most of the
+ * answer; the answer may be written all the same. Under the same hold of the lock as the answer. */
+bool shard_wants_finer(struct shard *shard, const struct shard_summary *asker, struct shard_refinement *out);
+void shard_write_refinement(struct wire_writer *writer, const struct shard_refinement *refinement);
+bool shard_read_refinement(struct wire_reader *reader, struct shard_refinement *out);
 
 /* Appends the answer to a pull: all that the asker lacks, of every origin, in one step.
  * STATUS_ERR_GAP: the log does not reach back, and the summary had no cells: ask with them. */

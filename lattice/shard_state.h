@@ -7,6 +7,8 @@
 
 #include "core/table.h"
 #include "lattice/due.h"
+#include "lattice/packed.h"
+#include "lattice/records.h"
 #include "lattice/shard.h"
 
 /* Low bits of a field hash: what a record or a unit is about. */
@@ -30,37 +32,30 @@ static inline uint64_t element_of(uint64_t field_hash) {
 }
 static inline bool kind_has_field(enum kind kind) { return kind >= KIND_MEMBER; }
 
+/* A key with one write of a string and nothing else, and a field with one write, are packed:
+ * then these pointers lead to packed items, and form_of tells. What is below is the loose form. */
 struct field {
+    uint8_t form;
+    uint32_t name_len;
     uint64_t hash; /* kind in the low bits */
     struct element element;
-    uint32_t name_len;
     uint8_t name[];
 };
 
-/* A key has one of two forms. Most are strings with one sibling, nothing added and no expiry:
- * such a key is *bare*, one piece of memory that is its sibling with the name behind the data.
- * Whatever else a key becomes, it is full; key_settle makes it bare again when it may. */
-enum { KEY_FULL = 1, KEY_BARE = 2 };
-
 struct key {
-    uint64_t hash;
-    uint32_t members_live;
-    uint32_t fields_live;
-    uint32_t name_len;
     uint8_t form;
+    uint32_t name_len;
+    uint64_t hash;
     struct element string;
     struct element expiry; /* each sibling's bytes: 8, big-endian milliseconds */
     struct table members;
     struct table fields;
+    uint32_t members_live;
+    uint32_t fields_live;
     uint8_t name[];
 };
-_Static_assert(offsetof(struct key, form) == offsetof(struct sibling, form), "either form tells which it is");
-#define BARE_NAME_BYTES_MAX 255u
 
-static inline bool key_is_bare(const struct key *key) { return key->form == KEY_BARE; }
-static inline struct sibling *key_bare(const struct key *key) { return (struct sibling *)(uintptr_t)key; }
-
-/* Dots of other origins that one mutation removed; NULL is none. */
+/* Dots of other origins that the mutation under way removed. */
 struct dots {
     uint32_t count;
     struct dot dot[];
@@ -69,14 +64,6 @@ struct dots {
 /* What FLUSHALL saw. */
 struct flush {
     struct context seen;
-};
-
-struct record {
-    struct dot dot;
-    uint64_t key_hash;
-    uint64_t field_hash;
-    struct dots *removed; /* own records only */
-    struct flush *flush;  /* KIND_FLUSH only */
 };
 
 /* Elements in which an increment died: names, with repeats. */
@@ -93,14 +80,12 @@ struct shard {
     struct shard_config config;
     struct table keys;
     uint64_t live; /* keys with something to be seen; relaxed atomic reads */
+    uint64_t elements; /* live ones */
     struct context context;
     uint64_t clock;
     struct mem_account account;
     uint64_t cells[SHARD_CELLS];
-    /* The log: records[head .. head + count) modulo cap, oldest first. */
-    struct record *records;
-    size_t log_head, log_count, log_cap;
-    uint64_t log_bytes;
+    struct records log;
     /* Dead increments wait here for their resets to be stable: those of `settling` died before
      * `settling_at` was applied here, those of `fresh` may have died since. */
     struct graves fresh, settling;
@@ -112,47 +97,55 @@ struct shard {
     uint32_t removed_cap;
 };
 
-/* One element found or made. */
+/* One element, found or about to be made. It is read through `element`; while it is packed or
+ * not there, that is a view, and `loose` is NULL. Must not be copied. */
 struct spot {
-    struct key *key;
-    struct field *field; /* NULL for STRING and EXPIRY */
-    struct element *element;
-    uint64_t field_hash;
+    struct key *key;     /* NULL: not there yet */
+    struct field *field; /* NULL for STRING and EXPIRY, or not there yet */
+    uint64_t key_hash, field_hash;
+    struct bytes key_name, field_name; /* to make it with; of made spots only */
+    const struct element *element;
+    struct element *loose;
+    struct view view;
     bool was_live, was_expiring;
-    /* A bare key shows its sibling as an element: to be read, not to be changed. */
-    struct element shown;
-    struct sibling *shown_sibling;
 };
 
 uint64_t shard_field_hash(const struct shard *shard, enum kind kind, struct bytes name);
-uint64_t key_hash(const struct shard *shard, const struct key *key);
-/* A bare key as a full one: before anything but its only sibling is changed. */
-struct key *key_inflate(struct shard *shard, struct key *key);
-/* The register of a bare or absent (NULL) key becomes this sibling; value may not be its own. */
-void bare_put(struct shard *shard, struct key *key, struct key_ref ref, struct dot dot, uint64_t clock, struct bytes value);
-/* A bare key goes. */
-void bare_remove(struct shard *shard, struct key *key);
+/* Where an element's cell is: the high 8 bits; those below them cut it finer. */
+static inline uint64_t cell_bits(uint64_t key_hash, uint64_t field_hash) {
+    return (key_hash ^ element_of(field_hash)) * 0x9e3779b97f4a7c15u;
+}
+static inline unsigned cell_index(uint64_t key_hash, uint64_t field_hash) {
+    return (unsigned)(cell_bits(key_hash, field_hash) >> 56);
+}
+uint64_t spot_hash(const struct shard *shard, const struct spot *spot); /* its share of the cell's sum */
 struct key *shard_key_by_ref(const struct shard *shard, struct key_ref ref);
 struct key *shard_key_by_hash(const struct shard *shard, uint64_t key_hash);
-struct field *shard_field_by_hash(const struct key *key, uint64_t field_hash);
-struct key *shard_key_make(struct shard *shard, struct key_ref ref); /* full */
-bool key_live(const struct key *key);
+uint64_t key_hash(const struct shard *shard, const struct key *key);
+bool key_live(const struct key *key); /* not for NULL */
 
-/* Finds the element; with make, creates what is missing, in a full key. False if it is not there. */
-bool spot_find(struct shard *shard, struct key *key, uint64_t field_hash, struct bytes field_name,
-               bool make, struct spot *out);
+/* False if the element is not there. */
+bool spot_find(struct shard *shard, struct key *key, uint64_t key_hash, uint64_t field_hash, struct spot *out);
+/* The same, or the place where it will be; key as looked up, NULL if it is not there. The names
+ * must outlive the spot. */
+void spot_make(struct shard *shard, struct key_ref ref, struct key *key, uint64_t field_hash, struct bytes field_name,
+               struct spot *out);
 /* Every change of an element stands between these two: they keep cells and counts. */
 void spot_open(struct shard *shard, struct spot *spot);
 void spot_close(struct shard *shard, struct spot *spot);
-/* Frees the key's empty parts, and the key if nothing at all is left; makes it bare if it may be;
- * keeps the count. The key is not to be used after it. */
-void key_settle(struct shard *shard, struct key *key, bool was_live);
-/* Calls visit for every element of the key; visit may change it through spot_open/close, unless
- * the key is bare. */
+/* Changes. Adding and loosening are for made spots: they move the item. */
+void spot_drop_if(struct shard *shard, struct spot *spot, bool (*gone)(struct dot dot, const void *arg), const void *arg);
+void spot_add(struct shard *shard, struct spot *spot, struct dot dot, uint64_t clock, struct bytes value);
+struct element *spot_loosen(struct shard *shard, struct spot *spot);
+/* After the last change: frees what is empty, packs what may be packed, keeps the count. */
+void spot_settle(struct shard *shard, struct spot *spot, bool key_was_live);
+
+/* Calls visit for every element of the key; visit may drop from it through spot_open/close. */
 void key_each(struct shard *shard, struct key *key,
               void (*visit)(struct shard *, struct spot *, void *), void *arg);
+/* After key_each: frees the key's empty fields, and settles it. */
+void key_settle(struct shard *shard, struct key *key, uint64_t hash, bool was_live);
 
-struct record *shard_log_at(const struct shard *shard, size_t at);
-void shard_log_add(struct shard *shard, struct record record);
+void shard_log_add(struct shard *shard, const struct record *record);
 
 #endif

@@ -15,9 +15,9 @@
 #include "core/rng.h"
 #include "lattice/shard.h"
 
-enum { REPLICAS_MOST = 5, KEYS = 3, FIELDS = 3, OPS_MOST = 160, NET_MOST = 512 };
+enum { REPLICAS_MOST = 5, KEYS = 3, FIELDS = 3, OPS_MOST = 160, RECORDED_MOST = 4 * OPS_MOST, NET_MOST = 512, GRACE_MS = 300 };
 
-enum what { SET, INCR, DEL, SADD, SREM, HSET, HINCR, HDEL, FLUSH, WHATS };
+enum what { SET, INCR, DEL, SADD, SREM, HSET, HINCR, HDEL, FLUSH, EXPIRE, DUE, WHATS };
 
 struct op {
     int node;
@@ -39,7 +39,7 @@ struct world {
     struct replicas *replicas[REPLICAS_MOST];
     struct shard *shard[REPLICAS_MOST];
     uint64_t pushed[REPLICAS_MOST];
-    struct op ops[OPS_MOST];
+    struct op ops[RECORDED_MOST];
     int op_count;
     struct packet net[NET_MOST];
     int net_count;
@@ -60,7 +60,7 @@ static void world_init(struct world *w, uint64_t seed) {
     w->nodes = 2 + (int)rng_below(&w->rng, REPLICAS_MOST - 1);
     bool short_log = rng_percent(&w->rng, 40);
     for (int i = 0; i < w->nodes; i++) {
-        struct shard_config config = {.log_bytes_max = short_log ? 1000 : 1 << 20};
+        struct shard_config config = {.log_bytes_max = short_log ? 300 : 1 << 20};
         w->replicas[i] = replicas_new();
         uint16_t index;
         for (int skip = 0; skip < i; skip++)
@@ -103,41 +103,118 @@ static struct bytes field_at(int field, char *name) {
     return bytes_of(name, 1);
 }
 
-static void act(struct world *w) {
-    static const enum what table[] = {SET, SET, INCR, INCR, INCR, DEL, SADD, SADD, SREM, HSET, HSET, HINCR, HINCR, HDEL};
-    struct op *op = &w->ops[w->op_count];
-    op->node = (int)rng_below(&w->rng, (uint64_t)w->nodes);
-    op->what = rng_percent(&w->rng, 2) ? FLUSH : table[rng_below(&w->rng, sizeof table / sizeof *table)];
-    op->key = (int)rng_below(&w->rng, KEYS);
-    op->field = (int)rng_below(&w->rng, FIELDS);
-    op->number = op->what == SET || op->what == HSET ? (w->op_count + 1) * 1000000 : (int64_t)rng_below(&w->rng, 19) - 9;
-    op->seen = (struct vclock){0};
-    for (int i = 0; i < w->nodes; i++) vclock_raise(&op->seen, (uint16_t)i, applied(w, op->node, i));
-    struct shard *s = w->shard[op->node];
-    char key_name[1], field_name[1], text[24];
-    struct key_ref ref = key_at(w, op->node, op->key, key_name);
-    struct bytes field = field_at(op->field, field_name), value = bytes_of(text, bytes_from_i64(op->number, text));
-    w->now += (int64_t)rng_below(&w->rng, 3);
-    int64_t skewed = w->now + op->node * 500;
-    uint64_t before = applied(w, op->node, op->node);
-    shard_lock(s);
-    switch (op->what) {
-    case SET: shard_set(s, ref, value, false, skewed); break;
-    case INCR: shard_increase(s, ref, fixed_from_i64(op->number), skewed); break;
-    case DEL: shard_delete(s, ref, skewed); break;
-    case SADD: shard_add_member(s, ref, field, skewed); break;
-    case SREM: shard_remove_field(s, ref, KEY_SET, field, skewed); break;
-    case HSET: shard_set_field(s, ref, field, value, skewed); break;
-    case HINCR: shard_increase_field(s, ref, field, fixed_from_i64(op->number), skewed); break;
-    case HDEL: shard_remove_field(s, ref, KEY_HASH, field, skewed); break;
-    default: shard_flush(s, skewed); break;
+static bool removes(const struct op *o, enum what kind, int key, int field) {
+    if (o->what == FLUSH) return true;
+    if (o->key != key) return false;
+    if (o->what == DEL || o->what == SET) return true;
+    if (kind == EXPIRE) return o->what == EXPIRE;
+    if (kind == SADD) return (o->what == SADD || o->what == SREM) && o->field == field;
+    if (kind == HSET) return (o->what == HSET || o->what == HDEL) && o->field == field;
+    return false;
+}
+
+/* What writes a kind's element, and what adds to it: removed by the same. */
+static enum what kind_for(enum what what) { return what == INCR ? SET : what == HINCR ? HSET : what; }
+
+static bool is_write(enum what what) {
+    return what == SET || what == INCR || what == SADD || what == HSET || what == HINCR || what == EXPIRE;
+}
+
+/* Does it live in the end? */
+static bool survives(const struct world *w, int at) {
+    const struct op *op = &w->ops[at];
+    for (int i = 0; i < w->op_count; i++) {
+        const struct op *o = &w->ops[i];
+        if (i != at && removes(o, kind_for(op->what), op->key, op->field) &&
+            vclock_get(&o->seen, (uint16_t)op->node) >= op->last)
+            return false;
     }
-    shard_unlock(s);
+    return true;
+}
+
+static void record(struct world *w, struct op op) {
+    assert_true(w->op_count < RECORDED_MOST);
+    struct vclock seen = op.seen;
+    vclock_copy(&op.seen, &seen);
+    w->ops[w->op_count++] = op;
+}
+
+/* Nothing goes before its time, nothing stays beyond the grace. What went, went as by DEL. */
+static void act_due(struct world *w, struct op *op, int64_t now) {
+    struct shard *s = w->shard[op->node];
+    bool early[KEYS];
+    char name[1];
+    for (int k = 0; k < KEYS; k++) early[k] = shard_find(s, key_at(w, op->node, k, name), now);
+    int64_t next;
+    shard_expire_due(s, now, GRACE_MS, SIZE_MAX, &next);
+    assert_true(next > now);
+    for (int k = 0; k < KEYS; k++) {
+        struct key_ref ref = key_at(w, op->node, k, name);
+        struct key *key = shard_find(s, ref, INT64_MIN);
+        if (early[k]) assert_non_null(key);
+        if (key) assert_true(key_expiry(key) > now - GRACE_MS);
+        if (!key) shard_delete(s, ref, now); /* whatever expiry is left may be due or not */
+    }
+    op->what = DEL;
     op->last = applied(w, op->node, op->node);
-    if (op->last == before)
-        vclock_fini(&op->seen); /* it found nothing to do */
+    for (op->key = 0; op->key < KEYS; op->key++)
+        if (!shard_find(s, key_at(w, op->node, op->key, name), INT64_MIN)) record(w, *op);
+}
+
+static void run_op(struct shard *s, const struct op *op, struct key_ref ref, struct bytes field, struct bytes value, int64_t now) {
+    switch (op->what) {
+    case SET: shard_set(s, ref, value, false, now); break;
+    case INCR: shard_increase(s, ref, fixed_from_i64(op->number), now); break;
+    case DEL: shard_delete(s, ref, now); break;
+    case SADD: shard_add_member(s, ref, field, now); break;
+    case SREM: shard_remove_field(s, ref, KEY_SET, field, now); break;
+    case HSET: shard_set_field(s, ref, field, value, now); break;
+    case HINCR: shard_increase_field(s, ref, field, fixed_from_i64(op->number), now); break;
+    case HDEL: shard_remove_field(s, ref, KEY_HASH, field, now); break;
+    case EXPIRE: shard_expire(s, ref, op->number, now); break;
+    default: shard_flush(s, now); break;
+    }
+}
+
+static int64_t number_for(struct world *w, enum what what) {
+    if (what == SET || what == HSET) return (w->op_count + 1) * 1000000;
+    if (what != EXPIRE) return (int64_t)rng_below(&w->rng, 19) - 9;
+    if (rng_percent(&w->rng, 25)) return EXPIRY_NEVER;
+    return w->now + (int64_t)rng_below(&w->rng, 3000);
+}
+
+static void act(struct world *w) {
+    static const enum what table[] = {SET,  SET,  INCR, INCR,  INCR,  DEL,  SADD,   SADD,   SREM, HSET,
+                                      HSET, HINCR, HINCR, HDEL, EXPIRE, EXPIRE, EXPIRE, DUE, DUE};
+    struct op op = {.node = (int)rng_below(&w->rng, (uint64_t)w->nodes)};
+    op.what = rng_percent(&w->rng, 2) ? FLUSH : table[rng_below(&w->rng, sizeof table / sizeof *table)];
+    op.key = (int)rng_below(&w->rng, KEYS);
+    op.field = (int)rng_below(&w->rng, FIELDS);
+    op.number = number_for(w, op.what);
+    for (int i = 0; i < w->nodes; i++) vclock_raise(&op.seen, (uint16_t)i, applied(w, op.node, i));
+    struct shard *s = w->shard[op.node];
+    char key_name[1], field_name[1], text[24];
+    struct key_ref ref = key_at(w, op.node, op.key, key_name);
+    struct bytes field = field_at(op.field, field_name), value = bytes_of(text, bytes_from_i64(op.number, text));
+    w->now += (int64_t)rng_below(&w->rng, 3);
+    int64_t skewed = w->now + op.node * 500;
+    uint64_t before = applied(w, op.node, op.node);
+    /* A write to what has expired removes it first. */
+    bool clears = op.what != EXPIRE && is_write(op.what) && !shard_find(s, ref, skewed);
+    shard_lock(s);
+    if (op.what == DUE)
+        act_due(w, &op, skewed);
     else
-        w->op_count++;
+        run_op(s, &op, ref, field, value, skewed);
+    shard_unlock(s);
+    op.last = applied(w, op.node, op.node);
+    struct op cleared = op;
+    cleared.what = DEL;
+    if (clears) record(w, cleared);
+    /* The last field takes the key with it. */
+    if ((op.what == SREM || op.what == HDEL) && !shard_find(s, ref, INT64_MIN)) op.what = DEL;
+    if (op.last != before && op.key < KEYS) record(w, op);
+    vclock_fini(&op.seen);
 }
 
 static void send(struct world *w, int to, int answer_to, struct buf *bytes) {
@@ -165,28 +242,52 @@ static void push(struct world *w, int from) {
     w->pushed[from] = upto;
 }
 
+/* The summary as the other side reads it. */
+static void carry_summary(struct world *w, int asker, int from, const struct shard_summary *asked, struct shard_summary *out) {
+    struct wire_writer writer;
+    struct wire_reader reader;
+    struct buf bytes = {0};
+    wire_init(&writer, w->replicas[asker]);
+    shard_write_summary(&writer, asked);
+    wire_finish(&writer, &bytes);
+    wire_fini(&writer);
+    assert_int_equal(wire_open(&reader, buf_bytes(&bytes), w->replicas[from]), STATUS_OK);
+    assert_true(shard_read_summary(&reader, out));
+    assert_ptr_equal(reader.at, reader.end);
+    wire_close(&reader);
+    buf_fini(&bytes);
+}
+
+/* Cells, and often finer ones of some, differing or not: any partition must do. */
+static void summarise_by_cells(struct world *w, int asker, struct shard_summary *out) {
+    struct shard_refinement refinement = {.bits = (uint8_t)(1 + rng_below(&w->rng, 3))};
+    w->by_cells++;
+    if (rng_percent(&w->rng, 40)) {
+        shard_summarise(w->shard[asker], true, out);
+        return;
+    }
+    for (unsigned i = 0; i < SHARD_CELLS_BYTES; i++) refinement.cells[i] = (uint8_t)rng_next(&w->rng);
+    shard_summarise_finely(w->shard[asker], &refinement, out);
+}
+
 static void write_answer(struct world *w, int asker, int from, struct shard_summary *asked, struct buf *out) {
-    struct shard_summary seen = {.has_cells = asked->has_cells};
-    for (int i = 0; i < w->nodes; i++)
-        vclock_raise(&seen.context.applied, index_at(w, from, i), vclock_get(&asked->context.applied, index_at(w, asker, i)));
-    memcpy(seen.cells, asked->cells, sizeof seen.cells);
+    struct shard_summary seen;
+    carry_summary(w, asker, from, asked, &seen);
     struct wire_writer writer;
     wire_init(&writer, w->replicas[from]);
     enum status status = shard_write_answer(w->shard[from], &writer, &seen);
+    shard_summary_fini(&seen);
     if (status == STATUS_ERR_GAP) {
         assert_false(asked->has_cells);
         shard_summary_fini(asked);
-        shard_summarise(w->shard[asker], true, asked);
-        w->by_cells++;
+        summarise_by_cells(w, asker, asked);
         wire_fini(&writer);
-        shard_summary_fini(&seen);
         write_answer(w, asker, from, asked, out);
         return;
     }
     assert_int_equal(status, STATUS_OK);
     wire_finish(&writer, out);
     wire_fini(&writer);
-    shard_summary_fini(&seen);
 }
 
 static void pull(struct world *w, int asker, int from) {
@@ -252,37 +353,19 @@ static void heal(struct world *w) {
 
 /* ------------------------------------------------------------- the model */
 
-static bool removes(const struct op *o, enum what kind, int key, int field) {
-    if (o->what == FLUSH) return true;
-    if (o->key != key) return false;
-    if (o->what == DEL || o->what == SET) return true;
-    if (kind == SADD) return (o->what == SADD || o->what == SREM) && o->field == field;
-    if (kind == HSET) return (o->what == HSET || o->what == HDEL) && o->field == field;
-    return false;
-}
-
-static bool survives(const struct world *w, int at, enum what kind) {
-    const struct op *op = &w->ops[at];
-    for (int i = 0; i < w->op_count; i++) {
-        const struct op *o = &w->ops[i];
-        if (i != at && removes(o, kind, op->key, op->field) && vclock_get(&o->seen, (uint16_t)op->node) >= op->last) return false;
-    }
-    return true;
-}
-
 struct truth {
     int writes;
     bool increments;
     int64_t sum;
 };
 
-static struct truth truth_of(const struct world *w, enum what write, enum what add, int key, int field, int64_t base, bool *base_ok) {
+static struct truth truth_of(struct world *w, enum what write, enum what add, int key, int field, int64_t base, bool *base_ok) {
     struct truth truth = {0};
     *base_ok = false;
     for (int i = 0; i < w->op_count; i++) {
         const struct op *op = &w->ops[i];
         if (op->key != key || (write != SET && op->field != field) || (op->what != write && op->what != add)) continue;
-        if (!survives(w, i, write)) continue;
+        if (!survives(w, i)) continue;
         if (op->what == add) {
             truth.increments = true;
             truth.sum += op->number;
@@ -301,7 +384,7 @@ static int64_t number_of(struct bytes text) {
 }
 
 /* The rendered number is one of the surviving writes plus all surviving increments. */
-static void judge_number(const struct world *w, enum what write, enum what add, int key, int field, bool there, int64_t shown) {
+static void judge_number(struct world *w, enum what write, enum what add, int key, int field, bool there, int64_t shown) {
     bool base_ok;
     struct truth truth = truth_of(w, write, add, key, field, 0, &base_ok);
     assert_int_equal(there, truth.writes > 0 || truth.increments);
@@ -313,18 +396,28 @@ static void judge_number(const struct world *w, enum what write, enum what add, 
         assert_int_equal(shown, truth.sum);
 }
 
+static int64_t expiry_of(const struct world *w, int key) {
+    int64_t latest = INT64_MIN;
+    for (int i = 0; i < w->op_count; i++) {
+        const struct op *op = &w->ops[i];
+        if (op->key == key && op->what == EXPIRE && op->number > latest && survives(w, i)) latest = op->number;
+    }
+    return latest == INT64_MIN ? EXPIRY_NEVER : latest;
+}
+
 static void judge(struct world *w, int node) {
     struct shard *s = w->shard[node];
     for (int k = 0; k < KEYS; k++) {
         char key_name[1], field_name[1];
         struct scratch scratch;
-        struct key *key = shard_find(s, key_at(w, node, k, key_name), w->now);
+        struct key *key = shard_find(s, key_at(w, node, k, key_name), INT64_MIN); /* expired or not */
         enum key_type type = key ? key_type(s, key) : KEY_NONE;
         bool string = false, base_ok;
         struct truth text = truth_of(w, SET, INCR, k, 0, 0, &base_ok);
         string = text.writes > 0 || text.increments;
         if (type == KEY_STRING) judge_number(w, SET, INCR, k, 0, true, number_of(key_string(s, key, &scratch)));
         if (!key) assert_false(string);
+        if (key) assert_int_equal(key_expiry(key), expiry_of(w, k));
         for (int f = 0; f < FIELDS; f++) {
             struct bytes name = field_at(f, field_name);
             struct field *member = key ? key_field(s, key, KEY_SET, name) : NULL;
@@ -333,6 +426,26 @@ static void judge(struct world *w, int node) {
             struct field *field = key ? key_field(s, key, KEY_HASH, name) : NULL;
             judge_number(w, HSET, HINCR, k, f, field != NULL, field ? number_of(field_value(s, field, &scratch)) : 0);
         }
+    }
+}
+
+/* Long after, whatever could expire is gone everywhere, and nothing waits any more. */
+static void expire_all(struct world *w) {
+    int64_t next = 0;
+    char name[1];
+    w->now += 1000000000;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < w->nodes; i++) shard_expire_due(w->shard[i], w->now, GRACE_MS, SIZE_MAX, &next);
+        heal(w);
+    }
+    for (int i = 0; i < w->nodes; i++) {
+        assert_int_equal(shard_expire_due(w->shard[i], w->now, GRACE_MS, SIZE_MAX, &next), 0);
+        assert_int_equal(next, EXPIRY_NEVER);
+        for (int k = 0; k < KEYS; k++) {
+            struct key *key = shard_find(w->shard[i], key_at(w, i, k, name), INT64_MIN);
+            if (key) assert_int_equal(key_expiry(key), EXPIRY_NEVER);
+        }
+        assert_int_equal(shard_digest(w->shard[i]), shard_digest(w->shard[0]));
     }
 }
 
@@ -362,6 +475,7 @@ static int run(uint64_t seed) {
     for (int round = 0; round < 3; round++)
         for (int i = 0; i < w->nodes; i++) stabilise(w, i);
     for (int i = 0; i < w->nodes; i++) judge(w, i);
+    expire_all(w);
     /* Cleared, and settled everywhere: nothing at all is left. */
     shard_flush(w->shard[0], w->now + 5000);
     heal(w);
@@ -481,6 +595,42 @@ static void expiries_follow_the_table(void **state) {
     test_free(w);
 }
 
+static size_t expire_at(struct world *w, int node, int64_t now) {
+    int64_t next;
+    return shard_expire_due(w->shard[node], now, GRACE_MS, SIZE_MAX, &next);
+}
+
+static void who_wrote_the_expiry_removes_first(void **state) {
+    (void)state;
+    struct world *w = test_malloc(sizeof *w);
+    world_init(w, 1);
+    char name[1];
+    struct key_ref ref = key_at(w, 0, 0, name);
+    shard_set(w->shard[0], ref, bytes_str("v"), false, 1000);
+    shard_expire(w->shard[0], ref, 2000, 1000);
+    heal(w);
+    assert_int_equal(expire_at(w, 0, 1999), 0);
+    assert_int_equal(expire_at(w, 1, 2000 + GRACE_MS - 1), 0);
+    assert_int_equal(expire_at(w, 0, 2000), 1);
+    assert_int_equal(expire_at(w, 1, 2000 + GRACE_MS), 1); /* it has not heard */
+    /* A PERSIST beside a DEL outlives its key; its origin removes it. */
+    shard_set(w->shard[0], ref, bytes_str("v"), false, 3000);
+    heal(w);
+    shard_expire(w->shard[0], ref, EXPIRY_NEVER, 3000);
+    shard_delete(w->shard[1], ref, 3000);
+    heal(w);
+    assert_null(shard_find(w->shard[0], ref, INT64_MIN));
+    assert_true(shard_mem_bytes(w->shard[0]) > 0);
+    assert_int_equal(expire_at(w, 1, 3000), 0);
+    assert_int_equal(expire_at(w, 0, 4000), 1);
+    heal(w);
+    for (int round = 0; round < 3; round++)
+        for (int i = 0; i < w->nodes; i++) stabilise(w, i);
+    for (int i = 0; i < w->nodes; i++) assert_int_equal(shard_mem_bytes(w->shard[i]), 0);
+    world_fini(w);
+    test_free(w);
+}
+
 static int on_failure(void **state) {
     (void)state;
     print_message("last seed: SEED=%llu replays it\n", (unsigned long long)seed_now);
@@ -492,6 +642,7 @@ int main(void) {
         cmocka_unit_test_teardown(replicas_settle_on_what_causality_demands, on_failure),
         cmocka_unit_test(damaged_messages_are_refused_whole),
         cmocka_unit_test(expiries_follow_the_table),
+        cmocka_unit_test(who_wrote_the_expiry_removes_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
