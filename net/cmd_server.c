@@ -65,41 +65,25 @@ static void set_failed(struct call *call, struct bytes name, enum status status,
     resp_error(call->out, text);
 }
 
-/* All or nothing: what was set before a pair that fails is put back. */
-static void config_set_pairs(struct call *call) {
+static void config_set_command(struct call *call) {
     struct host *h = call->session->host;
-    size_t count, done = 2;
-    const struct config_option *table = config_table(h->config, &count);
-    struct buf *old = mem_zero(call->argc, sizeof *old), why = {0};
-    enum status status = STATUS_OK;
-    for (; done < call->argc && status == STATUS_OK; done += 2) {
-        for (size_t i = 0; i < count; i++)
-            if (bytes_is(call->argv[done], table[i].name)) config_text(h->config, (int)i, &old[done]);
-        status = config_set(h->config, call->argv[done], call->argv[done + 1], &why);
+    size_t count = (call->argc - 2) / 2, failed = 0;
+    if (call->argc % 2) {
+        reply_syntax(call);
+        return;
     }
-    if (status != STATUS_OK) {
-        done -= 2;
-        set_failed(call, call->argv[done], status, &why);
-        while (done > 2) {
-            done -= 2;
-            why.len = 0;
-            if (config_set(h->config, call->argv[done], buf_bytes(&old[done]), &why) != STATUS_OK)
-                log_line(LOG_WARNING, "CONFIG SET could not be undone: %.*s", (int)why.len, (char *)why.data);
-        }
-    } else {
+    struct config_pair *pairs = mem_alloc(count * sizeof *pairs);
+    struct buf why = {0};
+    for (size_t i = 0; i < count; i++) pairs[i] = (struct config_pair){call->argv[2 + 2 * i], call->argv[3 + 2 * i]};
+    enum status status = config_set(h->config, pairs, count, &failed, &why);
+    if (status == STATUS_OK) {
         log_level_set((enum log_level)config_integer(h->config, OPTION_LOGLEVEL));
         resp_status(call->out, "OK");
+    } else {
+        set_failed(call, pairs[failed].name, status, &why);
     }
-    for (size_t i = 0; i < call->argc; i++) buf_fini(&old[i]);
-    mem_free(old);
+    mem_free(pairs);
     buf_fini(&why);
-}
-
-static void config_set_command(struct call *call) {
-    if (call->argc % 2)
-        reply_arity(call, "config|set");
-    else
-        config_set_pairs(call);
 }
 
 static void config_rewrite_command(struct call *call) {
