@@ -24,12 +24,6 @@ static struct now clock_now(void *self) {
                         (int64_t)mono.tv_sec * 1000000 + mono.tv_nsec / 1000};
 }
 
-static void clock_sleep(void *self, int64_t us) {
-    (void)self;
-    struct timespec left = {us / 1000000, us % 1000000 * 1000};
-    while (nanosleep(&left, &left) < 0 && errno == EINTR) {}
-}
-
 static uint64_t clock_entropy(void *self) {
     (void)self;
     uint64_t value;
@@ -37,7 +31,7 @@ static uint64_t clock_entropy(void *self) {
     return value;
 }
 
-struct clock_port os_clock(void) { return (struct clock_port){clock_now, clock_sleep, clock_entropy, NULL}; }
+struct clock_port os_clock(void) { return (struct clock_port){clock_now, clock_entropy, NULL}; }
 
 /* ----------------------------------------------------------------- process */
 
