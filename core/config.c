@@ -10,14 +10,15 @@
 struct value {
     _Atomic int64_t number;
     struct buf text; /* STRING only; with the lock */
-    bool changed;    /* since the start: for rewriting */
+    bool changed;    /* since the start: for rewriting; with `setting` */
 };
 
 struct config {
     const struct config_option *table;
     size_t count;
     struct value *values;
-    pthread_mutex_t lock;
+    pthread_mutex_t lock;    /* of the texts; held for a copy only */
+    pthread_mutex_t setting; /* one setter at a time, and none while rewriting */
 };
 
 /* ------------------------------------------------------------------ values */
@@ -65,47 +66,63 @@ static bool read_choice(const char *choices, struct bytes text, int64_t *out) {
     return false;
 }
 
-static enum status refuse(const struct config_option *o, struct buf *error) {
-    buf_printf(error, "'%s' ", o->name);
-    switch (o->kind) {
-    case CONFIG_BOOL: buf_put_str(error, "must be yes or no"); break;
-    case CONFIG_CHOICE: buf_printf(error, "must be one of %s", o->choices); break;
-    case CONFIG_INTEGER:
-        buf_printf(error, "must be a number from %lld to %lld", (long long)o->least, (long long)o->most);
-        break;
-    case CONFIG_BYTES:
-        buf_printf(error, "must be a size such as 64mb, from %lld to %lld bytes", (long long)o->least, (long long)o->most);
-        break;
-    case CONFIG_STRING: buf_put_str(error, "must not hold a zero byte"); break;
+static void say_choices(const char *choices, struct buf *error) {
+    buf_put_str(error, "argument(s) must be one of the following: ");
+    for (; *choices; choices++) {
+        buf_put_byte(error, *choices == '|' ? ',' : (uint8_t)*choices);
+        if (*choices == '|') buf_put_byte(error, ' ');
     }
-    return STATUS_ERR_INVALID;
 }
 
-static bool read_number(const struct config_option *o, struct bytes text, int64_t *out) {
+static void say_range(const struct config_option *o, struct buf *error) {
+    buf_printf(error, "argument must be between %lld and %lld inclusive", (long long)o->least, (long long)o->most);
+}
+
+static bool is_within(const struct config_option *o, int64_t number, struct buf *error) {
+    bool is = number >= o->least && number <= o->most;
+    if (!is) say_range(o, error);
+    return is;
+}
+
+/* The number that stands for the text, or why it is none, in Redis's words. */
+static bool judge(const struct config_option *o, struct bytes text, int64_t *out, struct buf *error) {
+    *out = 0;
     switch (o->kind) {
-    case CONFIG_BOOL: return read_bool(text, out);
-    case CONFIG_CHOICE: return read_choice(o->choices, text, out);
-    case CONFIG_INTEGER: return bytes_to_i64(text, out) && *out >= o->least && *out <= o->most;
-    case CONFIG_BYTES: return read_size(text, out) && *out >= o->least && *out <= o->most;
-    case CONFIG_STRING: return !text.len || !memchr(text.data, 0, text.len);
+    case CONFIG_BOOL:
+        if (read_bool(text, out)) return true;
+        buf_put_str(error, "argument must be 'yes' or 'no'");
+        return false;
+    case CONFIG_CHOICE:
+        if (read_choice(o->choices, text, out)) return true;
+        say_choices(o->choices, error);
+        return false;
+    case CONFIG_INTEGER:
+        if (bytes_to_i64(text, out)) return is_within(o, *out, error);
+        buf_put_str(error, "argument couldn't be parsed into an integer");
+        return false;
+    case CONFIG_BYTES:
+        if (read_size(text, out)) return is_within(o, *out, error);
+        buf_put_str(error, "argument must be a memory value");
+        return false;
+    case CONFIG_STRING:
+        if (!text.len || !memchr(text.data, 0, text.len)) return true;
+        buf_put_str(error, "argument must not hold a zero byte");
+        return false;
     }
     return false;
 }
 
-static enum status assign(struct config *c, size_t option, struct bytes text, struct buf *error) {
-    const struct config_option *o = &c->table[option];
+/* What judge has accepted. */
+static void assign(struct config *c, size_t option, struct bytes text, int64_t number) {
     struct value *v = &c->values[option];
-    int64_t number = 0;
-    if (!read_number(o, text, &number)) return refuse(o, error);
     atomic_store(&v->number, number);
-    if (o->kind == CONFIG_STRING) {
+    if (c->table[option].kind == CONFIG_STRING) {
         pthread_mutex_lock(&c->lock);
         v->text.len = 0;
         buf_put_bytes(&v->text, text);
         pthread_mutex_unlock(&c->lock);
     }
     v->changed = true;
-    return STATUS_OK;
 }
 
 static bool find(const struct config *c, struct bytes name, size_t *out) {
@@ -120,12 +137,15 @@ struct config *config_new(const struct config_option *table, size_t count) {
     c->count = count;
     c->values = mem_zero(count, sizeof *c->values);
     pthread_mutex_init(&c->lock, NULL);
+    pthread_mutex_init(&c->setting, NULL);
     for (size_t i = 0; i < count; i++) {
         struct buf error = {0};
-        enum status status = assign(c, i, bytes_str(table[i].initial), &error);
-        assert(status == STATUS_OK);
-        (void)status;
+        int64_t number;
+        bool good = judge(&table[i], bytes_str(table[i].initial), &number, &error);
+        assert(good);
+        (void)good;
         buf_fini(&error);
+        assign(c, i, bytes_str(table[i].initial), number);
         c->values[i].changed = false;
     }
     return c;
@@ -134,6 +154,7 @@ struct config *config_new(const struct config_option *table, size_t count) {
 void config_free(struct config *c) {
     for (size_t i = 0; i < c->count; i++) buf_fini(&c->values[i].text);
     pthread_mutex_destroy(&c->lock);
+    pthread_mutex_destroy(&c->setting);
     mem_free(c->values);
     mem_free(c);
 }
@@ -191,9 +212,17 @@ static bool next_word(struct bytes line, size_t *at, struct buf *word, bool *bad
 
 static enum status load_pair(struct config *c, struct bytes name, struct bytes value, struct buf *error) {
     size_t option;
-    if (find(c, name, &option)) return assign(c, option, value, error);
-    buf_printf(error, "unknown option '%.*s'; --help lists all", (int)(name.len > 64 ? 64 : name.len), (const char *)name.data);
-    return STATUS_ERR_INVALID;
+    int64_t number;
+    struct buf why = {0};
+    bool found = find(c, name, &option), good = found && judge(&c->table[option], value, &number, &why);
+    if (good)
+        assign(c, option, value, number);
+    else if (found)
+        buf_printf(error, "'%s': %.*s", c->table[option].name, (int)why.len, (char *)why.data);
+    else
+        buf_printf(error, "unknown option '%.*s'; --help lists all", (int)(name.len > 64 ? 64 : name.len), (const char *)name.data);
+    buf_fini(&why);
+    return good ? STATUS_OK : STATUS_ERR_INVALID;
 }
 
 static enum status load_line(struct config *c, struct bytes line, struct buf *error) {
@@ -257,14 +286,55 @@ enum status config_load_args(struct config *c, int argc, char *const *argv, stru
     return STATUS_OK;
 }
 
-enum status config_set(struct config *c, struct bytes name, struct bytes value, struct buf *error) {
+/* What a pair is about to change. */
+struct change {
     size_t option;
-    if (!find(c, name, &option)) return STATUS_ERR_NOT_FOUND;
-    if (!(c->table[option].flags & CONFIG_LIVE)) {
+    int64_t number;
+};
+
+static bool is_named_before(const struct change *changes, size_t i) {
+    for (size_t j = 0; j < i; j++)
+        if (changes[j].option == changes[i].option) return true;
+    return false;
+}
+
+static enum status judge_name(const struct config *c, struct bytes name, struct change *changes, size_t i, struct buf *error) {
+    if (!find(c, name, &changes[i].option)) return STATUS_ERR_NOT_FOUND;
+    if (!(c->table[changes[i].option].flags & CONFIG_LIVE))
         buf_put_str(error, "can't set immutable config");
-        return STATUS_ERR_INVALID;
+    else if (is_named_before(changes, i))
+        buf_put_str(error, "duplicate parameter");
+    else
+        return STATUS_OK;
+    return STATUS_ERR_INVALID;
+}
+
+/* All names, then all values, as Redis does: which error is told depends on it. */
+static enum status judge_pairs(const struct config *c, const struct config_pair *pairs, size_t count, struct change *changes,
+                               size_t *failed, struct buf *error) {
+    for (size_t i = 0; i < count; i++) {
+        enum status status = judge_name(c, pairs[i].name, changes, i, error);
+        *failed = i;
+        if (status != STATUS_OK) return status;
     }
-    return assign(c, option, value, error);
+    for (size_t i = 0; i < count; i++) {
+        *failed = i;
+        if (!judge(&c->table[changes[i].option], pairs[i].value, &changes[i].number, error)) return STATUS_ERR_INVALID;
+    }
+    return STATUS_OK;
+}
+
+enum status config_set(struct config *c, const struct config_pair *pairs, size_t count, size_t *failed, struct buf *error) {
+    /* More pairs than options hold a name twice or an unknown one among the first count + 1. */
+    size_t judged = count > c->count + 1 ? c->count + 1 : count;
+    struct change *changes = mem_zero(judged + 1, sizeof *changes);
+    enum status status = judge_pairs(c, pairs, judged, changes, failed, error);
+    assert(status != STATUS_OK || judged == count);
+    pthread_mutex_lock(&c->setting);
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) assign(c, changes[i].option, pairs[i].value, changes[i].number);
+    pthread_mutex_unlock(&c->setting);
+    mem_free(changes);
+    return status;
 }
 
 /* ----------------------------------------------------------------- reading */
@@ -343,6 +413,8 @@ static bool option_of_line(const struct config *c, struct bytes line, size_t *op
 
 void config_rewrite(const struct config *c, struct bytes old, struct buf *out) {
     bool *done = mem_zero(c->count, sizeof *done);
+    pthread_mutex_t *setting = (pthread_mutex_t *)&c->setting;
+    pthread_mutex_lock(setting);
     for (size_t at = 0; at < old.len;) {
         struct bytes line = line_at(old, at);
         size_t option;
@@ -357,6 +429,7 @@ void config_rewrite(const struct config *c, struct bytes old, struct buf *out) {
     }
     for (size_t i = 0; i < c->count; i++)
         if (c->values[i].changed && !done[i]) put_option(c, i, out);
+    pthread_mutex_unlock(setting);
     mem_free(done);
 }
 

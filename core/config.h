@@ -3,8 +3,8 @@
  * escapes as in redis-cli; on the command line "--name value". An unknown name or a bad value
  * is an error that names the source and the line.
  *
- * Threads: config_new and the loads come before any thread; after that numbers are atomic and
- * strings are copied out under a lock, so any thread may read and one at a time may set. */
+ * Threads: config_new and the loads come before any thread. After that any thread may read, set
+ * and rewrite: numbers are atomic, strings are copied out under a lock, setters take turns. */
 #ifndef ANNEAL_CORE_CONFIG_H
 #define ANNEAL_CORE_CONFIG_H
 
@@ -48,9 +48,14 @@ void config_free(struct config *config);
 enum status config_load_text(struct config *config, const char *source, struct bytes text, struct buf *error) MUST_CHECK;
 /* "--name value ..." ; argv holds the arguments only. */
 enum status config_load_args(struct config *config, int argc, char *const *argv, struct buf *error) MUST_CHECK;
-/* While running: ERR_NOT_FOUND for an unknown name, ERR_INVALID for a bad value (*error says
- * why) or an option that is not live. */
-enum status config_set(struct config *config, struct bytes name, struct bytes value, struct buf *error) MUST_CHECK;
+struct config_pair {
+    struct bytes name, value;
+};
+/* While running, all or none: everything is judged before anything is assigned, so no reader ever
+ * sees a value that is then taken back. ERR_NOT_FOUND for an unknown name; ERR_INVALID for a bad
+ * value, an option that is not live, or one named twice, and why in *error. *failed: which pair. */
+enum status config_set(struct config *config, const struct config_pair *pairs, size_t count, size_t *failed,
+                       struct buf *error) MUST_CHECK;
 
 /* By index in the table. */
 bool config_bool(const struct config *config, int option);

@@ -13,8 +13,6 @@ struct now {
 
 struct clock_port {
     struct now (*now)(void *self);
-    /* Blocks the caller (DEBUG SLEEP). */
-    void (*sleep_us)(void *self, int64_t us);
     /* 64 bits that no other process start will see (replica incarnations, tokens). */
     uint64_t (*entropy)(void *self);
     void *self;

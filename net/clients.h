@@ -7,10 +7,11 @@
 
 struct clients;
 
-/* Listens and serves. host outlives it. */
+/* Listens and serves. host outlives it. *out is set before the first client is served. */
 enum status clients_open(struct host *host, const struct server_options *options, struct clients **out) MUST_CHECK;
 void clients_close(struct clients *c);
 uint16_t clients_port(const struct clients *c);
+uint64_t clients_rejected(const struct clients *c); /* for maxclients */
 /* Something that sessions may wait for has happened. Any thread. */
 void clients_wake(struct clients *c);
 bool clients_kill(struct clients *c, uint64_t id);

@@ -19,7 +19,12 @@ struct clients {
     struct client *lists[SERVER_THREADS_MAX];
 };
 
-static bool is_local(const char *peer) { return strncmp(peer, "127.", 4) == 0 || strncmp(peer, "[::1]:", 6) == 0 || strncmp(peer, "::1", 3) == 0; }
+static bool is_local(const char *peer) {
+    static const char *const prefixes[] = {"127.", "[::1]:", "[::ffff:127."};
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+        if (strncmp(peer, prefixes[i], strlen(prefixes[i])) == 0) return true;
+    return false;
+}
 
 static bool is_full(const void *connection) { return connection_full(connection); }
 
@@ -29,7 +34,8 @@ static void *on_open(void *app, struct connection *connection) {
     const char *peer = connection_peer(connection);
     client->clients = c;
     client->connection = connection;
-    client->session = session_new(c->host, connection_id(connection), peer, is_local(peer), connection_out(connection));
+    client->session = session_new(c->host, connection_id(connection), peer, connection_local(connection), is_local(peer),
+                                  connection_out(connection));
     client->session->is_full = is_full;
     client->session->is_full_arg = connection;
     if (client->session->closing) connection_close_after_reply(connection);
@@ -52,12 +58,19 @@ static void list_drop(struct client *client) {
     atomic_fetch_sub(&client->clients->parked, 1);
 }
 
+/* A deadline is met to the millisecond, not to the tick. */
+static void wait_for_it(struct client *client) {
+    int64_t left_us = client->session->deadline_us - node_now(client->clients->host->node).mono_us;
+    connection_tick_within(client->connection, left_us > 0 ? left_us / 1000 + 1 : 0);
+}
+
 static bool on_data(void *session, struct connection *connection, struct buf *query, struct buf *out) {
     struct client *client = session;
     bool stays = session_data(client->session, query, out);
     if (stays && client->session->parked) {
         connection_pause(connection);
         list_add(client);
+        wait_for_it(client);
     }
     return stays;
 }
@@ -74,7 +87,10 @@ static void retry_parked(void *app, int thread) {
     struct client *next;
     for (struct client *client = c->lists[thread]; client; client = next) {
         next = client->next_parked;
-        if (!session_retry(client->session, connection_out(client->connection))) continue;
+        if (!session_retry(client->session, connection_out(client->connection))) {
+            wait_for_it(client);
+            continue;
+        }
         list_drop(client);
         connection_resume(client->connection);
         if (client->session->closing) connection_close_after_reply(client->connection);
@@ -93,11 +109,14 @@ enum status clients_open(struct host *host, const struct server_options *options
     struct clients *c = mem_zero(1, sizeof *c);
     c->host = host;
     c->threads = options->threads;
+    *out = c;
     enum status status = server_open(options, &ops, c, &c->server);
-    if (status == STATUS_OK)
-        *out = c;
-    else
+    if (status != STATUS_OK) {
+        *out = NULL;
         mem_free(c);
+    } else {
+        atomic_store(&host->port, server_port(c->server));
+    }
     return status;
 }
 
@@ -113,5 +132,7 @@ void clients_wake(struct clients *c) {
     if (!atomic_load(&c->parked)) return;
     for (int i = 0; i < c->threads; i++) server_wake(c->server, i);
 }
+
+uint64_t clients_rejected(const struct clients *c) { return server_rejected(c->server); }
 
 bool clients_kill(struct clients *c, uint64_t id) { return server_kill(c->server, id); }

@@ -21,31 +21,35 @@ static void take_marks(struct call *call) {
         }
 }
 
+/* False, and the error. */
+static bool read_wait(struct call *call, int64_t *wanted, int64_t *timeout_ms) {
+    if (!bytes_to_i64(call->argv[1], wanted))
+        reply_not_integer(call);
+    else if (!bytes_to_i64(call->argv[2], timeout_ms) || *timeout_ms > INT64_MAX / 4000)
+        resp_error(call->out, "ERR timeout is not an integer or out of range");
+    else if (*timeout_ms < 0)
+        resp_error(call->out, "ERR timeout is negative");
+    else
+        return true;
+    return false;
+}
+
 void cmd_wait(struct call *call) {
     struct session *s = call->session;
     int64_t wanted, timeout_ms, now_us = node_now(call->node).mono_us;
-    if (!bytes_to_i64(call->argv[1], &wanted) || !bytes_to_i64(call->argv[2], &timeout_ms)) {
-        reply_not_integer(call);
-        return;
-    }
-    if (wanted < 0 || timeout_ms < 0 || timeout_ms > INT64_MAX / 4000) {
-        resp_error(call->out, timeout_ms < 0 ? "ERR timeout is negative" : "ERR value is out of range, must be positive");
-        return;
-    }
-    bool first = !s->marks;
-    if (first) {
-        take_marks(call);
-        s->wait_deadline_us = timeout_ms ? now_us + timeout_ms * 1000 : INT64_MAX;
-    }
+    bool first = !s->waits;
+    if (!read_wait(call, &wanted, &timeout_ms)) return;
+    if (first) take_marks(call);
+    int64_t deadline_us = first ? (timeout_ms ? now_us + timeout_ms * 1000 : INT64_MAX) : s->deadline_us;
     uint32_t acked = gossip_count_acked(call->node->gossip, s->marks, s->mark_count);
-    if (acked >= wanted || now_us >= s->wait_deadline_us) {
+    if (acked >= wanted || now_us >= deadline_us) {
         mem_free(s->marks);
         s->marks = NULL;
         resp_integer(call->out, acked);
         return;
     }
     if (first) gossip_ask(call->node->gossip);
-    session_park(call);
+    session_park(call, deadline_us);
 }
 
 /* ------------------------------------------------------------------ ANNEAL */

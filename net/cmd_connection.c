@@ -131,7 +131,7 @@ void cmd_hello(struct call *call) {
         }
     }
     if (!s->authenticated) {
-        resp_error(call->out, "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH "
+        resp_error(call->out, "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH "
                               "<user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time");
     } else if (named && !is_name(name)) {
         resp_error(call->out, "ERR Client names cannot contain spaces, newlines or special characters.");
@@ -147,99 +147,131 @@ void cmd_hello(struct call *call) {
 static void describe(const struct session *s, int64_t now_us, struct buf *out) {
     const struct command *last = atomic_load_explicit(&s->last, memory_order_relaxed);
     int64_t active = atomic_load_explicit(&s->active_us, memory_order_relaxed);
-    buf_printf(out, "id=%llu addr=%s name=%.*s age=%lld idle=%lld flags=N db=0 sub=0 psub=0 multi=-1 cmd=%s user=default resp=2\n",
-               (unsigned long long)s->id, s->peer, (int)s->name.len, s->name.data ? (char *)s->name.data : "",
+    buf_printf(out, "id=%llu addr=%s laddr=%s name=%.*s age=%lld idle=%lld flags=N db=0 sub=0 psub=0 multi=-1 cmd=%s user=default resp=2\n",
+               (unsigned long long)s->id, s->peer, s->at, (int)s->name.len, s->name.data ? (char *)s->name.data : "",
                (long long)((now_us - s->since_us) / 1000000), (long long)((now_us - active) / 1000000), last ? last->name : "NULL");
-}
-
-static bool read_id(struct bytes text, uint64_t *id) {
-    int64_t number;
-    bool is = bytes_to_i64(text, &number) && number > 0;
-    if (is) *id = (uint64_t)number;
-    return is;
 }
 
 static bool is_listed(const struct call *call, uint64_t id) {
     if (call->argc == 2) return true;
     for (size_t i = 3; i < call->argc; i++) {
-        uint64_t wanted;
-        if (read_id(call->argv[i], &wanted) && wanted == id) return true;
+        int64_t wanted;
+        if (bytes_to_i64(call->argv[i], &wanted) && (uint64_t)wanted == id) return true;
     }
     return false;
 }
 
-/* CLIENT LIST [TYPE type] [ID id ...] */
-static void client_list(struct call *call) {
-    struct host *h = call->session->host;
-    bool by_type = call->argc == 4 && bytes_is(call->argv[2], "type");
-    bool by_id = call->argc > 3 && bytes_is(call->argv[2], "id");
-    if (call->argc != 2 && !by_type && !by_id) {
-        reply_syntax(call);
-        return;
-    }
-    bool normal = by_type && bytes_is(call->argv[3], "normal");
-    if (by_type && !normal && !bytes_is(call->argv[3], "master") && !bytes_is(call->argv[3], "replica") &&
-        !bytes_is(call->argv[3], "slave") && !bytes_is(call->argv[3], "pubsub")) {
-        char text[128];
-        snprintf(text, sizeof text, "ERR Unknown client type '%.*s'", (int)(call->argv[3].len > 64 ? 64 : call->argv[3].len),
-                 (const char *)call->argv[3].data);
-        resp_error(call->out, text);
-        return;
-    }
-    for (size_t i = 3; by_id && i < call->argc; i++) {
-        uint64_t id;
-        if (read_id(call->argv[i], &id)) continue;
+/* Only normal clients exist; the other types are known, and have none. False, and an error. */
+static bool read_type(struct call *call, struct bytes text, bool *normal) {
+    static const char *const others[] = {"master", "replica", "slave", "pubsub"};
+    *normal = bytes_is(text, "normal");
+    bool known = *normal;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) known = known || bytes_is(text, others[i]);
+    char error[128];
+    snprintf(error, sizeof error, "ERR Unknown client type '%.*s'", (int)(text.len > 64 ? 64 : text.len), (const char *)text.data);
+    if (!known) resp_error(call->out, error);
+    return known;
+}
+
+static bool are_ids(struct call *call, size_t from) {
+    for (size_t i = from; i < call->argc; i++) {
+        int64_t id;
+        if (bytes_to_i64(call->argv[i], &id)) continue;
         resp_error(call->out, "ERR Invalid client ID");
-        return;
+        return false;
     }
+    return true;
+}
+
+static void put_list(struct call *call) {
+    struct host *h = call->session->host;
     struct buf text = {0};
     int64_t now_us = node_now(call->node).mono_us;
     pthread_mutex_lock(&h->lock);
     for (const struct session *s = h->sessions; s; s = s->next)
-        if (by_type ? normal : is_listed(call, s->id)) describe(s, now_us, &text);
+        if (is_listed(call, s->id)) describe(s, now_us, &text);
     pthread_mutex_unlock(&h->lock);
     resp_bulk(call->out, buf_bytes(&text));
     buf_fini(&text);
 }
 
+/* CLIENT LIST [TYPE type] [ID id ...] */
+static void client_list(struct call *call) {
+    bool normal = true;
+    if (call->argc == 4 && bytes_is(call->argv[2], "type")) {
+        if (!read_type(call, call->argv[3], &normal)) return;
+        call->argc = 2;
+    } else if (call->argc > 3 && bytes_is(call->argv[2], "id")) {
+        if (!are_ids(call, 3)) return;
+    } else if (call->argc != 2) {
+        reply_syntax(call);
+        return;
+    }
+    if (normal)
+        put_list(call);
+    else
+        resp_bulk(call->out, (struct bytes){0});
+}
+
 struct kill {
-    uint64_t id;
-    struct bytes addr;
-    bool has_id, has_addr, keep_me, none;
+    int64_t id; /* 0: any */
+    struct bytes addr, at;
+    bool has_addr, has_at, keep_me, none;
 };
+
+/* One filter. False, and an error. */
+static bool read_filter(struct call *call, struct bytes what, struct bytes value, struct kill *k) {
+    char error[128];
+    bool normal = true, is_yes = bytes_is(value, "yes");
+    if (bytes_is(what, "id")) {
+        if (bytes_to_i64(value, &k->id) && k->id > 0) return true;
+        resp_error(call->out, "ERR client-id should be greater than 0");
+    } else if (bytes_is(what, "addr")) {
+        k->addr = value;
+        return k->has_addr = true;
+    } else if (bytes_is(what, "laddr")) {
+        k->at = value;
+        return k->has_at = true;
+    } else if (bytes_is(what, "skipme") && (is_yes || bytes_is(value, "no"))) {
+        k->keep_me = is_yes;
+        return true;
+    } else if (bytes_is(what, "user")) {
+        if (bytes_equal(value, bytes_str("default"))) return true;
+        snprintf(error, sizeof error, "ERR No such user '%.*s'", (int)(value.len > 64 ? 64 : value.len), (const char *)value.data);
+        resp_error(call->out, error);
+    } else if (bytes_is(what, "type")) {
+        if (!read_type(call, value, &normal)) return false;
+        k->none = k->none || !normal;
+        return true;
+    } else {
+        reply_syntax(call);
+    }
+    return false;
+}
 
 static bool read_kill(struct call *call, struct kill *k) {
     k->keep_me = true;
-    if (call->argc % 2) return false;
     for (size_t i = 2; i < call->argc; i += 2) {
-        struct bytes what = call->argv[i], value = call->argv[i + 1];
-        if (bytes_is(what, "id")) {
-            if (!read_id(value, &k->id)) return false;
-            k->has_id = true;
-        } else if (bytes_is(what, "addr")) {
-            k->addr = value;
-            k->has_addr = true;
-        } else if (bytes_is(what, "skipme")) {
-            k->keep_me = bytes_is(value, "yes");
-            if (!k->keep_me && !bytes_is(value, "no")) return false;
-        } else if (bytes_is(what, "user")) {
-            k->none = k->none || !bytes_equal(value, bytes_str("default"));
-        } else if (bytes_is(what, "type")) {
-            k->none = k->none || !bytes_is(value, "normal");
-        } else {
+        if (i + 1 == call->argc) {
+            reply_syntax(call);
             return false;
         }
+        if (!read_filter(call, call->argv[i], call->argv[i + 1], k)) return false;
     }
     return true;
+}
+
+static bool is_meant(const struct kill *k, const struct session *s) {
+    return !k->none && (!k->id || s->id == (uint64_t)k->id) && (!k->has_addr || bytes_equal(k->addr, bytes_str(s->peer))) &&
+           (!k->has_at || bytes_equal(k->at, bytes_str(s->at)));
 }
 
 static int64_t kill_all(struct call *call, const struct kill *k) {
     struct host *h = call->session->host;
     int64_t killed = 0;
     pthread_mutex_lock(&h->lock);
-    for (struct session *s = h->sessions; s && !k->none; s = s->next) {
-        if (k->has_id && s->id != k->id) continue;
-        if (k->has_addr && !bytes_equal(k->addr, bytes_str(s->peer))) continue;
+    for (struct session *s = h->sessions; s; s = s->next) {
+        if (!is_meant(k, s)) continue;
         if (s == call->session) {
             if (k->keep_me) continue;
             s->closing = true;
@@ -260,9 +292,7 @@ static void client_kill(struct call *call) {
             resp_status(call->out, "OK");
         else
             resp_error(call->out, "ERR No such client");
-    } else if (!read_kill(call, &k)) {
-        reply_syntax(call);
-    } else {
+    } else if (read_kill(call, &k)) {
         resp_integer(call->out, kill_all(call, &k));
     }
 }
@@ -281,19 +311,20 @@ static void client_reply(struct call *call) {
     }
 }
 
-#define PAUSE_MS_MAX (INT64_MAX / 4000)
-
 static void client_pause(struct call *call) {
-    struct host *h = call->session->host;
-    int64_t ms;
+    int64_t ms, until_us, now_us = node_now(call->node).mono_us;
     bool writes = call->argc == 4 && bytes_is(call->argv[3], "write");
-    if (call->argc > 4 || (call->argc == 4 && !writes && !bytes_is(call->argv[3], "all"))) {
-        reply_syntax(call);
-    } else if (!bytes_to_i64(call->argv[2], &ms) || ms < 0 || ms > PAUSE_MS_MAX) {
+    if (call->argc > 4) {
+        reply_subcommand_or_arity(call, "CLIENT");
+    } else if (call->argc == 4 && !writes && !bytes_is(call->argv[3], "all")) {
+        resp_error(call->out, "ERR CLIENT PAUSE mode must be WRITE or ALL");
+    } else if (!bytes_to_i64(call->argv[2], &ms)) {
         resp_error(call->out, "ERR timeout is not an integer or out of range");
+    } else if (ms < 0) {
+        resp_error(call->out, "ERR timeout is negative");
     } else {
-        atomic_store(&h->paused_all, !writes);
-        atomic_store(&h->paused_until_us, node_now(call->node).mono_us + ms * 1000);
+        if (__builtin_mul_overflow(ms, 1000, &until_us) || __builtin_add_overflow(until_us, now_us, &until_us)) until_us = INT64_MAX;
+        host_pause(call->session->host, until_us, !writes, now_us);
         resp_status(call->out, "OK");
     }
 }
@@ -335,7 +366,7 @@ static void client_no_evict(struct call *call) {
 }
 
 static void client_unpause(struct call *call) {
-    atomic_store(&call->session->host->paused_until_us, 0);
+    host_unpause(call->session->host);
     resp_status(call->out, "OK");
 }
 
@@ -346,10 +377,10 @@ static void client_help(struct call *call) {
         "SETNAME <name> -- names this connection",
         "ID -- the id of this connection",
         "INFO -- this connection, as in LIST",
-        "LIST [ID <id> ...] [TYPE normal] -- all connections",
-        "KILL <addr> | KILL [ID <id>] [ADDR <addr>] [TYPE normal] [USER default] [SKIPME yes|no] -- closes connections",
+        "LIST [ID <id> ... | TYPE normal] -- all connections, or some",
+        "KILL <addr> | KILL [ID <id>] [ADDR <addr>] [LADDR <addr>] [TYPE normal] [USER default] [SKIPME yes|no] -- closes connections",
         "NO-EVICT (ON|OFF) -- accepted: connections are never evicted",
-        "PAUSE <milliseconds> [WRITE|ALL] -- holds commands of all connections back",
+        "PAUSE <milliseconds> [WRITE|ALL] -- holds commands of all connections back, but those that may end it",
         "UNPAUSE -- ends it",
         "REPLY (ON|OFF|SKIP) -- whether this connection is answered",
     };

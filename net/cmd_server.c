@@ -65,41 +65,25 @@ static void set_failed(struct call *call, struct bytes name, enum status status,
     resp_error(call->out, text);
 }
 
-/* All or nothing: what was set before a pair that fails is put back. */
-static void config_set_pairs(struct call *call) {
+static void config_set_command(struct call *call) {
     struct host *h = call->session->host;
-    size_t count, done = 2;
-    const struct config_option *table = config_table(h->config, &count);
-    struct buf *old = mem_zero(call->argc, sizeof *old), why = {0};
-    enum status status = STATUS_OK;
-    for (; done < call->argc && status == STATUS_OK; done += 2) {
-        for (size_t i = 0; i < count; i++)
-            if (bytes_is(call->argv[done], table[i].name)) config_text(h->config, (int)i, &old[done]);
-        status = config_set(h->config, call->argv[done], call->argv[done + 1], &why);
+    size_t count = (call->argc - 2) / 2, failed = 0;
+    if (call->argc % 2) {
+        reply_syntax(call);
+        return;
     }
-    if (status != STATUS_OK) {
-        done -= 2;
-        set_failed(call, call->argv[done], status, &why);
-        while (done > 2) {
-            done -= 2;
-            why.len = 0;
-            if (config_set(h->config, call->argv[done], buf_bytes(&old[done]), &why) != STATUS_OK)
-                log_line(LOG_WARNING, "CONFIG SET could not be undone: %.*s", (int)why.len, (char *)why.data);
-        }
-    } else {
+    struct config_pair *pairs = mem_alloc(count * sizeof *pairs);
+    struct buf why = {0};
+    for (size_t i = 0; i < count; i++) pairs[i] = (struct config_pair){call->argv[2 + 2 * i], call->argv[3 + 2 * i]};
+    enum status status = config_set(h->config, pairs, count, &failed, &why);
+    if (status == STATUS_OK) {
         log_level_set((enum log_level)config_integer(h->config, OPTION_LOGLEVEL));
         resp_status(call->out, "OK");
+    } else {
+        set_failed(call, pairs[failed].name, status, &why);
     }
-    for (size_t i = 0; i < call->argc; i++) buf_fini(&old[i]);
-    mem_free(old);
+    mem_free(pairs);
     buf_fini(&why);
-}
-
-static void config_set_command(struct call *call) {
-    if (call->argc % 2)
-        reply_arity(call, "config|set");
-    else
-        config_set_pairs(call);
 }
 
 static void config_rewrite_command(struct call *call) {
@@ -182,7 +166,7 @@ static void command_info(struct call *call) {
         if (c)
             put_command(call, c);
         else
-            resp_null_array(call->out);
+            resp_null(call->out);
     }
 }
 
@@ -205,9 +189,14 @@ static void command_docs(struct call *call) {
 }
 
 static void command_list(struct call *call) {
-    bool by_pattern = call->argc == 5 && bytes_is(call->argv[2], "filterby") && bytes_is(call->argv[3], "pattern");
-    if (call->argc != 2 && !by_pattern) {
+    bool filtered = call->argc == 5 && bytes_is(call->argv[2], "filterby");
+    bool by_pattern = filtered && bytes_is(call->argv[3], "pattern"), by_module = filtered && bytes_is(call->argv[3], "module");
+    if (call->argc != 2 && !by_pattern && !by_module) {
         reply_syntax(call);
+        return;
+    }
+    if (by_module) { /* there are no modules */
+        resp_array(call->out, 0);
         return;
     }
     size_t found = 0;
@@ -232,8 +221,10 @@ static void command_getkeys(struct call *call) {
     }
     size_t *at = mem_alloc((argc + 1) * sizeof *at);
     count = command_keys(c, call->argv + 2, argc, at);
-    if (!count) {
+    if (!c->first_key) {
         resp_error(call->out, "ERR The command has no key arguments");
+    } else if (!count) {
+        resp_error(call->out, "ERR Invalid arguments specified for command");
     } else {
         resp_array(call->out, count);
         for (size_t i = 0; i < count; i++) resp_bulk(call->out, call->argv[2 + at[i]]);
@@ -257,7 +248,7 @@ static void command_help(struct call *call) {
 void cmd_command(struct call *call) {
     static const struct subcommand table[] = {{"count", 2, 2, command_count_command}, {"info", 2, SIZE_MAX, command_info},
                                               {"docs", 2, SIZE_MAX, command_docs},   {"list", 2, SIZE_MAX, command_list},
-                                              {"getkeys", 3, SIZE_MAX, command_getkeys}, {"help", 2, 2, command_help}};
+                                              {"getkeys", 4, SIZE_MAX, command_getkeys}, {"help", 2, 2, command_help}};
     if (call->argc == 1)
         command_all(call);
     else
@@ -274,7 +265,7 @@ static void info_server(struct call *call, struct buf *out) {
     buf_printf(out, "redis_version:%s\r\nserver_name:anneal\r\nredis_mode:standalone\r\nos:%s\r\narch_bits:%zu\r\nprocess_id:%d\r\n",
                VERSION_AS_REDIS, usage.os, sizeof(void *) * 8, usage.pid);
     buf_printf(out, "run_id:%016llx%016llx\r\ntcp_port:%lld\r\nuptime_in_seconds:%lld\r\nuptime_in_days:%lld\r\n",
-               (unsigned long long)h->run_id[0], (unsigned long long)h->run_id[1], (long long)config_integer(h->config, OPTION_PORT),
+               (unsigned long long)h->run_id[0], (unsigned long long)h->run_id[1], (long long)atomic_load(&h->port),
                (long long)up_s, (long long)(up_s / 86400));
     buf_printf(out, "io_threads:%lld\r\nnode_id:%016llx\r\nincarnation:%016llx\r\nshards:%u\r\n", (long long)config_integer(h->config, OPTION_THREADS),
                (unsigned long long)self.node, (unsigned long long)self.incarnation, call->node->shard_count);
@@ -381,17 +372,32 @@ void cmd_time(struct call *call) {
     resp_bulk_integer(call->out, ms % 1000 * 1000);
 }
 
-/* Nothing is saved yet, so NOSAVE is what happens and SAVE cannot be. */
+/* NOSAVE, SAVE, NOW, FORCE, ABORT. False, and an error. Nothing is saved yet, so NOSAVE is what
+ * happens and SAVE cannot be; stopping is not a state that could be aborted. */
+static bool read_shutdown(struct call *call) {
+    static const char *const words[] = {"nosave", "save", "now", "force", "abort"};
+    enum { NOSAVE = 1, SAVE = 2, ABORT = 16 };
+    unsigned given = 0;
+    for (size_t i = 1; i < call->argc; i++) {
+        unsigned word = 0;
+        while (word < 5 && !bytes_is(call->argv[i], words[word])) word++;
+        given |= 1u << word;
+    }
+    bool bad = given >= 32 || (given & NOSAVE && given & SAVE) || (given & ABORT && given != ABORT);
+    if (bad)
+        reply_syntax(call);
+    else if (given & ABORT)
+        resp_error(call->out, "ERR No shutdown in progress.");
+    else if (given & SAVE)
+        resp_error(call->out, "ERR there is nothing to save to: persistence is not configured");
+    else
+        return true;
+    return false;
+}
+
 void cmd_shutdown(struct call *call) {
     struct host *h = call->session->host;
-    for (size_t i = 1; i < call->argc; i++) {
-        if (bytes_is(call->argv[i], "nosave") || bytes_is(call->argv[i], "now") || bytes_is(call->argv[i], "force")) continue;
-        if (bytes_is(call->argv[i], "save"))
-            resp_error(call->out, "ERR there is nothing to save to: persistence is not configured");
-        else
-            reply_syntax(call);
-        return;
-    }
+    if (!read_shutdown(call)) return;
     if (!h->ports.shutdown) {
         resp_error(call->out, "ERR Errors trying to SHUTDOWN. Check logs.");
         return;
@@ -400,16 +406,24 @@ void cmd_shutdown(struct call *call) {
     call->session->closing = true;
 }
 
+#define SLEEP_S_MAX 3600
+
+/* Redis stops all clients; here other connections are not to suffer from it. */
 static void debug_sleep(struct call *call) {
+    struct session *s = call->session;
     char text[32] = {0}, *end = text;
+    int64_t now_us = node_now(call->node).mono_us;
     if (call->argv[2].len < sizeof text) memcpy(text, call->argv[2].data, call->argv[2].len);
     double seconds = strtod(text, &end);
-    if (!*text || *end || !(seconds >= 0 && seconds <= 3600)) {
+    if (!*text || *end || !(seconds >= 0 && seconds <= SLEEP_S_MAX)) {
         resp_error(call->out, "ERR value is not a valid float");
         return;
     }
-    call->node->clock.sleep_us(call->node->clock.self, (int64_t)(seconds * 1e6));
-    resp_status(call->out, "OK");
+    int64_t deadline_us = s->waits ? s->deadline_us : now_us + (int64_t)(seconds * 1e6);
+    if (now_us >= deadline_us)
+        resp_status(call->out, "OK");
+    else
+        session_park(call, deadline_us);
 }
 
 static void debug_gossip(struct call *call) {
@@ -443,7 +457,7 @@ static void debug_object(struct call *call) {
 static void debug_help(struct call *call) {
     static const char *const lines[] = {
         "DEBUG <subcommand> [<arg> ...]. Subcommands are:",
-        "SLEEP <seconds> -- stops the thread that serves this connection",
+        "SLEEP <seconds> -- holds this connection back, and no other",
         "OBJECT <key> -- what is held for a key",
         "GOSSIP PAUSE|RESUME -- stops and resumes this node's gossip, both ways",
     };
@@ -459,5 +473,10 @@ void cmd_debug(struct call *call) {
                               "a local connection, otherwise you need to set this option in the configuration file, and then restart the server.");
         return;
     }
-    run_subcommand(call, "debug", "DEBUG", table, sizeof table / sizeof *table);
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        if (!bytes_is(call->argv[1], table[i].name) || call->argc < table[i].least || call->argc > table[i].most) continue;
+        table[i].run(call);
+        return;
+    }
+    reply_subcommand_or_arity(call, "DEBUG");
 }

@@ -126,26 +126,31 @@ static bool arity_fits(const struct command *c, size_t argc) {
     return steps && (c->arity > 0 ? argc == (size_t)c->arity : argc >= (size_t)-c->arity);
 }
 
-void command_call(struct call *call, const struct command *c) {
+bool command_check(struct call *call, const struct command *c) {
     assert(call->argc > 0);
-    if (!c) {
+    if (!c)
         reply_unknown(call->argv, call->argc, call->out);
-    } else if (!arity_fits(c, call->argc)) {
+    else if (!arity_fits(c, call->argc))
         reply_arity(call, c->name);
-    } else if (c->flags & COMMAND_CLIENT && !call->session) {
+    else if (c->flags & COMMAND_CLIENT && !call->session)
         resp_error(call->out, "ERR this command needs a connection");
-    } else {
-        struct locks locks;
-        lock_keys(call, c, &locks);
-        c->handler(call);
-        unlock_keys(call, &locks);
-    }
+    else
+        return true;
+    return false;
+}
+
+void command_call(struct call *call, const struct command *c) {
+    struct locks locks;
+    lock_keys(call, c, &locks);
+    c->handler(call);
+    unlock_keys(call, &locks);
 }
 
 void command_run(struct node *node, const struct bytes *argv, size_t argc, struct buf *out) {
     struct call call = {.node = node, .argv = argv, .argc = argc, .out = out, .now_ms = node_now(node).wall_ms};
     size_t before = out->len;
-    command_call(&call, command_find(argv[0]));
+    const struct command *c = command_find(argv[0]);
+    if (command_check(&call, c)) command_call(&call, c);
     assert(out->len > before);
 }
 
@@ -194,6 +199,13 @@ void reply_subcommand(struct call *call, const char *family) {
     char text[256];
     snprintf(text, sizeof text, "ERR unknown subcommand '%.*s'. Try %s HELP.", (int)(call->argv[1].len > 128 ? 128 : call->argv[1].len),
              (const char *)call->argv[1].data, family);
+    resp_error(call->out, text);
+}
+
+void reply_subcommand_or_arity(struct call *call, const char *family) {
+    char text[256];
+    snprintf(text, sizeof text, "ERR unknown subcommand or wrong number of arguments for '%.*s'. Try %s HELP.",
+             (int)(call->argv[1].len > 128 ? 128 : call->argv[1].len), (const char *)call->argv[1].data, family);
     resp_error(call->out, text);
 }
 

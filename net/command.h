@@ -25,7 +25,7 @@ enum command_flag {
     COMMAND_WRITE = 1,
     COMMAND_READ = 2,
     COMMAND_NO_AUTH = 4, /* allowed before AUTH */
-    COMMAND_ALWAYS = 8,  /* not held by CLIENT PAUSE */
+    COMMAND_ALWAYS = 8,  /* not held by CLIENT PAUSE: what it takes to end one */
     COMMAND_ADMIN = 16,
     COMMAND_CLIENT = 32, /* needs a session */
 };
@@ -41,7 +41,9 @@ struct command {
     const char *summary;
 };
 
-/* Checks the arity, locks, runs. c may be NULL: an unknown command. */
+/* False, and the error, if it cannot be run as it stands. c may be NULL: an unknown command. */
+bool command_check(struct call *call, const struct command *c);
+/* Locks, runs. The call has passed the check. */
 void command_call(struct call *call, const struct command *c);
 /* For callers that are no clients. */
 void command_run(struct node *node, const struct bytes *argv, size_t argc, struct buf *out);
@@ -170,7 +172,7 @@ void reply_expire_time(struct call *call);
     X("sscan", -3, COMMAND_READ, 1, 1, 1, cmd_sscan, "members, some at a time")
 
 #define COMMANDS_CONNECTION(X)                                                                           \
-    X("ping", -1, COMMAND_READ | COMMAND_ALWAYS, 0, 0, 0, cmd_ping, "PONG, or what was given")           \
+    X("ping", -1, COMMAND_READ, 0, 0, 0, cmd_ping, "PONG, or what was given")                            \
     X("echo", 2, COMMAND_READ, 0, 0, 0, cmd_echo, "what was given")                                      \
     X("quit", -1, COMMAND_NO_AUTH | COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_quit, "closes the connection") \
     X("reset", 1, COMMAND_NO_AUTH | COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_reset, "the connection as it was when it was new") \
@@ -192,6 +194,8 @@ void reply_expire_time(struct call *call);
 /* "ERR unknown subcommand", as Redis words it; family is in upper case. */
 void reply_subcommand(struct call *call, const char *family);
 void reply_arity(struct call *call, const char *name);
+/* The same where a family does not tell one from the other. */
+void reply_subcommand_or_arity(struct call *call, const char *family);
 /* A *HELP reply: one line each. */
 void reply_help(struct call *call, const char *const *lines, size_t count);
 

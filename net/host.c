@@ -41,3 +41,19 @@ void host_reset_stats(struct host *h) {
     HOST_COUNTERS(X)
 #undef X
 }
+
+void host_pause(struct host *h, int64_t until_us, bool all, int64_t now_us) {
+    pthread_mutex_lock(&h->lock);
+    int64_t old_us = atomic_load(&h->paused_until_us);
+    bool holds = old_us > now_us;
+    atomic_store(&h->paused_all, all || (holds && atomic_load(&h->paused_all)));
+    if (!holds || until_us > old_us) atomic_store(&h->paused_until_us, until_us);
+    pthread_mutex_unlock(&h->lock);
+}
+
+void host_unpause(struct host *h) {
+    pthread_mutex_lock(&h->lock);
+    atomic_store(&h->paused_until_us, 0);
+    pthread_mutex_unlock(&h->lock);
+    if (h->ports.wake) h->ports.wake(h->ports.arg);
+}

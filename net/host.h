@@ -23,6 +23,7 @@ struct process_usage {
 struct host_ports {
     bool (*kill)(void *arg, uint64_t session_id); /* closes a connection, soon */
     void (*shutdown)(void *arg);                  /* the process, soon */
+    void (*wake)(void *arg); /* what parked sessions wait for may have happened */
     /* Writes the options to the file they came from; *error says why not. */
     enum status (*rewrite)(void *arg, struct buf *error);
     struct process_usage (*usage)(void *arg);
@@ -46,10 +47,11 @@ struct host {
     size_t out_bytes_max;
     struct now started;
     uint64_t run_id[2];
+    _Atomic uint16_t port; /* that clients are served on; 0: none */
     pthread_mutex_t lock; /* of sessions and their names */
     struct session *sessions;
     uint64_t session_count;
-    /* CLIENT PAUSE. */
+    /* CLIENT PAUSE; changed with the lock. */
     _Atomic int64_t paused_until_us;
     atomic_bool paused_all;
 #define X(name, text) _Atomic uint64_t name;
@@ -64,5 +66,9 @@ bool host_has_password(const struct host *h);
 /* In time that does not depend on where they differ. */
 bool host_is_password(const struct host *h, struct bytes given);
 void host_reset_stats(struct host *h);
+/* CLIENT PAUSE: writes, or all commands, of all clients. One that is under way is never shortened
+ * nor made milder. */
+void host_pause(struct host *h, int64_t until_us, bool all, int64_t now_us);
+void host_unpause(struct host *h);
 
 #endif

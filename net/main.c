@@ -196,9 +196,11 @@ static void port_shutdown(void *arg) {
     kill(getpid(), SIGTERM);
 }
 static struct process_usage port_usage(void *arg) {
-    (void)arg;
-    return os_usage();
+    struct process_usage usage = os_usage();
+    usage.connections_rejected = clients_rejected(((struct app *)arg)->clients);
+    return usage;
 }
+static void port_wake(void *arg) { clients_wake(((struct app *)arg)->clients); }
 
 static enum status port_rewrite(void *arg, struct buf *error) {
     struct app *a = arg;
@@ -219,7 +221,8 @@ static enum status port_rewrite(void *arg, struct buf *error) {
 
 static bool open_clients(struct app *a) {
     char *bind = option_text(a, OPTION_BIND);
-    struct host_ports ports = {port_kill, port_shutdown, port_rewrite, port_usage, a};
+    struct host_ports ports = {.kill = port_kill, .shutdown = port_shutdown, .wake = port_wake, .rewrite = port_rewrite,
+                               .usage = port_usage, .arg = a};
     host_init(&a->host, a->node, a->config, &ports);
     struct server_options options = {
         .host = bind,

@@ -24,12 +24,6 @@ static struct now clock_now(void *self) {
                         (int64_t)mono.tv_sec * 1000000 + mono.tv_nsec / 1000};
 }
 
-static void clock_sleep(void *self, int64_t us) {
-    (void)self;
-    struct timespec left = {us / 1000000, us % 1000000 * 1000};
-    while (nanosleep(&left, &left) < 0 && errno == EINTR) {}
-}
-
 static uint64_t clock_entropy(void *self) {
     (void)self;
     uint64_t value;
@@ -37,7 +31,7 @@ static uint64_t clock_entropy(void *self) {
     return value;
 }
 
-struct clock_port os_clock(void) { return (struct clock_port){clock_now, clock_sleep, clock_entropy, NULL}; }
+struct clock_port os_clock(void) { return (struct clock_port){clock_now, clock_entropy, NULL}; }
 
 /* ----------------------------------------------------------------- process */
 
@@ -94,6 +88,8 @@ enum status os_log_open(const char *path, enum log_level least, struct buf *erro
 
 /* ------------------------------------------------------------------- files */
 
+#define PATH_BYTES_MAX 4096
+
 enum status os_read_file(const char *path, size_t max, struct buf *out, struct buf *error) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return failed(error, "read", path);
@@ -125,22 +121,41 @@ static bool write_all(int fd, struct bytes bytes) {
         if (put < 0) return false;
         at += (size_t)put;
     }
-    return fsync(fd) == 0;
+    return true;
+}
+
+/* The name is durable only once its directory is. */
+static bool sync_directory_of(const char *path) {
+    char directory[PATH_BYTES_MAX];
+    const char *slash = strrchr(path, '/');
+    int len = slash ? (int)(slash - path) + 1 : 1;
+    snprintf(directory, sizeof directory, "%.*s", len, slash ? path : ".");
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return false;
+    bool synced = fsync(fd) == 0;
+    close(fd);
+    return synced;
+}
+
+static bool write_beside(const char *path, const char *beside, struct bytes bytes) {
+    struct stat old;
+    mode_t mode = stat(path, &old) == 0 ? old.st_mode & 07777 : 0600;
+    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0) return false;
+    bool written = write_all(fd, bytes) && fchmod(fd, mode) == 0 && fsync(fd) == 0;
+    int why = errno;
+    bool closed = close(fd) == 0;
+    if (!written) errno = why;
+    return written && closed;
 }
 
 enum status os_write_file(const char *path, struct bytes bytes, struct buf *error) {
-    char beside[4096];
+    char beside[PATH_BYTES_MAX];
     if ((size_t)snprintf(beside, sizeof beside, "%s.%d", path, getpid()) >= sizeof beside) {
         buf_printf(error, "%s: the path is too long", path);
         return STATUS_ERR_IO;
     }
-    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-    if (fd < 0) return failed(error, "write", beside);
-    bool written = write_all(fd, bytes);
-    int why = errno;
-    close(fd);
-    if (written && rename(beside, path) == 0) return STATUS_OK;
-    if (!written) errno = why;
+    if (write_beside(path, beside, bytes) && rename(beside, path) == 0 && sync_directory_of(path)) return STATUS_OK;
     enum status status = failed(error, "write", path);
     unlink(beside);
     return status;
@@ -148,9 +163,12 @@ enum status os_write_file(const char *path, struct bytes bytes, struct buf *erro
 
 /* The lock is held by the open file, so it ends with the process however that ends. */
 enum status os_claim_dir(const char *dir, uint64_t given, uint64_t *node_id, struct buf *error) {
-    char path[4096], text[32] = {0};
+    char path[PATH_BYTES_MAX], text[32] = {0};
+    if ((size_t)snprintf(path, sizeof path, "%s/node-id", dir) >= sizeof path) {
+        buf_printf(error, "dir %s: the path is too long", dir);
+        return STATUS_ERR_IO;
+    }
     if (mkdir(dir, 0750) < 0 && errno != EEXIST) return failed(error, "make the directory", dir);
-    snprintf(path, sizeof path, "%s/node-id", dir);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (fd < 0) return failed(error, "open", path);
     if (flock(fd, LOCK_EX | LOCK_NB) < 0) {

@@ -15,7 +15,8 @@ enum status os_log_open(const char *path, enum log_level least, struct buf *erro
 
 /* At most max bytes; STATUS_ERR_IO or STATUS_ERR_TOO_LARGE, and why in *error. */
 enum status os_read_file(const char *path, size_t max, struct buf *out, struct buf *error) MUST_CHECK;
-/* Whole or not at all: beside it, fsync, rename. */
+/* Whole or not at all, also if the machine fails: beside it, fsync, rename, fsync of the directory.
+ * The file keeps its mode (it may hold a password); a new one is its owner's alone. */
 enum status os_write_file(const char *path, struct bytes bytes, struct buf *error) MUST_CHECK;
 
 /* Takes the directory for this process until it ends, and gives the node id that is kept there

@@ -27,7 +27,7 @@ struct server_ops {
     bool (*data)(void *session, struct connection *c, struct buf *query, struct buf *out);
     void (*close)(void *session);
     void (*woken)(void *app, int thread); /* after server_wake */
-    void (*tick)(void *app, int thread);  /* about every 100 ms */
+    void (*tick)(void *app, int thread);  /* about every 100 ms; sooner by connection_tick_within */
     void (*batch_end)(void *app, int thread);
 };
 
@@ -47,11 +47,13 @@ struct server_options {
 
 #define SERVER_THREADS_MAX 128
 
-/* Listens and starts its threads. ops is copied. */
+/* Listens and starts its threads. ops is copied. *out is set before the first of them runs, so
+ * that ops may use it, and NULL on failure. */
 MUST_CHECK enum status server_open(const struct server_options *options, const struct server_ops *ops, void *app,
                                    struct server **out);
 uint16_t server_port(const struct server *s);
-size_t server_clients(const struct server *s); /* any thread */
+size_t server_clients(const struct server *s);    /* any thread */
+uint64_t server_rejected(const struct server *s); /* for clients_max; any thread */
 /* Any thread: ops.woken in that thread, soon. */
 void server_wake(struct server *s, int thread);
 /* Any thread: closes the connection, if it is still there. False: too many at once. */
@@ -62,7 +64,10 @@ void server_stop(struct server **s);
 
 uint64_t connection_id(const struct connection *c); /* never reused, never 0 */
 int connection_thread(const struct connection *c);
-const char *connection_peer(const struct connection *c); /* "10.0.0.1:4711" */
+const char *connection_peer(const struct connection *c);  /* "10.0.0.1:4711" */
+const char *connection_local(const struct connection *c); /* our end of it */
+/* ops.tick comes in this thread within so many milliseconds, once. */
+void connection_tick_within(struct connection *c, int64_t ms);
 /* Where to put replies outside of ops.data; they are written at the end of this wake. */
 struct buf *connection_out(struct connection *c);
 /* True when more replies wait than out_bytes_max. Such a connection is not read, and closed

@@ -63,7 +63,7 @@ struct connection {
     bool dirty, resumed, paused, closing, doomed;
     bool held;  /* its replies are full */
     bool ended; /* the client sends no more */
-    char peer[INET6_ADDRSTRLEN + 10];
+    char peer[INET6_ADDRSTRLEN + 10], local[INET6_ADDRSTRLEN + 10];
 };
 
 struct adoption {
@@ -96,6 +96,7 @@ struct server {
     uint16_t port;
     uint64_t sequence;
     atomic_size_t clients;
+    _Atomic uint64_t rejected;
     atomic_bool stopping;
     struct thread threads[];
 };
@@ -160,7 +161,7 @@ static void set_interest(struct connection *c) {
     else c->interest = want;
 }
 
-static void name_peer(const struct sockaddr_storage *from, char *out, size_t size) {
+static void name_end(const struct sockaddr_storage *from, char *out, size_t size) {
     char text[INET6_ADDRSTRLEN] = "?";
     if (from->ss_family == AF_INET6) {
         const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)from;
@@ -176,7 +177,11 @@ static void name_peer(const struct sockaddr_storage *from, char *out, size_t siz
 static void adopt(struct thread *t, const struct adoption *a) {
     struct connection *c = mem_zero(1, sizeof *c);
     *c = (struct connection){.thread = t, .fd = a->fd, .id = a->id, .active_ms = t->now_ms, .interest = EPOLLIN};
-    name_peer(&a->peer, c->peer, sizeof c->peer);
+    struct sockaddr_storage local = {0};
+    socklen_t len = sizeof local;
+    (void)!getsockname(a->fd, (struct sockaddr *)&local, &len); /* of a connection that is gone: 0.0.0.0:0 */
+    name_end(&a->peer, c->peer, sizeof c->peer);
+    name_end(&local, c->local, sizeof c->local);
     list_append(&t->live, c);
     c->session = t->server->ops.open(t->server->app, c);
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
@@ -228,6 +233,7 @@ static void deal(struct server *s, struct adoption *a) {
     if (atomic_load(&s->clients) >= s->options.clients_max) {
         (void)!send(a->fd, full, sizeof full - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
         close(a->fd);
+        atomic_fetch_add(&s->rejected, 1);
         return;
     }
     atomic_fetch_add(&s->clients, 1);
@@ -557,6 +563,7 @@ enum status server_open(const struct server_options *options, const struct serve
     s->options = *options;
     s->ops = *ops;
     s->app = app;
+    *out = s;
     int made = 0, started = 0;
     s->listener = listener_open(options, &s->port);
     if (s->listener < 0) goto fail;
@@ -565,15 +572,17 @@ enum status server_open(const struct server_options *options, const struct serve
     listen_on(s, true);
     for (; started < options->threads; started++)
         if (pthread_create(&s->threads[started].handle, NULL, run, &s->threads[started])) goto fail;
-    *out = s;
     return STATUS_OK;
 fail:
     end(s, made, started);
+    *out = NULL;
     return STATUS_ERR_IO;
 }
 
 uint16_t server_port(const struct server *s) { return s->port; }
 size_t server_clients(const struct server *s) { return atomic_load(&((struct server *)(uintptr_t)s)->clients); }
+
+uint64_t server_rejected(const struct server *s) { return atomic_load(&((struct server *)(uintptr_t)s)->rejected); }
 
 void server_wake(struct server *s, int thread) {
     if (!atomic_exchange(&s->threads[thread].woken, true)) ring(&s->threads[thread]);
@@ -598,6 +607,12 @@ void server_stop(struct server **s) {
 uint64_t connection_id(const struct connection *c) { return c->id; }
 int connection_thread(const struct connection *c) { return c->thread->index; }
 const char *connection_peer(const struct connection *c) { return c->peer; }
+const char *connection_local(const struct connection *c) { return c->local; }
+
+void connection_tick_within(struct connection *c, int64_t ms) {
+    struct thread *t = c->thread;
+    if (t->now_ms + ms < t->tick_ms) t->tick_ms = t->now_ms + ms;
+}
 
 struct buf *connection_out(struct connection *c) {
     make_dirty(c);

@@ -12,12 +12,13 @@ static const char PROTECTED[] =
     "loopback interface. Set one with: CONFIG SET requirepass <password> from loopback, or 'requirepass' in the "
     "configuration file; or switch the protection off with 'protected-mode no'.";
 
-struct session *session_new(struct host *host, uint64_t id, const char *peer, bool local, struct buf *out) {
+struct session *session_new(struct host *host, uint64_t id, const char *peer, const char *at, bool local, struct buf *out) {
     struct session *s = mem_zero(1, sizeof *s);
     s->host = host;
     s->id = id;
     s->local = local;
     snprintf(s->peer, sizeof s->peer, "%s", peer);
+    snprintf(s->at, sizeof s->at, "%s", at);
     resp_init(&s->parser, &host->limits);
     bool has_password = host_has_password(host);
     s->authenticated = !has_password;
@@ -46,7 +47,7 @@ static void forget_waiting(struct session *s) {
     s->waiting_argv = NULL;
     s->marks = NULL;
     s->waiting_argc = s->mark_count = 0;
-    s->parked = false;
+    s->parked = s->waits = false;
 }
 
 void session_free(struct session *s) {
@@ -66,10 +67,8 @@ void session_free(struct session *s) {
 
 /* ----------------------------------------------------------------- parking */
 
-void session_park(struct call *call) {
-    struct session *s = call->session;
-    if (s->parked) return;
-    s->parked = true;
+/* The query will move, so the arguments are copied; a retry has them already. */
+static void keep_arguments(struct session *s, const struct call *call) {
     if (s->waiting_argv == call->argv) return;
     size_t total = 0;
     for (size_t i = 0; i < call->argc; i++) total += call->argv[i].len;
@@ -82,11 +81,24 @@ void session_park(struct call *call) {
     }
 }
 
+static void park(struct session *s, const struct call *call, int64_t deadline_us) {
+    s->parked = true;
+    s->deadline_us = deadline_us;
+    keep_arguments(s, call);
+}
+
+void session_park(struct call *call, int64_t deadline_us) {
+    assert(!call->session->parked);
+    call->session->waits = true;
+    park(call->session, call, deadline_us);
+}
+
+/* By CLIENT PAUSE. */
 static bool is_held(const struct session *s, const struct command *c, int64_t now_us) {
     const struct host *h = s->host;
     if (atomic_load_explicit(&h->paused_until_us, memory_order_relaxed) <= now_us) return false;
-    if (c && c->flags & COMMAND_ALWAYS) return false;
-    return atomic_load(&h->paused_all) || (c && c->flags & COMMAND_WRITE);
+    if (s->waits || c->flags & COMMAND_ALWAYS) return false;
+    return atomic_load(&h->paused_all) || c->flags & COMMAND_WRITE;
 }
 
 /* ----------------------------------------------------------------- commands */
@@ -103,22 +115,23 @@ static void count_reply(struct session *s, struct buf *out, size_t before) {
     if (s->reply_mode == REPLY_SKIP_NEXT) s->reply_mode = REPLY_SKIPPING;
 }
 
+/* In the order of Redis: what cannot be run at all, who may not, what must wait. */
 static void run(struct session *s, const struct bytes *argv, size_t argc, struct now now, struct buf *out) {
     struct host *h = s->host;
     const struct command *c = command_find(argv[0]);
     struct call call = {.node = h->node, .argv = argv, .argc = argc, .out = out, .now_ms = now.wall_ms, .session = s};
     size_t before = out->len;
-    atomic_store_explicit(&s->active_us, now.mono_us, memory_order_relaxed);
+    if (argv != s->waiting_argv) atomic_store_explicit(&s->active_us, now.mono_us, memory_order_relaxed);
     atomic_store_explicit(&s->last, c, memory_order_relaxed);
     s->parked = false;
-    if (is_held(s, c, now.mono_us)) {
-        session_park(&call);
-        return;
+    if (command_check(&call, c)) {
+        if (!s->authenticated && !(c->flags & COMMAND_NO_AUTH))
+            resp_error(out, "NOAUTH Authentication required.");
+        else if (is_held(s, c, now.mono_us))
+            park(s, &call, atomic_load(&h->paused_until_us));
+        else
+            command_call(&call, c);
     }
-    if (!s->authenticated && !(c && c->flags & COMMAND_NO_AUTH))
-        resp_error(out, "NOAUTH Authentication required.");
-    else
-        command_call(&call, c);
     if (!s->parked) count_reply(s, out, before);
 }
 

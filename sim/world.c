@@ -102,7 +102,6 @@ static struct now node_clock(void *self) {
     const struct sim_node *n = self;
     return (struct now){BASE_WALL_MS + n->world->now_us / 1000 + n->skew_ms, n->world->now_us};
 }
-static void no_sleep(void *self, int64_t us) { (void)self, (void)us; }
 static uint64_t entropy(void *self) { return rng_next(&((struct sim_node *)self)->world->rng); }
 
 static void schedule_tick(struct sim_node *n, int64_t at_us) {
@@ -198,7 +197,7 @@ static enum status send(void *self, int link, struct bytes bytes) {
 static void node_start(struct sim_node *n) {
     struct world *w = n->world;
     struct node_config config = {
-        .clock = {node_clock, no_sleep, entropy, n},
+        .clock = {node_clock, entropy, n},
         .shards = w->shards,
         .cluster_name = "sim",
         .node_id = n->index + 1,

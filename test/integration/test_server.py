@@ -214,7 +214,7 @@ def test_config_file_and_rewrite(tmp_path):
 
 @pytest.mark.parametrize("args, words", [
     (["--colour", "red"], "unknown option 'colour'"),
-    (["--port", "99999"], "'port' must be a number from 0 to 65535"),
+    (["--port", "99999"], "'port': argument must be between 0 and 65535 inclusive"),
     (["--port"], "has no value"),
     (["/no/such/file.conf"], "cannot read /no/such/file.conf"),
     (["--cluster-key-file", "/no/such/key"], "cannot read /no/such/key"),

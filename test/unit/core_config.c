@@ -1,4 +1,5 @@
 /* Options: what parses, what is refused and where, and that a rewrite reads back the same. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -54,10 +55,10 @@ static void what_is_wrong_is_refused_with_its_line(void **state) {
     static const struct {
         const char *text, *words;
     } cases[] = {
-        {"port 65536", "f:1: 'port' must be a number from 0 to 65535"}, {"\n\nport -1", "f:3: "}, {"port 1x", "f:1: "},
+        {"port 65536", "f:1: 'port': argument must be between 0 and 65535 inclusive"}, {"\n\nport -1", "f:3: "}, {"port 1x", "f:1: 'port': argument couldn't be parsed into an integer"},
         {"port", "f:1: 'port' has no value"}, {"port 1 2", "f:1: 'port' has more than one value"},
-        {"colour red", "f:1: unknown option 'colour'"}, {"flag maybe", "must be yes or no"}, {"level loud", "must be one of debug|notice|warning"},
-        {"size 0", "must be a size"}, {"size 9999999999gb", "must be a size"}, {"size 1tb", "must be a size"},
+        {"colour red", "f:1: unknown option 'colour'"}, {"flag maybe", "'flag': argument must be 'yes' or 'no'"}, {"level loud", "must be one of the following: debug, notice, warning"},
+        {"size 0", "'size': argument must be between 1 and 1099511627776"}, {"size 9999999999gb", "'size': argument must be a memory value"}, {"size 1tb", "'size': argument must be a memory value"},
         {"name \"abc", "unbalanced quotes"}, {"name \"a\"b", "unbalanced quotes"}, {"name \"\\x00\"", "zero byte"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -85,17 +86,92 @@ static void arguments_are_read(void **state) {
     config_free(c);
 }
 
+/* Words in pairs; the pair that failed, or -1. */
+static int set(struct config *c, const char *words, enum status want, const char *why) {
+    struct config_pair pairs[16];
+    struct buf error = {0};
+    size_t count = 0, failed = 0;
+    for (const char *at = words; *at; count++) {
+        const char *value = strchr(at, ' ') + 1, *end = strchr(value, ' ');
+        size_t len = end ? (size_t)(end - value) : strlen(value);
+        pairs[count] = (struct config_pair){bytes_of(at, (size_t)(value - at) - 1), bytes_of(value, len)};
+        at = value + len + (end != NULL);
+    }
+    assert_int_equal(config_set(c, pairs, count, &failed, &error), want);
+    buf_put_byte(&error, 0);
+    assert_string_equal((char *)error.data, why);
+    buf_fini(&error);
+    return want == STATUS_OK ? -1 : (int)failed;
+}
+
 static void only_live_options_change_while_running(void **state) {
     (void)state;
     struct config *c = config_new(table, COUNT);
-    struct buf error = {0};
-    assert_int_equal(config_set(c, bytes_str("flag"), bytes_str("yes"), &error), STATUS_OK);
+    set(c, "flag yes", STATUS_OK, "");
     assert_true(config_bool(c, FLAG));
-    assert_int_equal(config_set(c, bytes_str("port"), bytes_str("1"), &error), STATUS_ERR_INVALID);
-    assert_int_equal(config_set(c, bytes_str("colour"), bytes_str("1"), &error), STATUS_ERR_NOT_FOUND);
-    assert_int_equal(config_set(c, bytes_str("level"), bytes_str("loud"), &error), STATUS_ERR_INVALID);
+    set(c, "port 1", STATUS_ERR_INVALID, "can't set immutable config");
+    set(c, "colour 1", STATUS_ERR_NOT_FOUND, "");
+    set(c, "level loud", STATUS_ERR_INVALID, "argument(s) must be one of the following: debug, notice, warning");
     assert_int_equal(config_integer(c, LEVEL), 1);
-    buf_fini(&error);
+    config_free(c);
+}
+
+static void many_options_are_set_together_or_not_at_all(void **state) {
+    (void)state;
+    struct config *c = config_new(table, COUNT);
+    assert_int_equal(set(c, "flag yes name a level debug", STATUS_OK, ""), -1);
+    assert_int_equal(set(c, "flag no name b level loud", STATUS_ERR_INVALID,
+                         "argument(s) must be one of the following: debug, notice, warning"), 2);
+    assert_int_equal(set(c, "flag no colour b", STATUS_ERR_NOT_FOUND, ""), 1);
+    assert_int_equal(set(c, "flag no name b FLAG no", STATUS_ERR_INVALID, "duplicate parameter"), 2);
+    assert_int_equal(set(c, "flag maybe colour b", STATUS_ERR_NOT_FOUND, ""), 1); /* names come first */
+    assert_int_equal(set(c, "flag no flag no flag no flag no flag no flag no flag no", STATUS_ERR_INVALID, "duplicate parameter"), 1);
+    expect_text(c, FLAG, "yes");
+    expect_text(c, NAME, "a");
+    expect_text(c, LEVEL, "debug");
+    config_free(c);
+}
+
+struct setter {
+    struct config *c;
+    const char *words;
+};
+
+static void *set_often(void *arg) {
+    struct setter *s = arg;
+    for (int i = 0; i < 2000; i++) set(s->c, s->words, STATUS_OK, "");
+    return NULL;
+}
+
+/* For SAN=thread; without it, that the last setter's values are those of one of them. */
+static void setters_take_turns(void **state) {
+    (void)state;
+    struct config *c = config_new(table, COUNT);
+    struct setter setters[2] = {{c, "name aaaaaaaaaaaaaaaaaaaaaaaa level debug"}, {c, "name b level warning"}};
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&threads[i], NULL, set_often, &setters[i]), 0);
+    for (int i = 0; i < 200; i++) {
+        struct buf out = {0};
+        config_rewrite(c, bytes_str(""), &out);
+        buf_put_byte(&out, 0);
+        const char *name = strstr((char *)out.data, "name a"), *level = strstr((char *)out.data, "level debug");
+        assert_int_equal(name != NULL, level != NULL);
+        buf_fini(&out);
+    }
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    config_free(c);
+}
+
+static void help_names_every_option(void **state) {
+    (void)state;
+    struct config *c = config_new(table, COUNT);
+    struct buf out = {0};
+    config_help(c, &out);
+    buf_put_byte(&out, 0);
+    for (int i = 0; i < COUNT; i++) assert_non_null(strstr((char *)out.data, table[i].name));
+    assert_non_null(strstr((char *)out.data, "a level (debug|notice|warning) [notice]\n"));
+    assert_non_null(strstr((char *)out.data, "a name [empty]\n"));
+    buf_fini(&out);
     config_free(c);
 }
 
@@ -105,8 +181,9 @@ static void a_rewrite_keeps_comments_and_reads_back(void **state) {
     struct buf error = {0}, out = {0};
     const char *old = "# mine\nport 5\nname x\nport 6\n";
     assert_int_equal(config_load_text(c, "f", bytes_str(old), &error), STATUS_OK);
-    assert_int_equal(config_set(c, bytes_str("name"), bytes_str("a \"b\"\n"), &error), STATUS_OK);
-    assert_int_equal(config_set(c, bytes_str("size"), bytes_str("7"), &error), STATUS_OK);
+    const struct config_pair pairs[] = {{bytes_str("name"), bytes_str("a \"b\"\n")}, {bytes_str("size"), bytes_str("7")}};
+    size_t failed;
+    assert_int_equal(config_set(c, pairs, 2, &failed, &error), STATUS_OK);
     config_rewrite(c, bytes_str(old), &out);
     assert_int_equal(strncmp((char *)out.data, "# mine\nport 6\nname \"a ", 22), 0);
     assert_int_equal(config_load_text(again, "g", buf_bytes(&out), &error), STATUS_OK);
@@ -123,6 +200,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_read), cmocka_unit_test(what_is_wrong_is_refused_with_its_line),
         cmocka_unit_test(arguments_are_read), cmocka_unit_test(only_live_options_change_while_running),
+        cmocka_unit_test(many_options_are_set_together_or_not_at_all),
+        cmocka_unit_test(setters_take_turns), cmocka_unit_test(help_names_every_option),
         cmocka_unit_test(a_rewrite_keeps_comments_and_reads_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
