@@ -59,12 +59,15 @@ static void take_event(struct gossip *g, const struct gossip_event *event) {
 
 static int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
 
+static void publish_at(struct gossip *g, struct now now) {
+    g->now = now;
+    publish_dirty(g);
+    g->publish_not_before_us = now.mono_us + g->config.batch_us;
+}
+
 static int64_t do_what_is_due(struct gossip *g) {
     int64_t next = INT64_MAX;
-    if (atomic_load(&g->any_dirty) && g->now.mono_us >= g->publish_not_before_us) {
-        publish_dirty(g);
-        g->publish_not_before_us = g->now.mono_us + g->config.batch_us;
-    }
+    if (atomic_load(&g->any_dirty) && g->now.mono_us >= g->publish_not_before_us) publish_at(g, g->now);
     members_tick(g);
     stable_tick(g);
     next = earlier(next, pulls_tick(g));
@@ -84,6 +87,10 @@ int64_t gossip_step(struct gossip *g, const struct gossip_event *event, struct n
     return next;
 }
 
+static void wake_sleeper(struct gossip *g) {
+    if (atomic_load(&g->sleeping) && atomic_exchange(&g->sleeping, false) && g->config.wake) g->config.wake(g->config.arg);
+}
+
 /* The bit first, then the flag that leads to it; a sleeper sets `sleeping` and then looks at
  * the flag, so one of the two sees the other. */
 void gossip_dirty(struct gossip *g, uint32_t shard) {
@@ -91,7 +98,19 @@ void gossip_dirty(struct gossip *g, uint32_t shard) {
     uint64_t bit = UINT64_C(1) << (shard % 64);
     if (!(atomic_load_explicit(word, memory_order_relaxed) & bit)) atomic_fetch_or(word, bit);
     if (!atomic_load_explicit(&g->any_dirty, memory_order_relaxed)) atomic_store(&g->any_dirty, true);
-    if (atomic_load(&g->sleeping) && atomic_exchange(&g->sleeping, false) && g->config.wake) g->config.wake(g->config.arg);
+    if (!g->config.flushed_by_writers) wake_sleeper(g);
+}
+
+void gossip_flush(struct gossip *g) {
+    if (!atomic_load_explicit(&g->any_dirty, memory_order_relaxed)) return;
+    if (pthread_mutex_trylock(&g->lock) == 0) {
+        struct now now = g->config.clock.now(g->config.clock.self);
+        bool due = !atomic_load(&g->paused) && now.mono_us >= g->publish_not_before_us;
+        if (due) publish_at(g, now);
+        pthread_mutex_unlock(&g->lock);
+        if (due) return;
+    }
+    wake_sleeper(g);
 }
 
 bool gossip_may_sleep(struct gossip *g) {
@@ -125,7 +144,7 @@ void gossip_pause(struct gossip *g, bool pause) {
         m->owes_digest = true;
     }
     pthread_mutex_unlock(&g->lock);
-    if (atomic_exchange(&g->sleeping, false) && g->config.wake) g->config.wake(g->config.arg);
+    wake_sleeper(g);
 }
 
 bool gossip_paused(const struct gossip *g) { return atomic_load(&g->paused); }

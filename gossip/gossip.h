@@ -55,6 +55,8 @@ struct gossip_config {
     uint64_t message_bytes_max; /* of all messages that arrive in parts, together */
     /* May be NULL. Any thread: there is something to publish, and nobody knows. */
     void (*wake)(void *arg);
+    /* Whoever calls gossip_dirty calls gossip_flush soon: nobody is woken before that. */
+    bool flushed_by_writers;
     /* A peer acknowledged something. With the gossip's lock held. */
     void (*acked)(void *arg);
     /* One line for the log. */
@@ -86,6 +88,9 @@ int64_t gossip_step(struct gossip *g, const struct gossip_event *event, struct n
 
 /* A shard has new mutations of ours. Any thread, any locks; cheap. */
 void gossip_dirty(struct gossip *g, uint32_t shard);
+/* Publishes in the caller's thread if that is due and nobody else is at it; else sees to it that
+ * somebody is awake. Cheap when nothing is dirty. Not with the lock of a shard. */
+void gossip_flush(struct gossip *g);
 /* The caller is about to sleep: from here on gossip_dirty calls wake. False: there is work. */
 bool gossip_may_sleep(struct gossip *g);
 void gossip_awake(struct gossip *g);

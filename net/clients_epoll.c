@@ -103,9 +103,15 @@ static void on_tick(void *app, int thread) {
     retry_parked(app, thread);
 }
 
+static void on_batch_done(void *app, int thread) {
+    (void)thread;
+    gossip_flush(((struct clients *)app)->host->node->gossip);
+}
+
 enum status clients_open(struct host *host, const struct server_options *options, struct clients **out) {
     static const struct server_ops ops = {
-        .open = on_open, .data = on_data, .close = on_close, .woken = retry_parked, .tick = on_tick};
+        .open = on_open, .data = on_data, .close = on_close, .woken = retry_parked, .tick = on_tick,
+        .batch_done = on_batch_done};
     struct clients *c = mem_zero(1, sizeof *c);
     c->host = host;
     c->threads = options->threads;

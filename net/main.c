@@ -181,6 +181,7 @@ static bool make_node(struct app *a) {
     config.gossip.batch_us = config_integer(a->config, OPTION_GOSSIP_BATCH_US);
     config.gossip.gone_ms = config_integer(a->config, OPTION_GOSSIP_GONE_MS);
     config.gossip.wake = on_wake;
+    config.gossip.flushed_by_writers = true;
     config.gossip.acked = on_acked;
     config.gossip.note = on_note;
     config.gossip.arg = a;

@@ -3,7 +3,7 @@
  * Each thread has an epoll set and its own connections. One wake of a thread is:
  *
  *     read and ops.data for each ready connection -> ops.woken, ops.tick -> resumed ones
- *     -> ops.batch_end -> one write per connection that has replies
+ *     -> ops.batch_end -> one write per connection that has replies -> ops.batch_done
  *
  * so what batch_end makes durable or sends to peers precedes the replies of its batch. All
  * ops of a connection run in its thread; so must every connection_* call. Every buffer has a
@@ -29,6 +29,7 @@ struct server_ops {
     void (*woken)(void *app, int thread); /* after server_wake */
     void (*tick)(void *app, int thread);  /* about every 100 ms; sooner by connection_tick_within */
     void (*batch_end)(void *app, int thread);
+    void (*batch_done)(void *app, int thread); /* what can wait until the replies are out */
 };
 
 struct server_options {

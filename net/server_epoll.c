@@ -489,6 +489,7 @@ static void *run(void *arg) {
         if (t->resumed) resume_some(t);
         if (s->ops.batch_end) s->ops.batch_end(s->app, t->index);
         flush(t);
+        if (s->ops.batch_done) s->ops.batch_done(s->app, t->index);
         if (atomic_load(&s->stopping) && wind_up(t)) return NULL;
     }
 }
