@@ -80,7 +80,8 @@ static bool takes(const struct model *m, const struct model_op *b, size_t number
     const struct model_op *a = &m->ops[number];
     struct model_cut had = {b->shard, b->seen, b->seen_count};
     if (a->shard != b->shard || !removes(b, a) || !in_cut(a, &had)) return false;
-    return a->kind == MODEL_INCR || a->kind == MODEL_HINCR || b->key == MODEL_KEYS || life(m, &had, number) != GONE;
+    bool own = a->at.node == b->at.node && a->at.incarnation == b->at.incarnation;
+    return own || a->kind == MODEL_INCR || a->kind == MODEL_HINCR || b->key == MODEL_KEYS || life(m, &had, number) == LIVES;
 }
 
 void model_add(struct model *m, struct model_op op) {
