@@ -382,7 +382,7 @@ static void run_seed(struct run *r, struct gossip_stats *sum) {
     struct rng setup;
     rng_seed(&setup, r->seed ^ 0x5eed);
     uint32_t shards = 1u << rng_below(&setup, 4);
-    r->world = world_new(r->seed, r->nodes, shards, rng_percent(&setup, 50) ? 4096 * shards : 1 << 24);
+    r->world = world_new(r->seed, r->nodes, shards, rng_percent(&setup, 50) ? 1024 * shards : 1 << 24);
     r->model = model_new();
     r->limits = RESP_LIMITS_DEFAULT;
     resp_init(&r->parser, &r->limits);
