@@ -158,6 +158,11 @@ struct place call_place(const struct call *call, struct bytes key) {
     return place;
 }
 
+void call_place_again(const struct call *call, struct place *place) {
+    place->key = shard_find(place->shard, place->ref, call->now_ms);
+    place->type = place->key ? key_type(place->shard, place->key) : KEY_NONE;
+}
+
 bool call_expects(struct call *call, const struct place *place, enum key_type type) {
     if (!place->key || place->type == type) return true;
     resp_error(call->out, "WRONGTYPE Operation against a key holding the wrong kind of value");

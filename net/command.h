@@ -59,6 +59,8 @@ struct place {
 /* For commands that go through the shards by themselves. */
 void call_unlock(struct call *call, uint32_t shard);
 struct place call_place(const struct call *call, struct bytes key);
+/* After a write, which may have made, moved or freed the key. */
+void call_place_again(const struct call *call, struct place *place);
 /* False, and the WRONGTYPE reply, if the key is there and of another type. */
 bool call_expects(struct call *call, const struct place *place, enum key_type type);
 /* Random numbers, from the node's entropy. */
