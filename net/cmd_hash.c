@@ -134,18 +134,20 @@ void cmd_hincrby(struct call *call) {
 void cmd_hincrbyfloat(struct call *call) {
     struct place place;
     struct scratch scratch;
-    __int128 by, value = 0;
-    if (fixed_parse(call->argv[3], &by) != STATUS_OK) {
-        resp_error(call->out, "ERR value is not a valid float");
+    __int128 by = 0, value = 0;
+    enum status old = STATUS_OK, given = call_decimal(call->argv[3], &by);
+    if (given == STATUS_ERR_INVALID || call_is_infinite(call->argv[3])) {
+        resp_error(call->out, given == STATUS_ERR_INVALID ? "ERR value is not a valid float" : "ERR value is NaN or Infinity");
         return;
     }
     if (!hash_at(call, &place)) return;
     struct field *field = field_of(&place, call->argv[2]);
-    if (field && fixed_parse(field_value(place.shard, field, &scratch), &value) != STATUS_OK) {
+    if (field) old = call_decimal(field_value(place.shard, field, &scratch), &value);
+    if (old == STATUS_ERR_INVALID) {
         resp_error(call->out, "ERR hash value is not a float");
         return;
     }
-    if (__builtin_add_overflow(value, by, &value)) {
+    if (old != STATUS_OK || given != STATUS_OK || __builtin_add_overflow(value, by, &value)) {
         resp_error(call->out, "ERR increment would produce NaN or Infinity");
         return;
     }

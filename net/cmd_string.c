@@ -254,13 +254,13 @@ void cmd_incrbyfloat(struct call *call) {
     struct place place = call_place(call, call->argv[1]);
     if (!call_expects(call, &place, KEY_STRING)) return;
     struct scratch scratch;
-    __int128 value = 0, by;
-    if ((place.key && fixed_parse(text_of(&place, &scratch), &value) != STATUS_OK) ||
-        fixed_parse(call->argv[2], &by) != STATUS_OK) {
+    __int128 value = 0, by = 0;
+    enum status old = place.key ? call_decimal(text_of(&place, &scratch), &value) : STATUS_OK, given = call_decimal(call->argv[2], &by);
+    if (old == STATUS_ERR_INVALID || given == STATUS_ERR_INVALID) {
         resp_error(call->out, "ERR value is not a valid float");
         return;
     }
-    if (__builtin_add_overflow(value, by, &value)) {
+    if (old != STATUS_OK || given != STATUS_OK || __builtin_add_overflow(value, by, &value)) {
         resp_error(call->out, "ERR increment would produce NaN or Infinity");
         return;
     }

@@ -175,6 +175,29 @@ struct rng call_rng(const struct call *call) {
     return rng;
 }
 
+bool call_database(struct call *call, struct bytes text) {
+    int64_t index;
+    if (!bytes_to_i64(text, &index))
+        reply_not_integer(call);
+    else if (index < INT32_MIN || index > INT32_MAX)
+        resp_error(call->out, "ERR value is out of range, value must between -2147483648 and 2147483647");
+    else if (index != 0)
+        resp_error(call->out, "ERR DB index is out of range");
+    else
+        return true;
+    return false;
+}
+
+bool call_is_infinite(struct bytes text) {
+    bool sign = text.len && (text.data[0] == '-' || text.data[0] == '+');
+    struct bytes word = sign ? bytes_of(text.data + 1, text.len - 1) : text;
+    return bytes_is(word, "inf") || bytes_is(word, "infinity");
+}
+
+enum status call_decimal(struct bytes text, __int128 *out) {
+    return call_is_infinite(text) ? STATUS_ERR_OVERFLOW : fixed_parse(text, out);
+}
+
 void reply_syntax(struct call *call) { resp_error(call->out, "ERR syntax error"); }
 void reply_not_integer(struct call *call) {
     resp_error(call->out, "ERR value is not an integer or out of range");
