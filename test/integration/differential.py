@@ -105,6 +105,8 @@ ACCEPTED = [
     ("two clocks", False, times_are_near),
     ("stars match the empty name too here", False,
      lambda c, a, b: (c[0] == b"KEYS" or c[0] in SCANS) and none_is_error(a, b) and any(set(w) == {42} for w in c if len(w) > 1) and named(c, a) == named(c, b)),
+    ("bytes beyond 127 are in order here, negative there (on x86)", False,
+     lambda c, a, b: (c[0] == b"KEYS" or c[0] in SCANS) and none_is_error(a, b) and any(b"[" in w and b"-" in w and b"\xff" in w for w in c)),
     ("a scan that is not over after one call", False,
      lambda c, a, b: c[0] in SCANS and none_is_error(a, b) and (a[0] != b"0" or b[0] != b"0")),
     ("sets and hashes have one encoding here", False,
