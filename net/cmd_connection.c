@@ -40,13 +40,7 @@ void cmd_reset(struct call *call) {
 }
 
 void cmd_select(struct call *call) {
-    int64_t index;
-    if (!bytes_to_i64(call->argv[1], &index))
-        resp_error(call->out, "ERR value is not an integer or out of range");
-    else if (index != 0)
-        resp_error(call->out, "ERR DB index is out of range");
-    else
-        resp_status(call->out, "OK");
+    if (call_database(call, call->argv[1])) resp_status(call->out, "OK");
 }
 
 /* -------------------------------------------------------------------- auth */

@@ -24,21 +24,17 @@ static bool set_fields(struct call *call, int64_t *added) {
     if (!hash_at(call, &place)) return false;
     *added = 0;
     for (size_t i = 2; i < call->argc; i += 2) {
-        place = call_place(call, call->argv[1]); /* the write before may have made the key */
         *added += field_of(&place, call->argv[i]) == NULL;
         shard_set_field(place.shard, place.ref, call->argv[i], call->argv[i + 1], call->now_ms);
+        call_place_again(call, &place);
     }
     return true;
 }
 
 static bool pairs(struct call *call, const char *name) {
-    if (call->argc % 2 == 0) return true;
-    struct buf text = {0};
-    buf_printf(&text, "ERR wrong number of arguments for '%s' command", name);
-    buf_put_byte(&text, 0);
-    resp_error(call->out, (const char *)text.data);
-    buf_fini(&text);
-    return false;
+    bool fits = call->argc % 2 == 0;
+    if (!fits) reply_arity(call, name);
+    return fits;
 }
 
 void cmd_hset(struct call *call) {
@@ -138,78 +134,25 @@ void cmd_hincrby(struct call *call) {
 void cmd_hincrbyfloat(struct call *call) {
     struct place place;
     struct scratch scratch;
-    __int128 by, value = 0;
-    if (fixed_parse(call->argv[3], &by) != STATUS_OK) {
-        resp_error(call->out, "ERR value is not a valid float");
+    __int128 by = 0, value = 0;
+    enum status old = STATUS_OK, given = call_decimal(call->argv[3], &by);
+    if (given == STATUS_ERR_INVALID || call_is_infinite(call->argv[3])) {
+        resp_error(call->out, given == STATUS_ERR_INVALID ? "ERR value is not a valid float" : "ERR value is NaN or Infinity");
         return;
     }
     if (!hash_at(call, &place)) return;
     struct field *field = field_of(&place, call->argv[2]);
-    if (field && fixed_parse(field_value(place.shard, field, &scratch), &value) != STATUS_OK) {
+    if (field) old = call_decimal(field_value(place.shard, field, &scratch), &value);
+    if (old == STATUS_ERR_INVALID) {
         resp_error(call->out, "ERR hash value is not a float");
         return;
     }
-    if (__builtin_add_overflow(value, by, &value)) {
+    if (old != STATUS_OK || given != STATUS_OK || __builtin_add_overflow(value, by, &value)) {
         resp_error(call->out, "ERR increment would produce NaN or Infinity");
         return;
     }
     shard_increase_field(place.shard, place.ref, call->argv[2], by, call->now_ms);
     resp_bulk(call->out, bytes_of(scratch.text, fixed_print(value, scratch.text)));
-}
-
-/* ------------------------------------------------------------------ random */
-
-static void reply_field(struct call *call, const struct place *place, const struct field *f, bool values) {
-    resp_bulk(call->out, field_name(f));
-    if (values) reply_value(call, place, f);
-}
-
-/* Without repeats: each field is taken with the chance of (still wanted / still to come), so
- * that one pass is enough (selection sampling, Knuth 3.4.2). */
-static void sample(struct call *call, const struct place *place, uint64_t want, bool values, struct rng *rng) {
-    uint64_t left = key_field_count(place->key, KEY_HASH);
-    size_t at = 0;
-    for (struct field *f; want && (f = key_field_next(place->key, KEY_HASH, &at)); left--) {
-        if (rng_below(rng, left) >= want) continue;
-        reply_field(call, place, f, values);
-        want--;
-    }
-}
-
-#define RANDOM_REPLIES_MAX (1 << 24) /* with repeats: a reply must fit into memory */
-
-/* HRANDFIELD key [count [WITHVALUES]]; a negative count allows repeats. */
-void cmd_hrandfield(struct call *call) {
-    struct place place;
-    int64_t count = 0;
-    bool values = call->argc == 4 && bytes_is(call->argv[3], "withvalues");
-    if (call->argc > 4 || (call->argc == 4 && !values)) {
-        reply_syntax(call);
-        return;
-    }
-    if (call->argc > 2 && !bytes_to_i64(call->argv[2], &count)) {
-        reply_not_integer(call);
-        return;
-    }
-    if (count < -RANDOM_REPLIES_MAX || (values && count > INT64_MAX / 2)) {
-        resp_error(call->out, "ERR value is out of range");
-        return;
-    }
-    if (!hash_at(call, &place)) return;
-    struct rng rng = call_rng(call);
-    uint64_t have = place.key ? key_field_count(place.key, KEY_HASH) : 0;
-    uint64_t want = !have ? 0 : count < 0 ? (uint64_t)-count : (uint64_t)count < have ? (uint64_t)count : have;
-    if (call->argc == 2) {
-        struct field *f = have ? key_field_random(place.key, KEY_HASH, &rng) : NULL;
-        if (f)
-            resp_bulk(call->out, field_name(f));
-        else
-            resp_null(call->out);
-        return;
-    }
-    resp_array(call->out, want * (values ? 2 : 1));
-    if (count >= 0 && want) sample(call, &place, want, values, &rng);
-    for (uint64_t i = 0; count < 0 && i < want; i++) reply_field(call, &place, key_field_random(place.key, KEY_HASH, &rng), values);
 }
 
 void cmd_hscan(struct call *call) { call_scan_fields(call, KEY_HASH); }

@@ -86,18 +86,10 @@ void cmd_renamenx(struct call *call) {
 void cmd_copy(struct call *call) {
     bool replace = false;
     for (size_t i = 3; i < call->argc; i++) {
-        int64_t db;
         if (bytes_is(call->argv[i], "replace")) {
             replace = true;
         } else if (bytes_is(call->argv[i], "db") && i + 1 < call->argc) {
-            if (!bytes_to_i64(call->argv[++i], &db)) {
-                reply_not_integer(call);
-                return;
-            }
-            if (db != 0) {
-                resp_error(call->out, "ERR DB index is out of range");
-                return;
-            }
+            if (!call_database(call, call->argv[++i])) return;
         } else {
             reply_syntax(call);
             return;

@@ -13,11 +13,17 @@
 #define COUNT_DEFAULT 10
 #define COUNT_MAX (1u << 20) /* of one call: more comes with the next cursor */
 
+/* As strtoul reads it, which Redis uses: 64 bits, a sign, nothing at all for 0. */
 bool call_scan_cursor(struct call *call, struct bytes text, uint64_t most, uint64_t *out) {
-    int64_t value = 0;
-    bool good = bytes_to_i64(text, &value) && value >= 0;
+    uint64_t value = 0;
+    bool sign = text.len && (text.data[0] == '-' || text.data[0] == '+'), good = text.len != 1 || !sign;
+    for (size_t i = sign; i < text.len && good; i++) {
+        unsigned digit = (unsigned)text.data[i] - '0';
+        good = digit <= 9 && !__builtin_mul_overflow(value, 10u, &value) && !__builtin_add_overflow(value, digit, &value);
+    }
     if (!good) resp_error(call->out, "ERR invalid cursor");
-    *out = (uint64_t)value < most ? (uint64_t)value : most;
+    if (sign && text.data[0] == '-') value = 0 - value;
+    *out = value < most ? value : most;
     return good;
 }
 

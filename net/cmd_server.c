@@ -215,15 +215,17 @@ static void command_getkeys(struct call *call) {
         resp_error(call->out, "ERR Invalid command specified");
         return;
     }
+    if (!c->first_key) {
+        resp_error(call->out, "ERR The command has no key arguments");
+        return;
+    }
     if (c->arity > 0 ? argc != (size_t)c->arity : argc < (size_t)-c->arity) {
         resp_error(call->out, "ERR Invalid number of arguments specified for command");
         return;
     }
     size_t *at = mem_alloc((argc + 1) * sizeof *at);
     count = command_keys(c, call->argv + 2, argc, at);
-    if (!c->first_key) {
-        resp_error(call->out, "ERR The command has no key arguments");
-    } else if (!count) {
+    if (!count) {
         resp_error(call->out, "ERR Invalid arguments specified for command");
     } else {
         resp_array(call->out, count);

@@ -1,6 +1,4 @@
 /* Sets. A member that is added again takes a new dot, or a concurrent SREM would win. */
-#include <stdlib.h>
-
 #include "net/command.h"
 #include "net/resp.h"
 
@@ -20,9 +18,9 @@ void cmd_sadd(struct call *call) {
     int64_t added = 0;
     if (!set_at(call, 1, &place)) return;
     for (size_t i = 2; i < call->argc; i++) {
-        place = call_place(call, call->argv[1]); /* the write before may have made the key */
         added += member_of(&place, call->argv[i]) == NULL;
         shard_add_member(place.shard, place.ref, call->argv[i], call->now_ms);
+        call_place_again(call, &place);
     }
     resp_integer(call->out, added);
 }
@@ -80,149 +78,31 @@ void cmd_smove(struct call *call) {
     resp_integer(call->out, there);
 }
 
-/* ------------------------------------------------------------------ random */
-
-/* `want` different members first in the array, by swaps (Fisher, Yates); all if want is more. */
-static struct field **shuffled(const struct place *place, uint64_t want, struct rng *rng) {
-    uint64_t count = count_of(place), filled = 0;
-    struct field **all = mem_alloc((count + 1) * sizeof *all), *f;
-    size_t at = 0;
-    while (place->key && (f = key_field_next(place->key, KEY_SET, &at))) all[filled++] = f;
-    for (uint64_t i = 0; i < want && i < count; i++) {
-        uint64_t other = i + rng_below(rng, count - i);
-        struct field *swap = all[i];
-        all[i] = all[other];
-        all[other] = swap;
-    }
-    return all;
-}
-
-static bool read_count(struct call *call, int64_t *count) {
-    if (bytes_to_i64(call->argv[2], count)) return true;
-    reply_not_integer(call);
-    return false;
-}
-
-/* Names are copied first: removing frees them. */
-static void pop_many(struct call *call, struct place *place, uint64_t want) {
-    struct rng rng = call_rng(call);
-    uint64_t count = count_of(place);
-    if (want > count) want = count;
-    struct field **all = shuffled(place, want, &rng);
-    struct buf names = {0};
-    size_t *lens = mem_alloc((want + 1) * sizeof *lens), at = 0;
-    for (uint64_t i = 0; i < want; i++) {
-        lens[i] = field_name(all[i]).len;
-        buf_put_bytes(&names, field_name(all[i]));
-    }
-    resp_array(call->out, want);
-    for (uint64_t i = 0; i < want; i++) {
-        struct bytes name = bytes_of(names.data + at, lens[i]);
-        resp_bulk(call->out, name);
-        shard_remove_field(place->shard, place->ref, KEY_SET, name, call->now_ms);
-        at += lens[i];
-    }
-    buf_fini(&names);
-    mem_free(lens);
-    mem_free(all);
-}
-
-static void pop_one(struct call *call, struct place *place) {
-    struct rng rng = call_rng(call);
-    struct field *field = place->key ? key_field_random(place->key, KEY_SET, &rng) : NULL;
-    if (!field) {
-        resp_null(call->out);
-        return;
-    }
-    struct buf name = {0};
-    buf_put_bytes(&name, field_name(field));
-    resp_bulk(call->out, buf_bytes(&name));
-    shard_remove_field(place->shard, place->ref, KEY_SET, buf_bytes(&name), call->now_ms);
-    buf_fini(&name);
-}
-
-void cmd_spop(struct call *call) {
-    struct place place;
-    int64_t count = 0;
-    if (call->argc > 3) {
-        reply_syntax(call);
-        return;
-    }
-    if (call->argc == 3 && (!bytes_to_i64(call->argv[2], &count) || count < 0)) {
-        resp_error(call->out, "ERR value is out of range, must be positive");
-        return;
-    }
-    if (!set_at(call, 1, &place)) return;
-    if (call->argc == 3)
-        pop_many(call, &place, (uint64_t)count);
-    else
-        pop_one(call, &place);
-}
-
-#define RANDOM_REPLIES_MAX (1 << 24) /* with repeats: a reply must fit into memory */
-
-static void random_many(struct call *call, const struct place *place, int64_t count) {
-    struct rng rng = call_rng(call);
-    uint64_t have = count_of(place), want = count < 0 ? (uint64_t)-count : (uint64_t)count;
-    if (count >= 0 && want > have) want = have;
-    if (!have) want = 0;
-    resp_array(call->out, want);
-    if (count < 0) { /* repeats are wanted */
-        for (uint64_t i = 0; i < want; i++) resp_bulk(call->out, field_name(key_field_random(place->key, KEY_SET, &rng)));
-        return;
-    }
-    struct field **all = shuffled(place, want, &rng);
-    for (uint64_t i = 0; i < want; i++) resp_bulk(call->out, field_name(all[i]));
-    mem_free(all);
-}
-
-void cmd_srandmember(struct call *call) {
-    struct place place;
-    int64_t count = 0;
-    if (call->argc > 3) {
-        reply_syntax(call);
-        return;
-    }
-    if (call->argc == 3 && !read_count(call, &count)) return;
-    if (count < -RANDOM_REPLIES_MAX) {
-        resp_error(call->out, "ERR value is out of range");
-        return;
-    }
-    if (!set_at(call, 1, &place)) return;
-    struct rng rng = call_rng(call);
-    if (call->argc == 3)
-        random_many(call, &place, count);
-    else if (place.key)
-        resp_bulk(call->out, field_name(key_field_random(place.key, KEY_SET, &rng)));
-    else
-        resp_null(call->out);
-}
-
 /* ----------------------------------------------------- several sets at once */
 
 enum algebra { INTER, UNION, DIFF };
 
-/* A result: names, copied, since storing it may free the sets they came from. */
+/* A result: views of the members' names, while nothing is written. */
 struct names {
-    struct buf text;
-    size_t *ends;
+    struct bytes *at;
     size_t count, cap;
 };
 
 static void names_add(struct names *n, struct bytes name) {
-    if (n->count == n->cap) n->ends = mem_realloc(n->ends, (n->cap = n->cap ? 2 * n->cap : 16) * sizeof *n->ends);
-    buf_put_bytes(&n->text, name);
-    n->ends[n->count++] = n->text.len;
+    if (n->count == n->cap) n->at = mem_realloc(n->at, (n->cap = n->cap ? 2 * n->cap : 16) * sizeof *n->at);
+    n->at[n->count++] = name;
 }
 
-static struct bytes names_at(const struct names *n, size_t i) {
-    size_t start = i ? n->ends[i - 1] : 0;
-    return bytes_of(n->text.data + start, n->ends[i] - start);
-}
-
-static void names_fini(struct names *n) {
-    buf_fini(&n->text);
-    mem_free(n->ends);
+/* Lets the views look at copies in *text: a write may free what they looked at. */
+static void names_copy(struct names *n, struct buf *text) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < n->count; i++) bytes += n->at[i].len;
+    buf_reserve(text, bytes);
+    for (size_t i = 0; i < n->count; i++) {
+        const uint8_t *copy = text->data + text->len;
+        buf_put_bytes(text, n->at[i]);
+        n->at[i].data = copy;
+    }
 }
 
 /* The places of argv[first ...]; NULL, and WRONGTYPE, if one is of another type. */
@@ -248,34 +128,32 @@ static bool in_any(const struct place *places, size_t count, size_t but, struct 
     return false;
 }
 
-/* INTER goes through the smallest set; UNION gives each member from the first set it is in. */
-static void combine(enum algebra op, const struct place *places, size_t count, size_t most, struct names *out) {
-    size_t from = 0, upto = op == UNION ? count : 1;
+/* INTER goes through the smallest set; UNION gives each member from the first set it is in.
+ * Returns how many there are, `most` at most; out may be NULL. */
+static size_t combine(enum algebra op, const struct place *places, size_t count, size_t most, struct names *out) {
+    size_t from = 0, upto = op == UNION ? count : 1, found = 0;
     for (size_t i = 1; i < count && op == INTER; i++)
         if (count_of(&places[i]) < count_of(&places[from])) from = i;
     for (size_t k = from; k < from + upto; k++) {
         size_t at = 0;
         struct field *f;
-        while (places[k].key && out->count < most && (f = key_field_next(places[k].key, KEY_SET, &at))) {
+        while (places[k].key && found < most && (f = key_field_next(places[k].key, KEY_SET, &at))) {
             struct bytes name = field_name(f);
             bool wanted = op == INTER ? in_all(places, count, k, name) : !in_any(places, op == UNION ? k : count, k, name);
-            if (wanted) names_add(out, name);
+            found += wanted;
+            if (wanted && out) names_add(out, name);
         }
     }
-}
-
-static void reply_names(struct call *call, const struct names *names) {
-    resp_array(call->out, names->count);
-    for (size_t i = 0; i < names->count; i++) resp_bulk(call->out, names_at(names, i));
+    return found;
 }
 
 static void reply_combined(struct call *call, enum algebra op) {
     struct place *places = places_of(call, 1, call->argc - 1);
     if (!places) return;
     struct names names = {0};
-    combine(op, places, call->argc - 1, SIZE_MAX, &names);
-    reply_names(call, &names);
-    names_fini(&names);
+    resp_array(call->out, combine(op, places, call->argc - 1, SIZE_MAX, &names));
+    for (size_t i = 0; i < names.count; i++) resp_bulk(call->out, names.at[i]);
+    mem_free(names.at);
     mem_free(places);
 }
 
@@ -284,12 +162,15 @@ static void store_combined(struct call *call, enum algebra op) {
     struct place *places = places_of(call, 2, call->argc - 2);
     if (!places) return;
     struct names names = {0};
+    struct buf text = {0};
     combine(op, places, call->argc - 2, SIZE_MAX, &names);
+    names_copy(&names, &text);
     struct place to = call_place(call, call->argv[1]);
     if (to.key) shard_delete(to.shard, to.ref, call->now_ms);
-    for (size_t i = 0; i < names.count; i++) shard_add_member(to.shard, to.ref, names_at(&names, i), call->now_ms);
+    for (size_t i = 0; i < names.count; i++) shard_add_member(to.shard, to.ref, names.at[i], call->now_ms);
     resp_integer(call->out, (int64_t)names.count);
-    names_fini(&names);
+    buf_fini(&text);
+    mem_free(names.at);
     mem_free(places);
 }
 
@@ -323,10 +204,7 @@ void cmd_sintercard(struct call *call) {
     }
     struct place *places = places_of(call, 2, (size_t)keys);
     if (!places) return;
-    struct names names = {0};
-    combine(INTER, places, (size_t)keys, limit ? (size_t)limit : SIZE_MAX, &names);
-    resp_integer(call->out, (int64_t)names.count);
-    names_fini(&names);
+    resp_integer(call->out, (int64_t)combine(INTER, places, (size_t)keys, limit ? (size_t)limit : SIZE_MAX, NULL));
     mem_free(places);
 }
 

@@ -37,44 +37,65 @@ void cmd_mget(struct call *call) {
 
 /* -------------------------------------------------------------------- SET */
 
+static const struct expiry_unit {
+    const char *word;
+    bool seconds, absolute;
+} UNITS[] = {{"ex", true, false}, {"px", false, false}, {"exat", true, true}, {"pxat", false, true}};
+
 struct set_options {
-    bool nx, xx, get, keep_ttl, expires;
+    bool nx, xx, get, keep_ttl, persist;
+    const struct expiry_unit *unit; /* of time; NULL without one */
+    struct bytes time;
     int64_t at_ms;
 };
 
-/* A time as a command gives it, as absolute milliseconds. */
-static bool read_expiry(struct call *call, struct bytes text, bool seconds, bool absolute, int64_t *at_ms) {
+/* A time as a command gives it, as absolute milliseconds in at_ms. */
+static bool read_expiry(struct call *call, struct set_options *o) {
     int64_t value;
-    if (!bytes_to_i64(text, &value)) {
+    if (!bytes_to_i64(o->time, &value)) {
         reply_not_integer(call);
         return false;
     }
-    bool ok = value > 0 && !(seconds && __builtin_mul_overflow(value, 1000, &value)) &&
-              !(!absolute && __builtin_add_overflow(value, call->now_ms, &value)) && value < EXPIRY_NEVER;
+    bool ok = value > 0 && !(o->unit->seconds && __builtin_mul_overflow(value, 1000, &value)) &&
+              !(!o->unit->absolute && __builtin_add_overflow(value, call->now_ms, &value)) && value < EXPIRY_NEVER;
     if (!ok) {
         reply_expire_time(call);
         return false;
     }
-    *at_ms = value;
+    o->at_ms = value;
     return true;
 }
 
-static bool read_set_options(struct call *call, struct set_options *o) {
-    for (size_t i = 3; i < call->argc; i++) {
+static bool take_condition(struct set_options *o, struct bytes word) {
+    bool nx = bytes_is(word, "nx") && !o->xx, xx = bytes_is(word, "xx") && !o->nx, get = bytes_is(word, "get");
+    o->nx |= nx;
+    o->xx |= xx;
+    o->get |= get;
+    return nx || xx || get;
+}
+
+/* What becomes of the expiry: only one kind of word, but as often as one likes. */
+static bool take_unit(struct set_options *o, struct bytes word, struct bytes time) {
+    for (size_t i = 0; i < sizeof UNITS / sizeof *UNITS; i++) {
+        if (!bytes_is(word, UNITS[i].word)) continue;
+        bool fits = !o->keep_ttl && !o->persist && (!o->unit || o->unit == &UNITS[i]);
+        o->unit = &UNITS[i];
+        o->time = time;
+        return fits;
+    }
+    return false;
+}
+
+/* Of SET, and of GETEX, which has other words. All are read before any time is judged. */
+static bool read_options(struct call *call, size_t from, bool getex, struct set_options *o) {
+    for (size_t i = from; i < call->argc; i++) {
         struct bytes word = call->argv[i];
-        bool ex = bytes_is(word, "ex"), px = bytes_is(word, "px"), exat = bytes_is(word, "exat"), pxat = bytes_is(word, "pxat");
-        if (bytes_is(word, "nx") && !o->xx)
-            o->nx = true;
-        else if (bytes_is(word, "xx") && !o->nx)
-            o->xx = true;
-        else if (bytes_is(word, "get"))
-            o->get = true;
-        else if (bytes_is(word, "keepttl") && !o->expires)
-            o->keep_ttl = true;
-        else if ((ex || px || exat || pxat) && !o->keep_ttl && !o->expires && i + 1 < call->argc) {
-            o->expires = true;
-            if (!read_expiry(call, call->argv[++i], ex || exat, exat || pxat, &o->at_ms)) return false;
-        } else {
+        if (!getex && take_condition(o, word)) continue;
+        if (!o->unit && bytes_is(word, getex ? "persist" : "keepttl")) {
+            *(getex ? &o->persist : &o->keep_ttl) = true;
+            continue;
+        }
+        if (i + 1 == call->argc || !take_unit(o, word, call->argv[++i])) {
             reply_syntax(call);
             return false;
         }
@@ -84,12 +105,13 @@ static bool read_set_options(struct call *call, struct set_options *o) {
 
 static void write_text(struct call *call, struct place *place, struct bytes value, const struct set_options *o) {
     shard_set(place->shard, place->ref, value, o->keep_ttl, call->now_ms);
-    if (o->expires) shard_expire(place->shard, place->ref, o->at_ms, call->now_ms);
+    if (o->unit) shard_expire(place->shard, place->ref, o->at_ms, call->now_ms);
 }
 
 void cmd_set(struct call *call) {
     struct set_options o = {0};
-    if (!read_set_options(call, &o)) return;
+    if (!read_options(call, 3, false, &o)) return;
+    if (o.unit && !read_expiry(call, &o)) return;
     bool asks = o.get || o.nx || o.xx;
     struct place place = asks ? call_place(call, call->argv[1]) : call_locate(call, call->argv[1]);
     if (o.get && !call_expects(call, &place, KEY_STRING)) return;
@@ -109,15 +131,15 @@ void cmd_setnx(struct call *call) {
     resp_integer(call->out, place.key == NULL);
 }
 
-static void set_expiring(struct call *call, bool seconds) {
-    struct set_options o = {.expires = true};
-    if (!read_expiry(call, call->argv[2], seconds, false, &o.at_ms)) return;
+static void set_expiring(struct call *call, const struct expiry_unit *unit) {
+    struct set_options o = {.unit = unit, .time = call->argv[2]};
+    if (!read_expiry(call, &o)) return;
     struct place place = call_place(call, call->argv[1]);
     write_text(call, &place, call->argv[3], &o);
     resp_status(call->out, "OK");
 }
-void cmd_setex(struct call *call) { set_expiring(call, true); }
-void cmd_psetex(struct call *call) { set_expiring(call, false); }
+void cmd_setex(struct call *call) { set_expiring(call, &UNITS[0]); }
+void cmd_psetex(struct call *call) { set_expiring(call, &UNITS[1]); }
 
 void cmd_getset(struct call *call) {
     struct place place = call_place(call, call->argv[1]);
@@ -135,24 +157,17 @@ void cmd_getdel(struct call *call) {
 
 /* GETEX key [EX s | PX ms | EXAT s | PXAT ms | PERSIST] */
 void cmd_getex(struct call *call) {
-    bool persist = call->argc == 3 && bytes_is(call->argv[2], "persist");
-    struct bytes word = call->argc == 4 ? call->argv[2] : (struct bytes){0};
-    bool ex = bytes_is(word, "ex"), px = bytes_is(word, "px"), exat = bytes_is(word, "exat"), pxat = bytes_is(word, "pxat");
-    bool expires = ex || px || exat || pxat;
-    int64_t at_ms = EXPIRY_NEVER;
-    if (call->argc > 2 && !persist && !expires) {
-        reply_syntax(call);
-        return;
-    }
+    struct set_options o = {.at_ms = EXPIRY_NEVER};
+    if (!read_options(call, 2, true, &o)) return;
     struct place place = call_place(call, call->argv[1]);
     if (!call_expects(call, &place, KEY_STRING)) return;
-    if (place.key && expires && !read_expiry(call, call->argv[3], ex || exat, exat || pxat, &at_ms)) return;
+    if (place.key && o.unit && !read_expiry(call, &o)) return;
     reply_text(call, &place);
     if (!place.key) return;
-    if (expires && at_ms <= call->now_ms)
+    if (o.at_ms <= call->now_ms)
         shard_delete(place.shard, place.ref, call->now_ms);
-    else if (expires || (persist && key_expiry(place.key) != EXPIRY_NEVER))
-        shard_expire(place.shard, place.ref, at_ms, call->now_ms);
+    else if (o.unit || (o.persist && key_expiry(place.key) != EXPIRY_NEVER))
+        shard_expire(place.shard, place.ref, o.at_ms, call->now_ms);
 }
 
 static void set_many(struct call *call) {
@@ -240,13 +255,13 @@ void cmd_incrbyfloat(struct call *call) {
     struct place place = call_place(call, call->argv[1]);
     if (!call_expects(call, &place, KEY_STRING)) return;
     struct scratch scratch;
-    __int128 value = 0, by;
-    if ((place.key && fixed_parse(text_of(&place, &scratch), &value) != STATUS_OK) ||
-        fixed_parse(call->argv[2], &by) != STATUS_OK) {
+    __int128 value = 0, by = 0;
+    enum status old = place.key ? call_decimal(text_of(&place, &scratch), &value) : STATUS_OK, given = call_decimal(call->argv[2], &by);
+    if (old == STATUS_ERR_INVALID || given == STATUS_ERR_INVALID) {
         resp_error(call->out, "ERR value is not a valid float");
         return;
     }
-    if (__builtin_add_overflow(value, by, &value)) {
+    if (old != STATUS_OK || given != STATUS_OK || __builtin_add_overflow(value, by, &value)) {
         resp_error(call->out, "ERR increment would produce NaN or Infinity");
         return;
     }

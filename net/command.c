@@ -172,6 +172,11 @@ struct place call_place(const struct call *call, struct bytes key) {
     return place;
 }
 
+void call_place_again(const struct call *call, struct place *place) {
+    place->key = shard_find(place->shard, place->ref, call->now_ms);
+    place->type = place->key ? key_type(place->shard, place->key) : KEY_NONE;
+}
+
 bool call_expects(struct call *call, const struct place *place, enum key_type type) {
     if (!place->key || place->type == type) return true;
     resp_error(call->out, "WRONGTYPE Operation against a key holding the wrong kind of value");
@@ -182,6 +187,29 @@ struct rng call_rng(const struct call *call) {
     struct rng rng;
     rng_seed(&rng, call->node->clock.entropy(call->node->clock.self));
     return rng;
+}
+
+bool call_database(struct call *call, struct bytes text) {
+    int64_t index;
+    if (!bytes_to_i64(text, &index))
+        reply_not_integer(call);
+    else if (index < INT32_MIN || index > INT32_MAX)
+        resp_error(call->out, "ERR value is out of range, value must between -2147483648 and 2147483647");
+    else if (index != 0)
+        resp_error(call->out, "ERR DB index is out of range");
+    else
+        return true;
+    return false;
+}
+
+bool call_is_infinite(struct bytes text) {
+    bool sign = text.len && (text.data[0] == '-' || text.data[0] == '+');
+    struct bytes word = sign ? bytes_of(text.data + 1, text.len - 1) : text;
+    return bytes_is(word, "inf") || bytes_is(word, "infinity");
+}
+
+enum status call_decimal(struct bytes text, __int128 *out) {
+    return call_is_infinite(text) ? STATUS_ERR_OVERFLOW : fixed_parse(text, out);
 }
 
 void reply_syntax(struct call *call) { resp_error(call->out, "ERR syntax error"); }

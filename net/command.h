@@ -66,10 +66,18 @@ void call_unlock(struct call *call, uint32_t shard);
 struct place call_place(const struct call *call, struct bytes key);
 /* Without a look at whether it is there: key stays NULL. */
 struct place call_locate(const struct call *call, struct bytes key);
+/* After a write, which may have made, moved or freed the key. */
+void call_place_again(const struct call *call, struct place *place);
 /* False, and the WRONGTYPE reply, if the key is there and of another type. */
 bool call_expects(struct call *call, const struct place *place, enum key_type type);
+/* False, and an error, unless the text is 0: the only database. */
+bool call_database(struct call *call, struct bytes text);
 /* Random numbers, from the node's entropy. */
 struct rng call_rng(const struct call *call);
+/* A decimal as INCRBYFLOAT reads it: STATUS_ERR_INVALID is no number; STATUS_ERR_OVERFLOW one
+ * that no counter reaches, infinity too. */
+enum status call_decimal(struct bytes text, __int128 *out) MUST_CHECK;
+bool call_is_infinite(struct bytes text);
 void reply_syntax(struct call *call);
 void reply_not_integer(struct call *call);
 

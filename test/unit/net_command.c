@@ -1,48 +1,5 @@
 /* Commands on one node: what a client sees. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "net/command.h"
-#include "net/resp.h"
-
-static int64_t wall_ms;
-static struct now now(void *self) {
-    (void)self;
-    return (struct now){wall_ms, wall_ms * 1000};
-}
-static uint64_t entropy(void *self) {
-    (void)self;
-    return 1;
-}
-
-static struct node *fresh_node(void) {
-    struct node_config config = {.clock = {.now = now, .entropy = entropy}, .shards = 16, .cluster_name = "c", .node_id = 1, .log_bytes_max = 1 << 20,
-                                 .gossip = {GOSSIP_CONFIG_DEFAULT}};
-    wall_ms = 1000000;
-    return node_new(&config);
-}
-
-/* Words are separated by spaces. */
-static void says(struct node *node, const char *line, const char *reply) {
-    static const struct resp_limits limits = RESP_LIMITS_DEFAULT;
-    struct resp_parser parser;
-    struct buf in = {0}, out = {0};
-    const struct bytes *argv;
-    size_t argc;
-    buf_printf(&in, "%s\r\n", line);
-    resp_init(&parser, &limits);
-    assert_int_equal(resp_next(&parser, buf_bytes(&in), &argv, &argc), RESP_COMMAND);
-    command_run(node, argv, argc, &out);
-    buf_put_byte(&out, 0);
-    assert_string_equal((char *)out.data, reply);
-    resp_fini(&parser);
-    buf_fini(&in);
-    buf_fini(&out);
-}
+#include "test/unit/net_says.h"
 
 static void strings_are_set_and_read(void **state) {
     (void)state;
