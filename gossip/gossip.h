@@ -86,6 +86,10 @@ struct gossip_event {
 /* Returns when it wants the next TICK at the latest, in the clock's mono_us. */
 int64_t gossip_step(struct gossip *g, const struct gossip_event *event, struct now now);
 
+/* A short cut for any thread: takes the frame if it holds deltas and nobody is at the gossip.
+ * False: it is for gossip_step. Wakes a sleeper if something is due earlier now. */
+bool gossip_deltas(struct gossip *g, struct bytes frame, struct now now);
+
 /* A shard has new mutations of ours. Any thread, any locks; cheap. */
 void gossip_dirty(struct gossip *g, uint32_t shard);
 /* Publishes in the caller's thread if that is due and nobody else is at it; else sees to it that
