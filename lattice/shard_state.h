@@ -32,7 +32,7 @@ static inline uint64_t element_of(uint64_t field_hash) {
 }
 static inline bool kind_has_field(enum kind kind) { return kind >= KIND_MEMBER; }
 
-/* A key with one write of a string and nothing else, and a field with one write, are packed:
+/* A key with one write of a string and at most one expiry, and a field with one write, are packed:
  * then these pointers lead to packed items, and form_of tells. What is below is the loose form. */
 struct field {
     uint8_t form;
@@ -47,7 +47,7 @@ struct key {
     uint32_t name_len;
     uint64_t hash;
     struct element string;
-    struct element expiry; /* each sibling's bytes: 8, big-endian milliseconds */
+    struct element expiry; /* each sibling's bytes: EXPIRY_BYTES */
     struct table members;
     struct table fields;
     uint32_t members_live;
