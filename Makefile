@@ -47,7 +47,7 @@ TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
-.PHONY: help all deps run demo test sim differential bench bench-deps bench-memory bench-peers bench-ping bench-repair lint format install clean
+.PHONY: help all deps run demo test sim differential bench bench-deps bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -100,6 +100,9 @@ format: ## lay the sources out by .clang-format (needs clang-format)
 install: all ## into PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/anneal-server $(DESTDIR)$(PREFIX)/bin/anneal-server
 	install -D -m 755 $(BUILD)/anneal-sim $(DESTDIR)$(PREFIX)/bin/anneal-sim
+
+bench-gossip: $(BUILD)/anneal-server ## bytes between two nodes: a hot key, idle with a million keys, after a cut
+	@$(PYTHON) -B test/bench/gossip.py
 
 bench-peers: $(BUILD)/test/bench/peers ## frames between peers: rate, latency, CPU; nng's pub/sub beside it
 	$<
