@@ -66,11 +66,8 @@ demo: deps ## concurrent writes on three nodes that cannot hear each other, then
 	@$(PYTHON) test/cluster.py demo
 
 test: deps ## run every test; SAN=address|undefined|thread
-	@$(MAKE) --no-print-directory all lint
-	@sh test/run-unit.sh $(TESTS)
-	$(BUILD)/anneal-sim --seeds $(if $(SAN),100,1000) --ops 1000
-	BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(if $(SAN),20000,200000)
-	BUILD=$(BUILD) $(PYTHON) -m pytest -q test/integration
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) SAN=$(SAN) $(PYTHON) -B test/run.py $(TESTS)
 
 sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 	@sh test/sim.sh $(BUILD)/anneal-sim $(or $(FIRST),1) $(SEEDS) $(OPS)
