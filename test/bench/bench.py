@@ -11,6 +11,7 @@ import servers
 
 ONLY = ["set", "get", "mix", "incr", "hset", "sadd", "ttl", "memory", "start", "replication"]
 OPS = {1: 60000, 16: 500000}
+RESULTS = "test/bench/results"
 BOUND_S = 1500  # a run that takes longer has hung
 NOTES = [
     "servers pinned to CPU %s, load generators to CPU %s, everything on loopback" % (servers.SERVER_CPU,
@@ -193,8 +194,10 @@ def main():
             if kind in peers:
                 attempt(figures, "%s x%d" % (kind, nodes), measure_group, kind, nodes)
     less_lone(figures)
-    report.write(figures, "build/bench")
-    print("\n".join(figures.notes), figures.table(), "\n".join(figures.lines()), sep="\n\n")
+    report.write(figures, RESULTS)
+    with open(RESULTS + "/report.txt") as f:
+        print(f.read())
+    print("this table, figures.json and a plot a figure (SVG) are in " + RESULTS)
 
 
 main()
