@@ -34,16 +34,18 @@ obj     = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 CORE    := $(wildcard core/*.c)
 LATTICE := $(CORE) $(wildcard lattice/*.c)
 GOSSIP  := $(LATTICE) $(wildcard gossip/*.c)
-NODE    := $(GOSSIP) $(filter-out net/main.c,$(wildcard net/*.c))
+PERSIST := $(LATTICE) $(wildcard persist/*.c)
+NODE    := $(GOSSIP) $(wildcard persist/*.c) $(filter-out net/main.c,$(wildcard net/*.c))
 # A unit test links its own layer and what is below, so a broken layer fails to link.
 CORE_TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/core_*.c))
 LATTICE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/lattice_*.c))
 GOSSIP_TESTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/gossip_*.c))
+PERSIST_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/persist_*.c))
 NET_TESTS     := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/net_*.c))
 # The simulator is the node without the files that touch the operating system.
-OS_FILES := $(wildcard net/*_posix.c net/*_epoll.c net/*_nng.c) net/libc_compat.c
+OS_FILES := $(wildcard persist/*_posix.c net/*_posix.c net/*_epoll.c net/*_nng.c) net/libc_compat.c
 SIM     := $(filter-out $(OS_FILES),$(NODE)) $(wildcard sim/*.c)
-TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
+TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(PERSIST_TESTS) $(NET_TESTS)
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
@@ -122,6 +124,9 @@ $(LATTICE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 $(GOSSIP_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(GOSSIP))
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+$(PERSIST_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(NODE))

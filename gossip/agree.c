@@ -436,6 +436,7 @@ static bool read_answer(struct gossip *g, struct wire_reader *r, uint32_t s, uin
     v->wants_cells = v->wants_everything = false;
     v->finer = (struct shard_refinement){0};
     shard_view_changed(g, s);
+    if (g->config.applied.changed) g->config.applied.changed(g->config.applied.self, s);
     return true;
 }
 

@@ -95,6 +95,11 @@ int64_t gossip_step(struct gossip *g, const struct gossip_event *event, struct n
     return next;
 }
 
+void gossip_recovered(struct gossip *g) {
+    g->recovered = true;
+    for (uint32_t s = 0; s < g->config.shard_count; s++) shard_view_changed(g, s);
+}
+
 static void wake_sleeper(struct gossip *g) {
     if (atomic_load(&g->sleeping) && atomic_exchange(&g->sleeping, false) && g->config.wake) g->config.wake(g->config.arg);
 }

@@ -80,12 +80,13 @@ uint64_t publish_dirty(struct gossip *g) {
     return mutations;
 }
 
-void publish_read(struct gossip *g, struct wire_reader *r, struct member *from) {
+void publish_read(struct gossip *g, struct wire_reader *r, struct member *from, struct bytes message) {
     uint64_t number;
+    bool any = false;
     while (!r->bad && (number = wire_read_u64(r)) != 0) {
         if (number > g->config.shard_count) {
             r->bad = true;
-            return;
+            break;
         }
         uint32_t index = (uint32_t)number - 1;
         struct shard *shard = g->config.shards[index];
@@ -94,6 +95,7 @@ void publish_read(struct gossip *g, struct wire_reader *r, struct member *from) 
         enum status status = shard_read_delta(shard, r, g->now.wall_ms);
         uint64_t have = vclock_get(shard_applied(shard), from->replica);
         shard_unlock(shard);
+        any = any || status == STATUS_OK;
         if (status == STATUS_OK) {
             shard_view_changed(g, index);
         } else if (status == STATUS_ERR_GAP) {
@@ -104,4 +106,5 @@ void publish_read(struct gossip *g, struct wire_reader *r, struct member *from) 
             r->bad = true;
         }
     }
+    if (any && g->config.applied.deltas) g->config.applied.deltas(g->config.applied.self, message);
 }

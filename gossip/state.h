@@ -51,7 +51,7 @@ struct member {
     char address[GOSSIP_ADDRESS_MAX];
     uint64_t epoch;     /* among processes of one node id the greatest counts */
     uint64_t heartbeat; /* grows while it lives */
-    bool left, gone;
+    bool left, gone, recovered;
     int64_t heard_us;   /* when its heartbeat grew last, by any way */
     enum member_status said; /* the status that was last noted */
     int link;           /* -1: none */
@@ -119,6 +119,7 @@ struct gossip {
     struct join *link_join[GOSSIP_LINKS];
     uint64_t epoch, heartbeat;
     bool leaving;
+    bool recovered; /* we hold what an earlier process of this node had */
     atomic_bool paused;
 
     struct shard_view *shards;
@@ -165,7 +166,7 @@ void gossip_note(struct gossip *g, const char *format, ...) __attribute__((forma
 /* publish.c: own mutations out, and theirs in. */
 /* Returns how many mutations there were. */
 uint64_t publish_dirty(struct gossip *g);
-void publish_read(struct gossip *g, struct wire_reader *r, struct member *from);
+void publish_read(struct gossip *g, struct wire_reader *r, struct member *from, struct bytes message);
 
 /* agree.c: digests, pulls, audit, stability. The ticks return when they are due again. */
 void shard_view_changed(struct gossip *g, uint32_t shard);

@@ -166,7 +166,7 @@ static void read_message(struct gossip *g, struct bytes message, struct replica_
     bool stranger = !from || from->gone;
     if (kind == MESSAGE_MEMBERS) members_read(g, &r, sender);
     else if (stranger) g->stats.frames_stranger++;
-    else if (kind == MESSAGE_DELTAS) publish_read(g, &r, from);
+    else if (kind == MESSAGE_DELTAS) publish_read(g, &r, from, message);
     else if (kind == MESSAGE_DIGEST) digest_read(g, &r, from);
     else if (kind == MESSAGE_PULL) pull_read(g, &r, from);
     else if (kind == MESSAGE_ANSWER) answer_read(g, &r, from);
@@ -268,7 +268,7 @@ bool transfer_deltas(struct gossip *g, struct bytes frame) {
     if (deltas) {
         count_frame(g, frame);
         members_heard(g, from);
-        publish_read(g, &r, from);
+        publish_read(g, &r, from, part.bytes);
         if (r.bad) g->stats.messages_malformed++;
     }
     wire_close(&r);

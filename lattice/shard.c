@@ -544,9 +544,11 @@ void shard_free(struct shard *shard) {
 
 void shard_reset(struct shard *shard, uint16_t self) {
     uint64_t clock = shard->clock;
+    bool holds = shard->holds;
     shard_clear(shard);
     memset(&shard->keys, 0, sizeof *shard - offsetof(struct shard, keys));
     shard->clock = clock;
+    shard->holds = holds;
     shard->config.self = self;
 }
 
@@ -1024,8 +1026,20 @@ static void forget_settled(struct shard *shard, const struct vclock *stable) {
     vclock_copy(&shard->settling_at, &shard->context.applied);
 }
 
+uint16_t shard_self(const struct shard *shard) { return shard->config.self; }
+
+void shard_hold(struct shard *shard, uint64_t counter) {
+    shard->holds = true;
+    shard->held = counter;
+}
+
+static bool is_held(const struct shard *shard, struct dot dot) {
+    return shard->holds && dot_replica(dot) == self_of(shard) && dot_counter(dot) > shard->held;
+}
+
 void shard_stable(struct shard *shard, const struct vclock *stable) {
     forget_settled(shard, stable);
     struct dot dot;
-    while (records_peek(&shard->log, &dot) && vclock_get(stable, dot_replica(dot)) >= dot_counter(dot)) log_drop_oldest(shard);
+    while (records_peek(&shard->log, &dot) && !is_held(shard, dot) && vclock_get(stable, dot_replica(dot)) >= dot_counter(dot))
+        log_drop_oldest(shard);
 }
