@@ -12,12 +12,12 @@ static struct keeper *keeper_of(struct call *call) {
     return call->node->keeper;
 }
 
-bool call_save(struct call *call) {
+bool call_save(struct call *call, bool after) {
     struct session *s = call->session;
     struct keeper *keeper = keeper_of(call);
     struct keeper_status status;
     if (!keeper) return false;
-    if (!s->waits) s->save_number = keeper_save(keeper, false);
+    if (!s->waits) s->save_number = keeper_save(keeper, after);
     if (!s->save_number) {
         resp_error(call->out, "ERR Background save already in progress");
         return false;
@@ -35,7 +35,7 @@ bool call_save(struct call *call) {
 }
 
 void cmd_save(struct call *call) {
-    if (call_save(call)) resp_status(call->out, "OK");
+    if (call_save(call, false)) resp_status(call->out, "OK");
 }
 
 /* BGSAVE [SCHEDULE] */

@@ -399,7 +399,7 @@ void cmd_shutdown(struct call *call) {
     struct host *h = call->session->host;
     bool save;
     if (!read_shutdown(call, &save)) return;
-    if (save && !call_save(call)) return;
+    if (save && !call_save(call, true)) return;
     if (!h->ports.shutdown) {
         resp_error(call->out, "ERR Errors trying to SHUTDOWN. Check logs.");
         return;

@@ -205,8 +205,9 @@ void reply_expire_time(struct call *call);
     X("wait", 3, COMMAND_CLIENT, 0, 0, 0, cmd_wait, "waits until peers have applied what this client wrote") \
     X("anneal", -2, COMMAND_READ, 0, 0, 0, cmd_anneal, "the cluster; ANNEAL HELP")
 
-/* A checkpoint. True when it is there; else the command is parked, or has its error. */
-bool call_save(struct call *call);
+/* A checkpoint. True when it is there; else the command is parked, or has its error. While another
+ * is written that is an error, or comes after it. */
+bool call_save(struct call *call, bool after);
 void info_persistence(struct call *call, struct buf *out);
 
 /* "ERR unknown subcommand", as Redis words it; family is in upper case. */
