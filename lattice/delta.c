@@ -405,6 +405,7 @@ static void apply_flush(struct shard *shard, struct unit *u) {
     struct judge judge = {is_seen, &u->flush->seen};
     judge_shard(shard, &judge, NULL, NULL);
     context_merge(&shard->context, &u->flush->seen);
+    shard->paths.flushes_heard++;
 }
 
 static void apply_delta_unit(struct shard *shard, struct delta *d, struct unit *u) {
@@ -850,6 +851,14 @@ static bool is_learned_late(struct dot dot, const void *arg) {
     return !context_has(&a->asked->context, dot) && is_unsent(dot, arg);
 }
 
+static void count_answer(struct shard *shard, const struct answer *a) {
+    struct shard_paths *p = &shard->paths;
+    p->answers_named += a->scope == SCOPE_NAMED;
+    p->answers_whole += a->scope == SCOPE_ALL;
+    p->answers_cells += a->scope == SCOPE_CELLS;
+    p->answers_finer += a->scope == SCOPE_CELLS && a->asked->refinement.bits;
+}
+
 static bool in_mask(const struct spot *spot, const void *arg) {
     const struct answer *a = arg;
     struct mask mask = {&a->asked->refinement, (uint8_t *)(uintptr_t)a->mask.data};
@@ -888,7 +897,9 @@ static void judge_answer(struct shard *shard, struct answer *a) {
     if (a->scope == SCOPE_ALL) judge_shard(shard, &unsent, NULL, NULL);
     if (a->scope == SCOPE_CELLS) {
         judge_shard(shard, &unsent, in_mask, a);
+        uint64_t before = shard->elements;
         judge_shard(shard, &late, off_mask, a);
+        shard->paths.learned_late += before - shard->elements;
     }
     for (size_t i = 0; i < a->record_count; i++) {
         struct unit named = {.key_hash = a->records[i].key_hash, .field_hash = a->records[i].field_hash};
@@ -917,6 +928,7 @@ enum status shard_read_answer(struct shard *shard, struct wire_reader *reader, c
         status = STATUS_ERR_MALFORMED;
         goto out;
     }
+    count_answer(shard, &a);
     collect_sent(&a);
     judge_answer(shard, &a);
     for (size_t i = 0; i < a.parsed.unit_count; i++) add_unit(shard, &a.parsed, &a.parsed.units[i]);

@@ -498,7 +498,7 @@ void shard_unlock(struct shard *shard) { pthread_mutex_unlock(&shard->lock); }
 
 void shard_log_add(struct shard *shard, const struct record *record) {
     records_add(&shard->log, record, shard->config.self);
-    while (shard->log.bytes > shard->config.log_bytes_max) log_drop_oldest(shard);
+    for (; shard->log.bytes > shard->config.log_bytes_max; shard->paths.records_cut++) log_drop_oldest(shard);
 }
 
 /* ----------------------------------------------------------------- reading */
@@ -912,6 +912,7 @@ void shard_flush(struct shard *shard, int64_t now_ms) {
         if (counts(keys[i])) {
             clear_key(shard, keys[i], now_ms);
             keys[i] = NULL;
+            shard->paths.flush_resets++;
         }
     uint64_t n = next_dot(shard, now_ms);
     for (size_t i = 0; i < count; i++) {
@@ -930,6 +931,7 @@ void shard_flush(struct shard *shard, int64_t now_ms) {
 
 uint64_t shard_own(const struct shard *shard) { return vclock_get(&shard->context.applied, shard->config.self); }
 const struct vclock *shard_applied(const struct shard *shard) { return &shard->context.applied; }
+const struct shard_paths *shard_paths(const struct shard *shard) { return &shard->paths; }
 uint64_t shard_mem_bytes(const struct shard *shard) { return shard->account.bytes + shard->log.bytes; }
 
 uint64_t shard_digest(const struct shard *shard) {
@@ -946,6 +948,7 @@ static void forget_grave(struct shard *shard, const struct element_name *name) {
     if (!key || !spot_find(shard, key, name->key_hash, name->field_hash, &spot) || !spot.loose) return;
     bool was_live = key_live(key);
     element_forget_dead(spot.loose, &shard->account);
+    shard->paths.graves_forgotten++;
     spot_settle(shard, &spot, was_live);
 }
 
