@@ -207,6 +207,7 @@ static void start_over(struct gossip *g) {
 /* A record that names our node. */
 static void read_own(struct gossip *g, const struct record *r, struct replica_id sender) {
     if (id_equal(r->id, g->config.self)) {
+        if (r->epoch > g->epoch) g->epoch = r->epoch;
         if (r->flags & FLAG_GONE) start_over(g);
         return;
     }
@@ -229,6 +230,13 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
     } else if (is_later(r, m->epoch, m->id)) {
         member_clear(g, m);
         member_fill(g, m, r);
+    } else if (m->left && id_equal(r->id, sender) && !(r->flags & FLAG_LEFT)) {
+        /* Back with a clock that is behind: nobody dials one that left, so nobody would tell it
+         * to take a later epoch. */
+        struct record later = *r;
+        later.epoch = m->epoch + 1;
+        member_clear(g, m);
+        member_fill(g, m, &later);
     }
 }
 
