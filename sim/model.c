@@ -62,6 +62,8 @@ static bool was_seen(const struct model *m, const struct model_cut *cut, const s
     return false;
 }
 
+static bool is_increment(enum model_kind kind) { return kind == MODEL_INCR || kind == MODEL_HINCR; }
+
 static enum life life(const struct model *m, const struct model_cut *cut, size_t number) {
     const struct model_op *a = &m->ops[number];
     enum life life = LIVES;
@@ -71,6 +73,9 @@ static enum life life(const struct model *m, const struct model_cut *cut, size_t
         if (b->shard != a->shard || !removes(b, a)) continue;
         bool here = in_cut(b, cut);
         if (here && took(b, number)) return GONE;
+        /* A delta carries the floors of its elements as they are when it is sent, those of others'
+         * resets too: such a reset may be felt before it is in the cut. */
+        if (is_increment(a->kind) && took(b, number)) life = OPEN;
         if (life == LIVES && covers(b->seen, b->seen_count, &a->at) && (here || was_seen(m, cut, b))) life = OPEN;
     }
     return life;
@@ -81,7 +86,7 @@ static bool takes(const struct model *m, const struct model_op *b, size_t number
     struct model_cut had = {b->shard, b->seen, b->seen_count};
     if (a->shard != b->shard || !removes(b, a) || !in_cut(a, &had)) return false;
     bool own = a->at.node == b->at.node && a->at.incarnation == b->at.incarnation;
-    return own || a->kind == MODEL_INCR || a->kind == MODEL_HINCR || b->key == MODEL_KEYS || life(m, &had, number) == LIVES;
+    return own || is_increment(a->kind) || b->key == MODEL_KEYS || life(m, &had, number) == LIVES;
 }
 
 void model_add(struct model *m, struct model_op op) {
