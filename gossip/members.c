@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "core/mutant.h"
 #include "gossip/state.h"
 
 enum { FLAG_LEFT = 1, FLAG_GONE = 2, FLAGS_ALL = 3 };
@@ -208,7 +209,7 @@ static void start_over(struct gossip *g) {
 static void read_own(struct gossip *g, const struct record *r, struct replica_id sender) {
     if (id_equal(r->id, g->config.self)) {
         if (r->epoch > g->epoch) g->epoch = r->epoch;
-        if (r->flags & FLAG_GONE) start_over(g);
+        if (r->flags & FLAG_GONE && !MUTANT(gone_stays)) start_over(g);
         return;
     }
     if (id_equal(r->id, sender) && g->stats.twins++ % 100 == 0)

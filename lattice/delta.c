@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "core/hlc.h"
+#include "core/mutant.h"
 #include "lattice/shard_state.h"
 
 #define CLOCK_AHEAD_MS_MAX (5 * 60 * 1000)
@@ -131,7 +132,7 @@ static void write_floors(struct wire_writer *w, const struct element *e, uint16_
     wire_u64(w, count);
     for (uint32_t i = 0; i < e->increment_count; i++) {
         struct increment inc = e->increments[i];
-        if (inc.replica != self) inc.n = inc.gen = inc.clock = 0, inc.total = 0;
+        if (inc.replica != self && !MUTANT(push_others_increments)) inc.n = inc.gen = inc.clock = 0, inc.total = 0;
         if (inc.floor_n || inc.replica == self) write_increment(w, &inc);
     }
 }
@@ -373,11 +374,14 @@ static void add_unit(struct shard *shard, const struct parsed *p, const struct u
         /* One answer may name an element twice: by its key and by itself. */
         if (context_has(&shard->context, payload->dot) || element_find(spot.element, payload->dot)) continue;
         spot_add(shard, &spot, payload->dot, payload->clock, payload->value);
+        if (MUTANT(ttl_rounded) && spot.field_hash == KIND_EXPIRY) spot.loose->siblings[0].data[7] &= 0xf0;
+        if (MUTANT(drop_loser) && spot.element->sibling_count > 1) element_drop(spot.loose, spot.loose->siblings[0].dot, &shard->account);
     }
     for (uint32_t i = 0; i < u->increments_count; i++) {
         const struct increment *inc = &p->increments[u->increments_at + i];
         /* By `applied` alone: what FLUSHALL saw runs ahead, and its floors are still to come. */
         bool known = inc->n != 0 && inc->n <= vclock_get(&shard->context.applied, inc->replica);
+        if (MUTANT(known_by_context)) known = inc->n && context_has(&shard->context, dot_make(inc->replica, inc->n));
         element_join_increment(spot_loosen(shard, &spot), inc, known, &shard->account);
     }
     spot_close(shard, &spot);
@@ -393,7 +397,7 @@ struct superseded {
 
 static bool is_superseded(struct dot dot, const void *arg) {
     const struct superseded *s = arg;
-    if (dot_replica(dot) == s->origin) return dot_counter(dot) < s->n;
+    if (dot_replica(dot) == s->origin) return dot_counter(dot) < s->n - (MUTANT(keep_before) ? 1 : 0);
     for (uint32_t i = 0; i < s->count; i++)
         if (s->removed[i].v == dot.v) return true;
     return false;
@@ -404,7 +408,7 @@ static bool is_seen(struct dot dot, const void *arg) { return context_has(arg, d
 static void apply_flush(struct shard *shard, struct unit *u) {
     struct judge judge = {is_seen, &u->flush->seen};
     judge_shard(shard, &judge, NULL, NULL);
-    context_merge(&shard->context, &u->flush->seen);
+    if (!MUTANT(flush_elements_only)) context_merge(&shard->context, &u->flush->seen);
     shard->paths.flushes_heard++;
 }
 
@@ -417,8 +421,11 @@ static void apply_delta_unit(struct shard *shard, struct delta *d, struct unit *
     struct judge judge = {is_superseded, &s};
     if (!only_adds(u)) judge_unit(shard, u, &judge);
     add_unit(shard, &d->parsed, u);
-    for (uint32_t i = 0; i < u->removed_count; i++)
+    for (uint32_t i = 0; i < u->removed_count && !MUTANT(forget_unseen); i++) {
         if (!context_has(&shard->context, s.removed[i])) context_add(&shard->context, s.removed[i]);
+        if (MUTANT(applied_by_context)) context_apply(&shard->context, dot_replica(s.removed[i]), dot_counter(s.removed[i]));
+        if (MUTANT(context_of_part)) vclock_raise(&shard->context.prefix, dot_replica(s.removed[i]), dot_counter(s.removed[i]));
+    }
 }
 
 /* Our own log must name what was learned, so that we can tell others. */
@@ -430,7 +437,7 @@ static void log_unit(struct shard *shard, const struct delta *d, struct unit *u)
 }
 
 static void observe(struct shard *shard, uint64_t clock, int64_t now_ms) {
-    hlc_observe(&shard->clock, clock, now_ms, CLOCK_AHEAD_MS_MAX);
+    if (!MUTANT(clock_not_moved)) hlc_observe(&shard->clock, clock, now_ms, CLOCK_AHEAD_MS_MAX);
 }
 
 enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, int64_t now_ms) {
@@ -441,8 +448,9 @@ enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, in
         goto out;
     }
     uint64_t applied = vclock_get(&shard->context.applied, d.origin);
-    if (applied < d.lo) status = STATUS_ERR_GAP;
-    if (applied < d.lo || applied >= d.hi) goto out;
+    bool gap = applied < d.lo && !MUTANT(ignore_gap);
+    if (gap) status = STATUS_ERR_GAP;
+    if (gap || applied >= d.hi) goto out;
     for (size_t i = 0; i < d.parsed.unit_count; i++) {
         apply_delta_unit(shard, &d, &d.parsed.units[i]);
         if (d.parsed.units[i].n > applied) log_unit(shard, &d, &d.parsed.units[i]);
@@ -470,7 +478,7 @@ static enum scope answer_scope(const struct shard *shard, const struct shard_sum
     struct record record;
     if (vclock_empty(theirs)) return SCOPE_ALL;
     for (struct records_at at = records_first(&shard->log); records_next(&at, &record);)
-        if (record.flush && dot_counter(record.dot) > vclock_get(theirs, dot_replica(record.dot))) return SCOPE_ALL;
+        if (record.flush && !MUTANT(flush_by_names) && dot_counter(record.dot) > vclock_get(theirs, dot_replica(record.dot))) return SCOPE_ALL;
     return vclock_covers(theirs, &shard->forgotten) ? SCOPE_NAMED : SCOPE_CELLS;
 }
 
@@ -640,7 +648,7 @@ static struct record *records_beyond(const struct shard *shard, const struct vcl
     struct record *found = mem_alloc((shard->log.count + 1) * sizeof *found), record;
     size_t n = 0, kept = 0;
     for (struct records_at at = records_first(&shard->log); records_next(&at, &record);) {
-        if (dot_counter(record.dot) <= vclock_get(asker, dot_replica(record.dot))) continue;
+        if (dot_counter(record.dot) <= vclock_get(asker, dot_replica(record.dot)) + (MUTANT(pull_skips_first) ? 1 : 0)) continue;
         record.field_hash = element_of(record.field_hash);
         found[n++] = record;
     }
@@ -718,7 +726,7 @@ static void write_whole(struct shard *shard, struct spot *spot, void *arg) {
     const struct element *e = spot->element;
     if (!e->sibling_count && !e->increment_count) return;
     /* Floors that the asker may lack do not show in a cell: they always go. */
-    if (a->mask && !has_floors(e) && !mask_has(a->mask, spot->key_hash, spot->field_hash)) return;
+    if (a->mask && (MUTANT(cells_skip_floors) || !has_floors(e)) && !mask_has(a->mask, spot->key_hash, spot->field_hash)) return;
     wire_u64(a->wire, kind_of(spot->field_hash));
     wire_u64(a->wire, FLAG_NAMED);
     write_name(a->wire, spot);
@@ -898,7 +906,7 @@ static void judge_answer(struct shard *shard, struct answer *a) {
     if (a->scope == SCOPE_CELLS) {
         judge_shard(shard, &unsent, in_mask, a);
         uint64_t before = shard->elements;
-        judge_shard(shard, &late, off_mask, a);
+        if (!MUTANT(keep_learned_late)) judge_shard(shard, &late, off_mask, a);
         shard->paths.learned_late += before - shard->elements;
     }
     for (size_t i = 0; i < a->record_count; i++) {
@@ -912,7 +920,7 @@ static void log_answer(struct shard *shard, const struct answer *a) {
         struct dot dot = a->records[i].dot;
         if (dot_counter(dot) > vclock_get(&shard->context.applied, dot_replica(dot))) shard_log_add(shard, &a->records[i]);
     }
-    if (a->scope == SCOPE_NAMED) return;
+    if (a->scope == SCOPE_NAMED || MUTANT(answer_not_forgotten)) return;
     /* Nothing names what came: whoever asks us for it is compared by cells. */
     for (uint32_t i = 1; i < a->context.applied.count; i++) {
         uint64_t counter = a->context.applied.counter[i];
@@ -931,7 +939,7 @@ enum status shard_read_answer(struct shard *shard, struct wire_reader *reader, c
     count_answer(shard, &a);
     collect_sent(&a);
     judge_answer(shard, &a);
-    for (size_t i = 0; i < a.parsed.unit_count; i++) add_unit(shard, &a.parsed, &a.parsed.units[i]);
+    for (size_t i = 0; i < a.parsed.unit_count; i += MUTANT(half_answer) ? 2 : 1) add_unit(shard, &a.parsed, &a.parsed.units[i]);
     log_answer(shard, &a);
     context_merge(&shard->context, &a.context);
     context_merge_applied(&shard->context, &a.context);

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "core/mutant.h"
 #include "lattice/hash.h"
 
 /* ------------------------------------------------------------ increments */
@@ -21,7 +22,7 @@ bool increment_join(struct increment *into, const struct increment *from) {
         into->total = from->total;
         changed = true;
     }
-    if (from->floor_n > into->floor_n) {
+    if (MUTANT(floor_by_total) ? from->floor > into->floor : from->floor_n > into->floor_n) {
         into->floor_n = from->floor_n;
         into->floor = from->floor;
         changed = true;
@@ -58,7 +59,7 @@ bool element_join_increment(struct element *e, const struct increment *from, boo
                             struct mem_account *account) {
     struct increment *here = element_increment(e, from->replica);
     if (!here) {
-        if (known) return false;
+        if (known || (MUTANT(early_floor_dropped) && !from->n)) return false;
         here = increment_insert(e, from->replica, account);
     }
     return increment_join(here, from);
@@ -179,7 +180,7 @@ const struct sibling *element_newest(const struct element *e, const struct repli
     for (uint32_t i = 0; i < e->sibling_count; i++) {
         const struct sibling *s = &e->siblings[i];
         if (!best || s->clock > best->clock ||
-            (s->clock == best->clock &&
+            (s->clock == best->clock && !MUTANT(tie_by_arrival) &&
              replica_id_compare(replicas_id(replicas, dot_replica(s->dot)),
                                 replicas_id(replicas, dot_replica(best->dot))) > 0))
             best = s;

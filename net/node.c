@@ -1,5 +1,7 @@
 #include "net/node.h"
 
+#include "core/mutant.h"
+
 #include <assert.h>
 
 /* A node of its own: nobody to reach. */
@@ -37,7 +39,7 @@ struct node *node_new(const struct node_config *config) {
     node->shard_count = config->shards;
     node->replicas = replicas_new();
     /* Fresh at every start: a dot that repeats would read as seen and removed. */
-    struct replica_id self = {config->node_id, node->clock.entropy(node->clock.self)};
+    struct replica_id self = {config->node_id, MUTANT(same_incarnation) ? 1 : node->clock.entropy(node->clock.self)};
     uint16_t index;
     if (replicas_intern(node->replicas, self, &index) != STATUS_OK) assert(false);
     struct shard_config shard = {node->replicas, node->seed, index, config->log_bytes_max / config->shards};
@@ -86,7 +88,7 @@ void node_lock(struct node *node, uint32_t shard) {
 }
 
 bool node_unlock(struct node *node, uint32_t shard) {
-    bool wrote = shard_own(node->shards[shard]) != node->locked_at[shard];
+    bool wrote = shard_own(node->shards[shard]) != node->locked_at[shard] && !(MUTANT(unlock_unseen) && node->locked_at[shard]);
     shard_unlock(node->shards[shard]);
     if (wrote) gossip_dirty(node->gossip, shard);
     return wrote;
