@@ -73,9 +73,9 @@ static enum life life(const struct model *m, const struct model_cut *cut, size_t
         if (b->shard != a->shard || !removes(b, a)) continue;
         bool here = in_cut(b, cut);
         if (here && took(b, number)) return GONE;
-        /* A delta carries the floors of its elements as they are when it is sent, those of others'
-         * resets too: such a reset may be felt before it is in the cut. */
-        if (is_increment(a->kind) && took(b, number)) life = OPEN;
+        /* A delta tells of its elements as they are when it is sent, so what somebody else has
+         * removed of them by then is felt before that removal is in the cut. */
+        if (took(b, number)) life = OPEN;
         if (life == LIVES && covers(b->seen, b->seen_count, &a->at) && (here || was_seen(m, cut, b))) life = OPEN;
     }
     return life;
