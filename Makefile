@@ -69,7 +69,8 @@ demo: deps ## concurrent writes on three nodes that cannot hear each other, then
 test: deps ## run every test; SAN=address|undefined|thread
 	@$(MAKE) --no-print-directory all lint
 	@sh test/run-unit.sh $(TESTS)
-	$(BUILD)/anneal-sim --seeds $(if $(SAN),100,1000) --ops 1000
+	@sh test/sim-seeds.sh $(BUILD)/anneal-sim
+	@sh test/sim.sh $(BUILD)/anneal-sim 1 $(if $(SAN),100,1000) 1000
 	BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(if $(SAN),20000,200000)
 	BUILD=$(BUILD) $(PYTHON) -m pytest -q test/integration
 
@@ -78,10 +79,10 @@ sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 
 # Faults planted by core/mutant.h, in a build of their own.
 MUTANTS := build/mutants
-MUTANT_TESTS := $(addprefix $(MUTANTS)/test/unit/,lattice_shard net_command net_session)
-mutants: deps ## plant faults, one after the other: each must be caught; ONLY=name,... SEEDS=150
+MUTANT_TESTS := $(addprefix $(MUTANTS)/test/unit/,lattice_stories lattice_shard net_command net_session)
+mutants: deps ## plant faults, one after the other: each must be caught; ONLY=name,... SEEDS=300
 	@$(MAKE) --no-print-directory BUILD=$(MUTANTS) OPT="-O2 -DMUTANTS" SAN= $(MUTANTS)/anneal-sim $(MUTANT_TESTS)
-	@sh test/mutants.sh $(MUTANTS) $(if $(filter file,$(origin SEEDS)),150,$(SEEDS)) $(subst $(comma), ,$(ONLY))
+	@sh test/mutants.sh $(MUTANTS) $(if $(filter file,$(origin SEEDS)),300,$(SEEDS)) $(subst $(comma), ,$(ONLY))
 
 differential: all ## random commands to a node and to redis-server; N=1000000 SEED=...
 	@BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(or $(N),1000000) $(SEED)

@@ -31,7 +31,7 @@
     X(floor_forgotten_early, "dead increments are forgotten before all have seen their reset")       \
     X(forget_touched, "dead increments are forgotten though they were touched since")                \
     X(push_others_increments, "a reset pushes the increments of others as well")                     \
-    X(known_by_context, "an increment that a flush saw counts as known before it came")              \
+    X(forgotten_returns, "an increment that was reset and forgotten counts again when it is heard of")\
     X(early_floor_dropped, "a floor that comes before what it resets is dropped")                    \
     X(reset_keeps_fields, "a write of a field does not reset its increments")                        \
     X(rename_counts_twice, "a copy of a counter has the increments in its base, and again")          \

@@ -381,7 +381,7 @@ static void add_unit(struct shard *shard, const struct parsed *p, const struct u
         const struct increment *inc = &p->increments[u->increments_at + i];
         /* By `applied` alone: what FLUSHALL saw runs ahead, and its floors are still to come. */
         bool known = inc->n != 0 && inc->n <= vclock_get(&shard->context.applied, inc->replica);
-        if (MUTANT(known_by_context)) known = inc->n && context_has(&shard->context, dot_make(inc->replica, inc->n));
+        if (MUTANT(forgotten_returns)) known = false;
         element_join_increment(spot_loosen(shard, &spot), inc, known, &shard->account);
     }
     spot_close(shard, &spot);

@@ -53,7 +53,7 @@ static void pick_cluster(struct rng *rng, struct swarm *s) {
 }
 
 static void pick_workload(struct rng *rng, struct swarm *s) {
-    s->pause_us = any_size(rng, rng_percent(rng, 20) ? 18 : 16);
+    s->pause_us = rng_percent(rng, 50) ? any_size(rng, 16) : 1 + upto(rng, rng_percent(rng, 30) ? 200000 : 50000);
     s->keys = rng_percent(rng, 30) ? 1 + upto(rng, 2) : 1 + upto(rng, 23);
     s->typed = rng_percent(rng, 50);
     s->strings = maybe(rng, 85, 20);
@@ -82,11 +82,39 @@ static void pick_faults(struct rng *rng, struct swarm *s) {
     s->crashes = maybe(rng, 45, rng_percent(rng, 50) ? 8 : 60);
     s->stops = maybe(rng, 25, 30);
     s->slows = maybe(rng, 20, 20);
-    s->leaves = maybe(rng, 20, 20);
-    s->forgets = maybe(rng, 15, 60);
+    s->leaves = maybe(rng, 25, 30);
+    s->forgets = maybe(rng, 20, 200);
+    if (s->forgets && s->heartbeat_ms == 1000) s->heartbeat_ms = 100; /* or nobody is ever down */
     s->jumps = maybe(rng, 35, 40);
     s->skew_ms = rng_percent(rng, 50) ? any_size(rng, 25) : 0;
     s->drift = maybe(rng, 20, 100);
+}
+
+/* Sets without a log to speak of, far from each other: what is learned while an answer by cells is
+ * under way. */
+static void shape_late_answers(struct swarm *s) {
+    s->nodes = 4;
+    s->shards = 1;
+    s->log_bytes = 100;
+    s->pause_us = 20000;
+    s->keys = 2;
+    s->latency_us = 300000;
+    s->reorders = 50;
+    s->sets = s->deletes = 20;
+    s->counters = s->strings = s->hashes = s->typed = s->others = s->flushes = s->crashes = s->big = 0;
+}
+
+/* One counter, nodes that are slow now and then: deltas that come long after digests about them. */
+static void shape_late_deltas(struct swarm *s) {
+    s->nodes = 3;
+    s->heartbeat_ms = 100;
+    s->pause_us = 100000;
+    s->keys = 1;
+    s->slows = 60;
+    s->reorders = 50;
+    s->counters = 30;
+    s->strings = s->deletes = 10;
+    s->sets = s->hashes = s->typed = s->others = s->flushes = s->crashes = s->big = 0;
 }
 
 void swarm_pick(uint64_t seed, const struct swarm *given, struct swarm *out) {
@@ -96,6 +124,9 @@ void swarm_pick(uint64_t seed, const struct swarm *given, struct swarm *out) {
     pick_workload(&rng, out);
     pick_network(&rng, out);
     pick_faults(&rng, out);
+    uint64_t shape = rng_below(&rng, 100);
+    if (shape < 10) shape_late_answers(out);
+    else if (shape < 15) shape_late_deltas(out);
     for (int i = 0; i < swarm_count; i++) {
         int64_t value = *swarm_at((struct swarm *)(uintptr_t)given, i);
         if (value != SWARM_UNSET) *swarm_at(out, i) = value;

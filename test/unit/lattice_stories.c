@@ -171,12 +171,32 @@ static void what_an_answer_knows_to_be_gone_goes(void **state) {
     cast_fini(&c);
 }
 
+/* A range may overlap what was applied; its increments, reset and forgotten since, stay so. */
+static void what_was_forgotten_stays_forgotten(void **state) {
+    (void)state;
+    struct cast c;
+    struct buf overlaps = {0};
+    cast_init(&c);
+    shard_increase(c.shard[A], ref(&c, A, "n"), fixed_from_i64(5), 1000);
+    tell(&c, A, B, 1000);
+    shard_delete(c.shard[B], ref(&c, B, "n"), 1000);
+    for (int round = 0; round < 3; round++) shard_stable(c.shard[B], shard_applied(c.shard[B]));
+    assert_int_equal(shard_paths(c.shard[B])->graves_forgotten, 1);
+    shard_set(c.shard[A], ref(&c, A, "other"), bytes_str("v"), false, 1000);
+    delta(&c, A, C, &overlaps);
+    deliver(&c, B, &overlaps, 1000);
+    assert_int_equal(type_at(&c, B, "other"), KEY_STRING);
+    assert_int_equal(type_at(&c, B, "n"), KEY_NONE);
+    cast_fini(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_two_types_the_later_is_seen),
         cmocka_unit_test(hearing_of_a_later_clock_moves_our_own),
         cmocka_unit_test(the_last_member_takes_the_expiry_along),
         cmocka_unit_test(what_an_answer_knows_to_be_gone_goes),
+        cmocka_unit_test(what_was_forgotten_stays_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
