@@ -48,7 +48,7 @@ TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
-.PHONY: help all deps run demo test sim mutants differential bench bench-deps bench-memory bench-peers bench-ping bench-repair lint format install clean
+.PHONY: help all deps run demo test sim sim-same mutants differential bench bench-deps bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -71,11 +71,18 @@ test: deps ## run every test; SAN=address|undefined|thread
 	@sh test/run-unit.sh $(TESTS)
 	@sh test/sim-seeds.sh $(BUILD)/anneal-sim
 	@sh test/sim.sh $(BUILD)/anneal-sim 1 $(if $(SAN),100,1000) 1000
+	$(if $(SAN),,@$(MAKE) --no-print-directory sim-same mutants)
 	BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(if $(SAN),20000,200000)
 	BUILD=$(BUILD) $(PYTHON) -m pytest -q test/integration
 
 sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 	@sh test/sim.sh $(BUILD)/anneal-sim $(or $(FIRST),1) $(SEEDS) $(OPS)
+
+# The simulator again, by another compiler that optimises nothing: the same seeds, the same trace?
+OTHER_CC := $(if $(shell command -v clang),clang,gcc)
+sim-same: $(BUILD)/anneal-sim ## the same trace from gcc -O2 and clang -O0
+	@$(MAKE) --no-print-directory CC=$(OTHER_CC) BUILD=build/other OPT=-O0 SAN= build/other/anneal-sim
+	@sh test/sim-same.sh $(BUILD)/anneal-sim build/other/anneal-sim
 
 # Faults planted by core/mutant.h, in a build of their own.
 MUTANTS := build/mutants

@@ -61,7 +61,8 @@ static void slow(struct world *w) {
 }
 
 static void jump(struct world *w) {
-    any_node(w)->skew_ms = world_between(w, -w->swarm->skew_ms, w->swarm->skew_ms);
+    struct sim_node *n = any_node(w);
+    n->skew_ms = world_between(w, -w->swarm->skew_ms, w->swarm->skew_ms);
     w->stats.jumps++;
 }
 
