@@ -63,6 +63,7 @@ struct bytes client_ask(struct run *r, uint32_t index, int argc, const char *con
     feed(r, c->session, &c->query, buf_bytes(&r->whole), &c->reply);
     assert(c->reply.len > 0);
     world_trace_add(r->world, buf_bytes(&c->reply));
+    r->counts.commands++;
     note_issued(r, index);
     return buf_bytes(&c->reply);
 }

@@ -223,7 +223,7 @@ static void print_total(const struct total *t) {
 
 static void print_summary(const struct total *t, double seconds) {
     print_total(t);
-    uint64_t ops = t->counts.writes + t->counts.reads + t->counts.unmodelled + t->counts.bulk + t->counts.waits;
+    uint64_t ops = t->counts.commands + 2 * t->counts.waits;
     printf("%llu client operations in %.1f s of one core: %.0f a second\n", (unsigned long long)ops, seconds, seconds > 0 ? (double)ops / seconds : 0.0);
     printf("%llu seeds, %llu failed, trace %016llx\n", (unsigned long long)t->seeds, (unsigned long long)t->failed, (unsigned long long)t->trace);
 }

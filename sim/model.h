@@ -36,7 +36,7 @@ struct model_op {
     struct model_seen at;    /* the counter that it took last */
     struct model_seen *seen; /* owned by the model; what its node had applied before */
     uint32_t seen_count;
-    uint32_t *removed; /* filled in by the model: numbers of writes */
+    uint32_t *removed; /* filled in by the model: numbers of writes, in order */
     uint32_t removed_count;
 };
 

@@ -10,6 +10,7 @@
 #define ORIGINS_MAX 512
 
 #define RUN_COUNTS(X)                                            \
+    X(commands, "commands answered")                             \
     X(writes, "writes that the model knows")                     \
     X(reads, "reads judged by it")                               \
     X(unmodelled, "other commands")                              \
