@@ -32,6 +32,7 @@
     X(forget_touched, "dead increments are forgotten though they were touched since")                \
     X(push_others_increments, "a reset pushes the increments of others as well")                     \
     X(forgotten_returns, "an increment that was reset and forgotten counts again when it is heard of")\
+    X(forgotten_kept, "an answer leaves increments that its sender has forgotten")                   \
     X(early_floor_dropped, "a floor that comes before what it resets is dropped")                    \
     X(reset_keeps_fields, "a write of a field does not reset its increments")                        \
     X(rename_counts_twice, "a copy of a counter has the increments in its base, and again")          \

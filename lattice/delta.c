@@ -333,13 +333,21 @@ static bool parse_delta(const struct shard *shard, struct wire_reader *r, struct
 struct judge {
     bool (*gone)(struct dot dot, const void *arg);
     const void *arg;
+    bool (*dead)(const struct increment *i, const void *judged); /* a struct judged; NULL: none is */
+};
+
+struct judged {
+    const struct spot *spot;
+    const void *arg;
 };
 
 static void judge_spot(struct shard *shard, struct spot *spot, void *arg) {
     const struct judge *judge = arg;
-    if (!spot->element->sibling_count) return;
+    bool counts = judge->dead && !MUTANT(forgotten_kept) && spot->loose && spot->element->increment_count;
+    if (!spot->element->sibling_count && !counts) return;
     spot_open(shard, spot);
     spot_drop_if(shard, spot, judge->gone, judge->arg);
+    if (counts) element_drop_increments_if(spot->loose, judge->dead, &(struct judged){spot, judge->arg}, &shard->account);
     spot_close(shard, spot);
 }
 
@@ -406,7 +414,7 @@ static bool is_superseded(struct dot dot, const void *arg) {
 static bool is_seen(struct dot dot, const void *arg) { return context_has(arg, dot); }
 
 static void apply_flush(struct shard *shard, struct unit *u) {
-    struct judge judge = {is_seen, &u->flush->seen};
+    struct judge judge = {is_seen, &u->flush->seen, NULL};
     judge_shard(shard, &judge, NULL, NULL);
     if (!MUTANT(flush_elements_only)) context_merge(&shard->context, &u->flush->seen);
     shard->paths.flushes_heard++;
@@ -418,7 +426,7 @@ static void apply_delta_unit(struct shard *shard, struct delta *d, struct unit *
         return;
     }
     struct superseded s = {d->origin, u->n, d->parsed.removed_dots + u->removed_at, u->removed_count};
-    struct judge judge = {is_superseded, &s};
+    struct judge judge = {is_superseded, &s, NULL};
     if (!only_adds(u)) judge_unit(shard, u, &judge);
     add_unit(shard, &d->parsed, u);
     for (uint32_t i = 0; i < u->removed_count && !MUTANT(forget_unseen); i++) {
@@ -796,6 +804,10 @@ struct answer {
     size_t record_count, record_cap;
     struct parsed parsed;
     struct dot *sent; /* all dots of all units, sorted: a dot lives in one element only */
+    struct entry {
+        uint64_t key_hash, field_hash;
+        uint16_t replica;
+    } *entries; /* whose increments were sent, sorted */
     const struct shard_summary *asked;
 };
 
@@ -839,10 +851,24 @@ static int by_dot(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
+static int by_entry(const void *a, const void *b) {
+    const struct entry *x = a, *y = b;
+    if (x->key_hash != y->key_hash) return x->key_hash < y->key_hash ? -1 : 1;
+    if (x->field_hash != y->field_hash) return x->field_hash < y->field_hash ? -1 : 1;
+    return (x->replica > y->replica) - (x->replica < y->replica);
+}
+
 static void collect_sent(struct answer *a) {
     a->sent = mem_alloc((a->parsed.payload_count + 1) * sizeof *a->sent);
     for (size_t i = 0; i < a->parsed.payload_count; i++) a->sent[i] = a->parsed.payloads[i].dot;
     qsort(a->sent, a->parsed.payload_count, sizeof *a->sent, by_dot);
+    a->entries = mem_alloc((a->parsed.increment_count + 1) * sizeof *a->entries);
+    for (size_t i = 0; i < a->parsed.unit_count; i++) {
+        const struct unit *u = &a->parsed.units[i];
+        for (uint32_t k = u->increments_at; k < u->increments_at + u->increments_count; k++)
+            a->entries[k] = (struct entry){u->key_hash, element_of(u->field_hash), a->parsed.increments[k].replica};
+    }
+    qsort(a->entries, a->parsed.increment_count, sizeof *a->entries, by_entry);
 }
 
 /* The sender knows it, and has it no more. */
@@ -857,6 +883,22 @@ static bool is_unsent(struct dot dot, const void *arg) {
 static bool is_learned_late(struct dot dot, const void *arg) {
     const struct answer *a = arg;
     return !context_has(&a->asked->context, dot) && is_unsent(dot, arg);
+}
+
+/* The sender has applied it and holds no entry of its replica: it was reset, and forgotten because
+ * all members that the sender knew had applied the reset. We need not have been one of them yet. */
+static bool is_forgotten(const struct increment *i, const void *arg) {
+    const struct judged *judged = arg;
+    const struct answer *a = judged->arg;
+    struct entry entry = {judged->spot->key_hash, judged->spot->field_hash, i->replica};
+    if (!i->n || i->n > vclock_get(&a->context.applied, i->replica)) return false;
+    return !bsearch(&entry, a->entries, a->parsed.increment_count, sizeof entry, by_entry);
+}
+
+/* In a cell that was equal: what was live when we asked, the sender has. */
+static bool is_forgotten_late(const struct increment *i, const void *arg) {
+    const struct answer *a = ((const struct judged *)arg)->arg;
+    return i->n > vclock_get(&a->asked->context.applied, i->replica) && is_forgotten(i, arg);
 }
 
 static void count_answer(struct shard *shard, const struct answer *a) {
@@ -901,7 +943,7 @@ static void judge_shard(struct shard *shard, struct judge *judge,
 }
 
 static void judge_answer(struct shard *shard, struct answer *a) {
-    struct judge unsent = {is_unsent, a}, late = {is_learned_late, a};
+    struct judge unsent = {is_unsent, a, is_forgotten}, late = {is_learned_late, a, is_forgotten_late};
     if (a->scope == SCOPE_ALL) judge_shard(shard, &unsent, NULL, NULL);
     if (a->scope == SCOPE_CELLS) {
         judge_shard(shard, &unsent, in_mask, a);
@@ -949,5 +991,6 @@ out:
     parsed_fini(&a.parsed);
     mem_free(a.records);
     mem_free(a.sent);
+    mem_free(a.entries);
     return status;
 }

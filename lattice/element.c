@@ -91,17 +91,26 @@ bool element_reset_increments(struct element *e) {
     return any;
 }
 
-void element_forget_dead(struct element *e, struct mem_account *account) {
+void element_drop_increments_if(struct element *e, bool (*gone)(const struct increment *i, const void *arg),
+                                const void *arg, struct mem_account *account) {
     uint32_t count = e->increment_count, kept = 0;
-    for (uint32_t i = 0; i < count; i++) kept += increment_live(&e->increments[i]);
+    for (uint32_t i = 0; i < count; i++)
+        if (!gone(&e->increments[i], arg)) e->increments[kept++] = e->increments[i];
     if (kept == count) return;
     struct increment *fewer = kept ? mem_take(account, kept * sizeof *fewer) : NULL;
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < count; i++)
-        if (increment_live(&e->increments[i])) fewer[at++] = e->increments[i];
+    if (kept) memcpy(fewer, e->increments, kept * sizeof *fewer);
     mem_give(account, e->increments, count * sizeof *fewer);
     e->increments = fewer;
     e->increment_count = kept;
+}
+
+static bool is_dead(const struct increment *i, const void *arg) {
+    (void)arg;
+    return !increment_live(i);
+}
+
+void element_forget_dead(struct element *e, struct mem_account *account) {
+    element_drop_increments_if(e, is_dead, NULL, account);
 }
 
 bool element_has_increments(const struct element *e) {

@@ -223,6 +223,20 @@ static bool all_agree(struct run *r) {
     return true;
 }
 
+static void explain_shards(struct run *r, uint32_t index) {
+    const struct node *node = world_node(r->world, index), *first = world_node(r->world, 0);
+    struct model_seen seen[ORIGINS_MAX];
+    for (uint32_t s = 0; s < node->shard_count; s++) {
+        if (gossip_digest(node->gossip, s) == gossip_digest(first->gossip, s)) continue;
+        printf("     shard %u differs from n0's:", s);
+        uint32_t count = vector_of(node, s, seen);
+        for (uint32_t i = 0; i < count; i++)
+            printf(" n%llu/%llx:%llu", (unsigned long long)seen[i].node - 1, (unsigned long long)seen[i].incarnation >> 48,
+                   (unsigned long long)seen[i].counter);
+        printf("\n");
+    }
+}
+
 static void explain_disagreement(struct run *r) {
     run_fail(r, 0, "nodes do not agree %lld s after the network healed", (long long)(SETTLE_US / 1000000));
     for (uint32_t i = 0; i < world_node_count(r->world); i++) {
@@ -230,6 +244,7 @@ static void explain_disagreement(struct run *r) {
         struct member_info info[WORLD_NODES_MAX + 1];
         size_t count = gossip_members(node->gossip, info, WORLD_NODES_MAX + 1);
         printf("  n%u digest %016llx\n", i, (unsigned long long)gossip_digest(node->gossip, -1));
+        explain_shards(r, i);
         for (size_t k = 1; k < count && k < WORLD_NODES_MAX + 1; k++)
             printf("     %s %s%s unacked %llu missing %llu digest %lld ms ago\n", info[k].address,
                    member_status_text(info[k].status), info[k].connected ? "" : " not connected",

@@ -86,6 +86,17 @@ static void answer(struct cast *c, int from, const struct shard_summary *asked, 
     shard_summary_fini(&seen);
 }
 
+static void ask_by_cells(struct cast *c, int from, const struct shard_summary *asked) {
+    struct buf message = {0};
+    struct wire_reader r;
+    answer(c, from, asked, &message);
+    assert_int_equal(wire_open(&r, buf_bytes(&message), c->replicas[A]), STATUS_OK);
+    assert_int_equal(shard_read_answer(c->shard[A], &r, asked, 1000), STATUS_OK);
+    assert_int_equal(shard_paths(c->shard[A])->answers_cells, 1);
+    wire_close(&r);
+    buf_fini(&message);
+}
+
 static enum key_type type_at(struct cast *c, int at, const char *name) {
     struct key *key = shard_find(c->shard[at], ref(c, at, name), 0);
     return key ? key_type(c->shard[at], key) : KEY_NONE;
@@ -147,7 +158,7 @@ static void the_last_member_takes_the_expiry_along(void **state) {
 static void what_an_answer_knows_to_be_gone_goes(void **state) {
     (void)state;
     struct cast c;
-    struct buf late = {0}, message = {0};
+    struct buf late = {0};
     struct shard_summary asked;
     cast_init(&c);
     shard_set(c.shard[A], ref(&c, A, "own"), bytes_str("v"), false, 1000);
@@ -159,15 +170,30 @@ static void what_an_answer_knows_to_be_gone_goes(void **state) {
     shard_summarise(c.shard[A], true, &asked);
     deliver(&c, A, &late, 1000);
     assert_int_equal(type_at(&c, A, "s"), KEY_SET);
-    answer(&c, B, &asked, &message);
-    struct wire_reader r;
-    assert_int_equal(wire_open(&r, buf_bytes(&message), c.replicas[A]), STATUS_OK);
-    assert_int_equal(shard_read_answer(c.shard[A], &r, &asked, 1000), STATUS_OK);
-    wire_close(&r);
-    buf_fini(&message);
+    ask_by_cells(&c, B, &asked);
     shard_summary_fini(&asked);
-    assert_int_equal(shard_paths(c.shard[A])->answers_cells, 1);
     assert_int_equal(type_at(&c, A, "s"), KEY_NONE);
+    cast_fini(&c);
+}
+
+/* Whoever joins while others forget may have the increment from one who had not heard of its reset,
+ * and hear of the reset from one who has forgotten both. */
+static void an_answer_takes_along_what_its_sender_has_forgotten(void **state) {
+    (void)state;
+    struct cast c;
+    struct shard_summary asked;
+    cast_init(&c);
+    shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(5), 1000);
+    tell(&c, C, A, 1000);
+    tell(&c, C, B, 1000);
+    shard_delete(c.shard[B], ref(&c, B, "n"), 1000);
+    for (int round = 0; round < 3; round++) shard_stable(c.shard[B], shard_applied(c.shard[B]));
+    assert_int_equal(shard_paths(c.shard[B])->graves_forgotten, 1);
+    shard_summarise(c.shard[A], true, &asked);
+    ask_by_cells(&c, B, &asked);
+    shard_summary_fini(&asked);
+    assert_int_equal(type_at(&c, A, "n"), KEY_NONE);
+    assert_int_equal(shard_digest(c.shard[A]), shard_digest(c.shard[B]));
     cast_fini(&c);
 }
 
@@ -197,6 +223,7 @@ int main(void) {
         cmocka_unit_test(the_last_member_takes_the_expiry_along),
         cmocka_unit_test(what_an_answer_knows_to_be_gone_goes),
         cmocka_unit_test(what_was_forgotten_stays_forgotten),
+        cmocka_unit_test(an_answer_takes_along_what_its_sender_has_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
