@@ -60,6 +60,7 @@
     X(ack_own_only, "what is applied here counts as applied everywhere")                             \
     X(accept_early, "a peer's vector counts before what it did by then is applied here")             \
     X(gone_stays, "a node that was declared gone goes on as if it were not")                         \
+    X(left_holds_nothing, "a member that left no longer counts, though it may still be heard")       \
     X(answer_of_another, "an answer is taken for the pull that is out, whichever it answers")        \
     X(answer_unseen, "a digest does not tell of what an answer brought")                             \
     /* clients */                                                                                    \

@@ -450,7 +450,7 @@ static void stable_vector(struct gossip *g, uint32_t s, struct vclock *out) {
     vclock_copy(out, &g->shards[s].applied);
     for (uint32_t i = 0; i < g->member_count; i++) {
         struct member *m = g->members[i];
-        if (!member_counts(m) || MUTANT(ack_own_only)) continue;
+        if (!member_may_write(m) || MUTANT(ack_own_only) || (MUTANT(left_holds_nothing) && m->left)) continue;
         accept_vector(g, m, s);
         for (uint32_t k = 0; k < out->count; k++) {
             uint64_t theirs = vclock_get(&m->accepted[s], (uint16_t)k);

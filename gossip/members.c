@@ -49,6 +49,7 @@ static struct member *member_of_node(struct gossip *g, uint64_t node) {
 }
 
 bool member_counts(const struct member *m) { return !m->left && !m->gone; }
+bool member_may_write(const struct member *m) { return !m->silent && !m->gone; }
 
 enum member_status member_status_of(const struct gossip *g, const struct member *m) {
     if (m->gone) return MEMBER_GONE;
@@ -379,6 +380,7 @@ static bool has_majority(const struct gossip *g) {
 
 static void member_judge(struct gossip *g, struct member *m) {
     if (member_counts(m) && g->now.mono_us - m->heard_us >= g->config.gone_ms * MS && has_majority(g)) m->gone = true;
+    if (m->left && g->now.mono_us - m->heard_us >= g->config.suspect_ms * MS) m->silent = true;
     if (m->left && m->link >= 0) hangup_member(g, m);
     if (!m->left) dial_member(g, m);
     enum member_status status = member_status_of(g, m);
