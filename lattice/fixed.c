@@ -54,7 +54,7 @@ enum status fixed_parse(struct bytes text, __int128 *out) {
     if (at < text.len && (text.data[at] == '-' || text.data[at] == '+')) negative = text.data[at++] == '-';
     wide digits = 0;
     int shift = FIXED_DECIMALS, exponent = 0;
-    const wide room = (most - 9) / 10;
+    const wide room = (~(wide)0 - 9) / 10; /* more than most / 10, so that what is printed is read whole */
     for (; digit(text, at, &d); at++, any = true) {
         if (digits <= room)
             digits = digits * 10 + d;
