@@ -469,7 +469,8 @@ static void debug_help(struct call *call) {
 void cmd_debug(struct call *call) {
     static const struct subcommand table[] = {
         {"sleep", 3, 3, debug_sleep}, {"object", 3, 3, debug_object}, {"gossip", 3, 3, debug_gossip}, {"help", 2, 2, debug_help}};
-    enum { NO, YES, LOCAL } allowed = (int)config_integer(call->session->host->config, OPTION_ENABLE_DEBUG_COMMAND);
+    enum { NO, YES, LOCAL };
+    int64_t allowed = config_integer(call->session->host->config, OPTION_ENABLE_DEBUG_COMMAND);
     if (allowed == NO || (allowed == LOCAL && !call->session->local)) {
         resp_error(call->out, "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from "
                               "a local connection, otherwise you need to set this option in the configuration file, and then restart the server.");
