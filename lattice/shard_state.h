@@ -1,5 +1,5 @@
 /* What a shard is made of: shared by shard.c (reading, writing) and delta.c (replication),
- * included by nobody else. */
+ * included by nobody else but the fuzz targets, which count it all again. */
 #ifndef ANNEAL_LATTICE_SHARD_STATE_H
 #define ANNEAL_LATTICE_SHARD_STATE_H
 

@@ -30,6 +30,19 @@ struct bytes fuzz_exact(struct bytes bytes) {
 }
 void fuzz_exact_free(struct bytes copy) { mem_free((void *)(uintptr_t)copy.data); }
 
+void fuzz_show(const char *what, struct bytes bytes) {
+    if (!getenv("FUZZ_SHOW")) return;
+    fprintf(stderr, "%s ", what);
+    for (size_t i = 0; i < bytes.len; i++) {
+        uint8_t c = bytes.data[i];
+        if (c >= ' ' && c < 127)
+            fputc(c, stderr);
+        else
+            fprintf(stderr, "\\x%02x", c);
+    }
+    fputc('\n', stderr);
+}
+
 static struct now clock_now(void *self) {
     const struct fuzz_clock *clock = self;
     return (struct now){clock->wall_ms, clock->mono_us};

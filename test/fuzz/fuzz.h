@@ -50,6 +50,9 @@ static inline struct bytes input_bytes(struct input *in, size_t most) {
 struct bytes fuzz_exact(struct bytes bytes);
 void fuzz_exact_free(struct bytes copy);
 
+/* With FUZZ_SHOW in the environment: what it is, and its bytes, to standard error. */
+void fuzz_show(const char *what, struct bytes bytes);
+
 /* A clock that stands still until it is moved; entropy counts up, so that runs repeat. */
 struct fuzz_clock {
     int64_t wall_ms, mono_us;
