@@ -16,7 +16,7 @@ static const char *const words[] = {
     /* members, values, numbers */
     "m", "n", "", "x", "7", "0", "1", "-1", "2", "3", "10", "-7", "100", "1.5", "-0.25", "1e3", "9223372036854775807",
     "-9223372036854775808", "9223372036854775808", "01", " 1", "abc", "inf", "nan", "1e400", "1701411834604692317316", "-1e21",
-    "0.00000000000000001", "ohmytext", "mynewtext", "\xff\r\n", "4096", "1700000000", "1700000005000", "1700009999", "1699999999999",
+    "0.00000000000000001", "ohmytext", "mynewtext", "\xff\r\n", "300", "1700000000", "1700000005000", "1700009999", "1699999999999",
     "9999999999999", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
     /* options */
     "NX", "XX", "GT", "LT", "GET", "EX", "PX", "EXAT", "PXAT", "KEEPTTL", "PERSIST", "LIMIT", "COUNT", "MATCH", "TYPE", "string", "set",
@@ -170,7 +170,7 @@ static void put_line(struct buf *seed, const char *line) {
 
 void fuzz_seeds(void) {
     static const char *const scripts[][10] = {
-        {"set a 1 EX 10 GET", "incr a", "incrbyfloat a 1.5", "append a x", "getex a PERSIST", "setrange a 4096 m", "lcs a b IDX", "getrange a 0 -1"},
+        {"set a 1 EX 10 GET", "incr a", "incrbyfloat a 1.5", "append a x", "getex a PERSIST", "setrange a 300 m", "lcs a b IDX", "getrange a 0 -1"},
         {"sadd a m n x", "sadd b n 7", "sinterstore c a b", "sunion a b", "sdiff a b", "smove a b m", "spop b 2", "sscan a 0 COUNT 10", "sintercard 2 a b LIMIT 1"},
         {"hset a m 7 n x", "hincrby a m 10", "hincrbyfloat a m 1.5", "hgetall a", "hrandfield a -7 WITHVALUES", "hdel a m n", "hsetnx a m x", "hscan a 0 MATCH *"},
         {"mset a 1 b x", "expire a 100 NX", "pexpireat b 1700000005000", "copy a c REPLACE", "rename c b", "object ENCODING b", "keys *", "scan 0 COUNT 10", "del a b"},
