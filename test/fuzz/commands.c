@@ -38,8 +38,11 @@ struct client {
     struct buf query, out;
 };
 
+/* Whatever password was set: the target session is about strangers. */
 static void connect(struct client *c) {
     c->session = session_new(&c->host->host, 1, "127.0.0.1:1", "127.0.0.1:2", true, &c->out);
+    c->session->authenticated = true;
+    c->session->parser.stranger = false;
     c->out.len = 0;
 }
 

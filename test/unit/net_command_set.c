@@ -155,7 +155,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_member_moves_to_another_set, start, stop),
         cmocka_unit_test_setup_teardown(sets_intersect_unite_and_differ, start, stop),
         cmocka_unit_test_setup_teardown(storing_a_result_replaces_the_key_and_its_expiry, start, stop),
-        cmocka_unit_test_setup_teardown(the_empty_name_is_a_member_like_others, start, stop), cmocka_unit_test_setup_teardown(intersections_are_counted_up_to_a_limit, start, stop),
+        cmocka_unit_test_setup_teardown(the_empty_name_is_a_member_like_others, start, stop),
+        cmocka_unit_test_setup_teardown(intersections_are_counted_up_to_a_limit, start, stop),
         cmocka_unit_test_setup_teardown(wrong_arity, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
