@@ -4,9 +4,9 @@ typedef unsigned __int128 wide;
 static const wide most = ((wide)1 << 127) - 1;
 
 __int128 fixed_add(__int128 a, __int128 b) {
-    __int128 sum;
-    if (!__builtin_add_overflow(a, b, &sum)) return sum;
-    return b > 0 ? (__int128)most : -(__int128)most;
+    __int128 sum, end = (__int128)most;
+    if (__builtin_add_overflow(a, b, &sum)) return b > 0 ? end : -end;
+    return sum < -end ? -end : sum;
 }
 
 bool fixed_to_i64(__int128 value, int64_t *out) {

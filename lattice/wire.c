@@ -154,6 +154,7 @@ __int128 wire_read_fixed(struct wire_reader *r) {
         folded = (unsigned __int128)word(words.data) << 64 | word(words.data + 8);
     } else
         folded = wire_read_u64(r);
+    if (folded == ~(unsigned __int128)0) return (__int128)spoil(r); /* -2^127: see fixed_add */
     return (__int128)(folded >> 1) ^ -(__int128)(folded & 1);
 }
 

@@ -74,6 +74,15 @@ static void the_greatest_numbers_survive_a_round_trip(void **state) {
         }
 }
 
+static void sums_stay_numbers_that_can_be_read(void **state) {
+    (void)state;
+    const __int128 most = (__int128)(((unsigned __int128)1 << 127) - 1);
+    assert_true(fixed_add(-most, -1) == -most);
+    assert_true(fixed_add(-most, -most) == -most);
+    assert_true(fixed_add(most, 1) == most);
+    assert_true(fixed_add(1 - most, -1) == -most);
+}
+
 static void integers_are_told_from_fractions(void **state) {
     (void)state;
     int64_t out = 5;
@@ -90,6 +99,7 @@ int main(void) {
         cmocka_unit_test(tenths_add_up_exactly),
         cmocka_unit_test(numbers_survive_a_round_trip),
         cmocka_unit_test(the_greatest_numbers_survive_a_round_trip),
+        cmocka_unit_test(sums_stay_numbers_that_can_be_read),
         cmocka_unit_test(integers_are_told_from_fractions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

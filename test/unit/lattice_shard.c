@@ -631,6 +631,30 @@ static void who_wrote_the_expiry_removes_first(void **state) {
     test_free(w);
 }
 
+/* A reset that saw the greatest total, beside increments down to the least. */
+static void counters_saturate_the_same_everywhere(void **state) {
+    (void)state;
+    const __int128 most = (__int128)(((unsigned __int128)1 << 127) - 1);
+    struct world *w = test_malloc(sizeof *w);
+    world_init(w, 1);
+    char name[1], text[FIXED_TEXT_MAX];
+    struct key_ref ref = key_at(w, 0, 0, name);
+    shard_increase(w->shard[0], ref, most, 1000);
+    heal(w);
+    shard_delete(w->shard[1], ref, 1000);
+    shard_increase(w->shard[0], ref, -most, 1000);
+    shard_increase(w->shard[0], ref, -most, 1000);
+    heal(w);
+    for (int i = 0; i < w->nodes; i++) {
+        struct scratch scratch;
+        struct bytes shown = key_string(w->shard[i], shard_find(w->shard[i], ref, 1000), &scratch);
+        assert_true(bytes_equal(shown, bytes_of(text, fixed_print(-most, text))));
+        assert_int_equal(shard_digest(w->shard[i]), shard_digest(w->shard[0]));
+    }
+    world_fini(w);
+    test_free(w);
+}
+
 static int on_failure(void **state) {
     (void)state;
     print_message("last seed: SEED=%llu replays it\n", (unsigned long long)seed_now);
@@ -643,6 +667,7 @@ int main(void) {
         cmocka_unit_test(damaged_messages_are_refused_whole),
         cmocka_unit_test(expiries_follow_the_table),
         cmocka_unit_test(who_wrote_the_expiry_removes_first),
+        cmocka_unit_test(counters_saturate_the_same_everywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
