@@ -412,7 +412,7 @@ static void apply_delta_unit(struct shard *shard, struct delta *d, struct unit *
         apply_flush(shard, u);
         return;
     }
-    struct superseded s = {d->origin, u->n, d->parsed.removed_dots + u->removed_at, u->removed_count};
+    struct superseded s = {d->origin, u->n, u->removed_count ? d->parsed.removed_dots + u->removed_at : NULL, u->removed_count};
     struct judge judge = {is_superseded, &s};
     if (!only_adds(u)) judge_unit(shard, u, &judge);
     add_unit(shard, &d->parsed, u);
