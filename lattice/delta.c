@@ -40,6 +40,8 @@ static bool only_adds(const struct unit *u) {
     return kind == KIND_STRING_INC || kind == KIND_FIELD_INC;
 }
 
+static bool may_count(enum kind kind) { return kind != KIND_EXPIRY && kind != KIND_MEMBER; }
+
 struct payload {
     struct dot dot;
     uint64_t clock;
@@ -140,7 +142,7 @@ static void write_floors(struct wire_writer *w, const struct element *e, uint16_
 
 static bool read_increments(const struct shard *shard, struct wire_reader *r, struct parsed *p, struct unit *u) {
     uint64_t count = wire_read_u64(r);
-    if (count > UINT16_MAX) return false;
+    if (count > UINT16_MAX || (count && !may_count(kind_of(u->field_hash)))) return false;
     u->increments_at = (uint32_t)p->increment_count;
     u->increments_count = (uint32_t)count;
     for (uint64_t i = 0; i < count && !r->bad; i++) {
