@@ -114,6 +114,8 @@ static void the_empty_name_is_a_member_like_others(void **state) {
     says(n, "SMOVE s copy \"\"", ":1\r\n");
     says(n, "SMEMBERS copy", "*1\r\n$0\r\n\r\n");
     says(n, "EXISTS s", ":0\r\n");
+    says(n, "RENAME copy other", OK);
+    says(n, "SMEMBERS other", "*1\r\n$0\r\n\r\n");
 }
 
 static void intersections_are_counted_up_to_a_limit(void **state) {
