@@ -57,7 +57,7 @@ FUZZ_BINARIES := $(patsubst %,$(FUZZ)/%,$(FUZZ_TARGETS))
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
-.PHONY: help all deps run demo test sim differential fuzz fuzz-deps fuzz-build bench bench-deps bench-memory bench-peers bench-ping bench-repair lint format install clean
+.PHONY: help all deps run demo test sim differential fuzz fuzz-save fuzz-deps fuzz-build bench bench-deps bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -75,9 +75,10 @@ demo: deps ## concurrent writes on three nodes that cannot hear each other, then
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) test/cluster.py demo
 
-test: deps ## run every test; SAN=address|undefined|thread
-	@$(MAKE) --no-print-directory all lint
+test: deps $(if $(SAN),,fuzz-deps) ## run every test; SAN=address|undefined|thread
+	@$(MAKE) --no-print-directory all lint $(if $(SAN),,fuzz-build)
 	@sh test/run-unit.sh $(TESTS)
+	$(if $(SAN),,@sh test/fuzz.sh $(FUZZ) brief $(FUZZ_TARGETS))
 	$(BUILD)/anneal-sim --seeds $(if $(SAN),100,1000) --ops 1000
 	BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(if $(SAN),20000,200000)
 	BUILD=$(BUILD) $(PYTHON) -m pytest -q test/integration
@@ -88,9 +89,12 @@ sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 differential: all ## random commands to a node and to redis-server; N=1000000 SEED=...
 	@BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(or $(N),1000000) $(SEED)
 
-fuzz: fuzz-deps ## TIME=60 seconds of new input for each parser and for the joins, sanitized; ONLY=resp,glob
+fuzz: fuzz-deps ## random bytes to all that reads bytes, and to joins, sanitized; TIME=60 seconds for each, ONLY=resp,glob
 	@$(MAKE) --no-print-directory fuzz-build
-	@sh test/fuzz.sh $(FUZZ) $(or $(TIME),60) $(FUZZ)/corpus $(or $(subst $(comma), ,$(ONLY)),$(FUZZ_TARGETS))
+	@sh test/fuzz.sh $(FUZZ) $(or $(TIME),60) $(or $(subst $(comma), ,$(ONLY)),$(FUZZ_TARGETS))
+
+fuzz-save: fuzz-build ## of what make fuzz found, the least that reaches the same, into test/fuzz/corpus
+	@sh test/fuzz-save.sh $(FUZZ) $(or $(subst $(comma), ,$(ONLY)),$(FUZZ_TARGETS))
 
 fuzz-deps: deps
 	@sh test/deps.sh clang

@@ -1,32 +1,42 @@
 #!/bin/sh
-# Runs fuzz targets one after the other: fuzz.sh BUILD SECONDS CORPUS target...
-# Each first runs what is saved under test/fuzz/corpus, the seeds of its own encoders and what
-# CORPUS keeps of earlier runs, then new inputs for SECONDS. A slow input or one that takes much memory is a
-# failure, as is a crash; the input is kept. Closes with one line: N passed, N failed.
-build=$1 seconds=$2 corpus=$3
-shift 3
-saved=$(dirname "$0")/fuzz/corpus
+# Runs fuzz targets one after the other: fuzz.sh BUILD SECONDS target...
+# Each runs what is saved in test/fuzz/corpus, the seeds that our own encoders make, and what earlier
+# runs kept in BUILD/corpus; then new inputs for SECONDS. "brief": 2 seconds, and nothing is kept.
+# A slow input or one that takes much memory is a failure, as is a crash; the input is kept.
+# Closes with one line: N passed, N failed.
+build=$1 seconds=$2
+shift 2
+saved=$(dirname "$0")/fuzz/corpus corpus=$build/corpus
 limits="-max_len=4096 -timeout=10 -rss_limit_mb=1536 -malloc_limit_mb=768"
 ASAN_OPTIONS=quarantine_size_mb=16:detect_leaks=1
 export ASAN_OPTIONS
+if [ "$seconds" = brief ]; then
+    seconds=2 corpus=$(mktemp -d)
+    trap 'rm -rf "$corpus"' EXIT INT TERM
+fi
+
+run() { # target; the log
+    mkdir -p "$corpus/$1" "$build/seeds/$1" "$saved/$1"
+    "$build/$1" --make-corpus "$build/seeds/$1" >"$2" 2>&1 || return 1
+    nice "$build/$1" $limits -max_total_time="$seconds" -print_final_stats=1 -artifact_prefix="$build/crashes/$1-" \
+        "$corpus/$1" "$saved/$1" "$build/seeds/$1" >"$2" 2>&1
+}
+
 passed=0 failed=0
 mkdir -p "$build/crashes" "$build/logs"
 for target in "$@"; do
-    seeds=$build/seeds/$target log=$build/logs/$target found=$build/crashes/$target-
-    mkdir -p "$corpus/$target" "$seeds" "$saved/$target"
-    "$build/$target" --make-corpus "$seeds" || { echo "$target: cannot make its seeds"; failed=$((failed + 1)); continue; }
-    nice "$build/$target" $limits -max_total_time="$seconds" -print_final_stats=1 -artifact_prefix="$found" \
-        "$corpus/$target" "$saved/$target" "$seeds" >"$log" 2>&1 && verdict=ok || verdict=FAILED
+    log=$build/logs/$target
+    run "$target" "$log" && verdict=ok || verdict=FAILED
     execs=$(sed -n 's/^stat::number_of_executed_units: //p' "$log")
     edges=$(sed -n 's/.* cov: \([0-9]*\) .*/\1/p' "$log" | tail -n 1)
-    printf '%-10s %10s execs %7s edges  %s\n' "$target" "${execs:-?}" "${edges:-?}" "$verdict"
+    printf '%-10s %9s execs %6s edges  %s\n' "$target" "${execs:-?}" "${edges:-?}" "$verdict"
     if [ "$verdict" = ok ]; then
         passed=$((passed + 1))
         continue
     fi
     failed=$((failed + 1))
-    grep -E '^(SUMMARY|[^ ]*: CHECK|.*Assertion|.*runtime error)' "$log" | head -n 5
-    sed -n "s|.*Test unit written to |replay: $build/$target |p" "$log"
+    grep -aE '^SUMMARY|CHECK|Assertion|runtime error' "$log" | head -n 5
+    sed -n "s|.*Test unit written to |replay: FUZZ_SHOW=1 $build/$target |p" "$log"
 done
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
