@@ -1,6 +1,6 @@
-/* Two or three replicas of one shard; bytes decide who writes what, which deltas go out (ranges that
- * overlap too), what is lost, repeated and overtaken, who pulls from whom and by what. In the end
- * all hear all, and must hold the same.
+/* Two or three nodes with one shard; bytes decide who writes what, which deltas go out (ranges that
+ * overlap too), what is lost, repeated and overtaken, who pulls from whom and by what, who dies and
+ * comes back empty. In the end all hear all, and must hold the same.
  *
  * input := shape step*
  * step  := what and who, argument */
@@ -8,8 +8,8 @@
 #include "test/fuzz/fuzz.h"
 #include "test/fuzz/recount.h"
 
-enum { REPLICAS_MOST = 3, PACKETS_MAX = 48, PULLS_MAX = 48, STEPS_MAX = 400, GRACE_MS = 300 };
-enum what { SET, SET_KEEP_TTL, INCR, DEL, SADD, SREM, HSET, HINCR, HDEL, EXPIRE, FLUSH, WRITES, DUE = WRITES, PUSH, DELIVER, REPEAT, DROP, PULL, STABLE, TIME, WHATS };
+enum { NODES_MOST = 3, LIVES_MOST = 6, PACKETS_MAX = 48, PULLS_MAX = 48, STEPS_MAX = 400, GRACE_MS = 300 };
+enum what { SET, SET_KEEP_TTL, INCR, DEL, SADD, SREM, HSET, HINCR, HDEL, EXPIRE, FLUSH, WRITES, DUE = WRITES, PUSH, DELIVER, REPEAT, DROP, PULL, STABLE, TIME, CRASH, WHATS };
 
 struct packet {
     unsigned to;
@@ -18,45 +18,55 @@ struct packet {
 };
 
 struct world {
-    unsigned nodes;
-    struct replicas *replicas[REPLICAS_MOST];
-    struct shard *shard[REPLICAS_MOST];
-    uint64_t pushed[REPLICAS_MOST];
+    unsigned nodes, lives;
+    unsigned life[NODES_MOST]; /* of each node; each a replica */
+    uint64_t log_bytes_max;
+    struct replicas *replicas[NODES_MOST];
+    struct shard *shard[NODES_MOST];
+    uint64_t pushed[NODES_MOST];
     struct packet net[PACKETS_MAX];
     unsigned packets, pulls;
     struct shard_summary asked[PULLS_MAX];
     int64_t now_ms;
-    struct vclock heard[REPLICAS_MOST][REPLICAS_MOST]; /* [at][of]: by node, what `of` had applied */
+    struct vclock heard[NODES_MOST][NODES_MOST]; /* [at][of]: by life, what `of` had applied */
 };
 
-static struct replica_id id_of(unsigned node) { return (struct replica_id){(node + 1) * 7 % 5, node + 1}; }
+static struct replica_id id_of(unsigned life) { return (struct replica_id){(life + 1) * 7 % 5, life + 1}; }
 
-static uint16_t index_at(struct world *w, unsigned at, unsigned of) {
+static uint16_t index_at(struct world *w, unsigned at, unsigned life) {
     uint16_t index;
-    CHECK(replicas_intern(w->replicas[at], id_of(of), &index) == STATUS_OK);
+    CHECK(replicas_intern(w->replicas[at], id_of(life), &index) == STATUS_OK);
     return index;
 }
 
-static uint64_t applied(struct world *w, unsigned at, unsigned of) { return vclock_get(shard_applied(w->shard[at]), index_at(w, at, of)); }
+static uint64_t applied(struct world *w, unsigned at, unsigned life) {
+    return vclock_get(shard_applied(w->shard[at]), index_at(w, at, life));
+}
 
 /* Each numbers the others in an order of its own. */
+static void node_start(struct world *w, unsigned node) {
+    struct shard_config config = {.log_bytes_max = w->log_bytes_max, .replicas = replicas_new()};
+    w->replicas[node] = config.replicas;
+    w->life[node] = w->lives++;
+    for (unsigned skip = 1; skip <= node; skip++) index_at(w, node, (node + skip) % w->nodes);
+    config.self = index_at(w, node, w->life[node]);
+    w->shard[node] = shard_new(0, &config);
+    w->pushed[node] = 0;
+}
+
+static void node_stop(struct world *w, unsigned node) {
+    shard_free(w->shard[node]);
+    replicas_free(w->replicas[node]);
+    for (unsigned i = 0; i < w->nodes; i++) vclock_fini(&w->heard[node][i]);
+}
+
 static void world_init(struct world *w, uint8_t shape) {
-    *w = (struct world){.nodes = 2 + (shape & 1), .now_ms = 1000};
-    for (unsigned i = 0; i < w->nodes; i++) {
-        struct shard_config config = {.log_bytes_max = shape & 2 ? 200 : 1 << 20};
-        config.replicas = w->replicas[i] = replicas_new();
-        for (unsigned skip = 1; skip <= i; skip++) index_at(w, i, (i + skip) % w->nodes);
-        config.self = index_at(w, i, i);
-        w->shard[i] = shard_new(0, &config);
-    }
+    *w = (struct world){.nodes = 2 + (shape & 1), .log_bytes_max = shape & 2 ? 200 : 1 << 20, .now_ms = 1000};
+    for (unsigned i = 0; i < w->nodes; i++) node_start(w, i);
 }
 
 static void world_fini(struct world *w) {
-    for (unsigned i = 0; i < w->nodes; i++) {
-        shard_free(w->shard[i]);
-        replicas_free(w->replicas[i]);
-        for (unsigned k = 0; k < w->nodes; k++) vclock_fini(&w->heard[i][k]);
-    }
+    for (unsigned i = 0; i < w->nodes; i++) node_stop(w, i);
     for (unsigned i = 0; i < w->packets; i++) buf_fini(&w->net[i].bytes);
     for (unsigned i = 0; i < w->pulls; i++) shard_summary_fini(&w->asked[i]);
 }
@@ -114,7 +124,7 @@ static void push(struct world *w, unsigned from, uint8_t back) {
                 send(w, to, -1, &copy);
         }
     } else
-        w->pushed[from] = applied(w, from, from);
+        w->pushed[from] = shard_own(w->shard[from]);
     buf_fini(&bytes);
     wire_fini(&writer);
 }
@@ -144,12 +154,14 @@ static void summarise(struct world *w, unsigned asker, unsigned how, struct shar
         shard_summarise(w->shard[asker], how % 3 == 1, out);
 }
 
-/* By the log if it reaches back; else by cells. *asked is what the answer answers. */
+/* By the log if it reaches back, else by cells; or everything, as if the asker had nothing. *asked is
+ * what the answer answers. */
 static void answer(struct world *w, unsigned asker, unsigned from, unsigned how, struct shard_summary *asked, struct buf *out) {
+    static const struct shard_summary nothing;
     struct shard_summary seen;
     struct wire_writer writer;
     summarise(w, asker, how, asked);
-    carry(w, asker, from, asked, &seen);
+    carry(w, asker, from, how % 8 == 7 ? &nothing : asked, &seen);
     wire_init(&writer, w->replicas[from]);
     enum status status = shard_write_answer(w->shard[from], &writer, &seen);
     shard_summary_fini(&seen);
@@ -195,14 +207,24 @@ static void deliver(struct world *w, uint8_t which, enum what how) {
     if (how != REPEAT) drop(w, at);
 }
 
+/* What was on its way to it is lost; what it has said may still arrive. */
+static void crash(struct world *w, unsigned node) {
+    if (w->lives == LIVES_MOST) return;
+    for (unsigned at = w->packets; at-- > 0;)
+        if (w->net[at].to == node) drop(w, at);
+    node_stop(w, node);
+    node_start(w, node);
+    for (unsigned i = 0; i < w->nodes; i++) vclock_fini(&w->heard[i][node]);
+}
+
 /* A member's vector counts once all that it had done by then is applied here. */
 static void stabilise(struct world *w, unsigned at) {
     struct vclock stable = {0};
     for (unsigned of = 0; of < w->nodes; of++) {
-        if (applied(w, at, of) < applied(w, of, of)) continue;
-        for (unsigned r = 0; r < w->nodes; r++) vclock_raise(&w->heard[at][of], (uint16_t)r, applied(w, of, r));
+        if (applied(w, at, w->life[of]) < shard_own(w->shard[of])) continue;
+        for (unsigned r = 0; r < w->lives; r++) vclock_raise(&w->heard[at][of], (uint16_t)r, applied(w, of, r));
     }
-    for (unsigned r = 0; r < w->nodes; r++) {
+    for (unsigned r = 0; r < w->lives; r++) {
         uint64_t least = UINT64_MAX;
         for (unsigned of = 0; of < w->nodes; of++) {
             uint64_t one = vclock_get(&w->heard[at][of], (uint16_t)r);
@@ -274,6 +296,7 @@ static void step(struct world *w, struct input *in) {
     case DROP: deliver(w, argument, what); break;
     case PULL: pull(w, node, argument); break;
     case STABLE: stabilise(w, node); break;
+    case CRASH: crash(w, node); break;
     case TIME: w->now_ms += argument * 10; break;
     default: write_one(w, what, node, argument); break;
     }
@@ -291,7 +314,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
 void fuzz_seeds(void) {
     static const uint8_t turns[][8] = {{SET, INCR, PUSH, DELIVER, DEL, PUSH, DELIVER, STABLE}, {SADD, HSET, HINCR, PULL, REPEAT, SREM, PULL, DELIVER},
-                                       {SET, EXPIRE, PUSH, DROP, TIME, DUE, PULL, DELIVER},    {INCR, FLUSH, PUSH, SET_KEEP_TTL, PUSH, HDEL, DELIVER, DELIVER}};
+                                       {SET, EXPIRE, PUSH, DROP, TIME, DUE, PULL, CRASH},    {INCR, FLUSH, PUSH, SET_KEEP_TTL, PUSH, HDEL, DELIVER, DELIVER}};
     for (uint8_t shape = 0; shape < 4; shape++)
         for (size_t i = 0; i < sizeof turns / sizeof *turns; i++) {
             struct buf seed = {0};
