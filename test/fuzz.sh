@@ -8,7 +8,7 @@ build=$1 seconds=$2
 shift 2
 saved=$(dirname "$0")/fuzz/corpus corpus=$build/corpus
 limits="-max_len=4096 -timeout=10 -rss_limit_mb=1536 -malloc_limit_mb=768"
-ASAN_OPTIONS=quarantine_size_mb=16:detect_leaks=1
+ASAN_OPTIONS=quarantine_size_mb=16:malloc_context_size=4:detect_leaks=1
 export ASAN_OPTIONS
 if [ "$seconds" = brief ]; then
     seconds=2 corpus=$(mktemp -d)

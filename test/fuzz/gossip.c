@@ -12,15 +12,37 @@
 #include "test/fuzz/recount.h"
 
 enum { STEPS_MAX = 250, ROUNDS_MAX = 1200, HEADER = 32 };
-enum what { WRITE, TICK, TIME, UP, DOWN, DELIVER, DELIVER_ALL, REPEAT, DROP, PAUSE, RAW, QUIET, BEND = QUIET, CUT, FORGE, FORGE_KNOWN, WHATS };
+enum what { WRITE, TICK, TIME, UP, DOWN, DELIVER, DELIVER_ALL, REPEAT, DROP, PAUSE, RAW, FORGET, LIES, BEND = LIES, CUT, FORGE, FORGE_KNOWN, LEAVE, WHATS };
+#define FILL 255 /* what is written: a hash that is worth finer cells */
 
-static void run(struct node *node, size_t argc, const char *const *words) {
-    struct bytes argv[8];
+static void run_bytes(struct node *node, size_t argc, const struct bytes *argv) {
     struct buf out = {0};
-    for (size_t i = 0; i < argc; i++) argv[i] = bytes_str(words[i]);
     command_run(node, argv, argc, &out);
     CHECK(fuzz_reply_count(buf_bytes(&out)) == 1);
     buf_fini(&out);
+}
+
+static void run(struct node *node, size_t argc, const char *const *words) {
+    struct bytes argv[8];
+    for (size_t i = 0; i < argc; i++) argv[i] = bytes_str(words[i]);
+    run_bytes(node, argc, argv);
+}
+
+/* One more time, other values: one field in 64 changes. */
+static void fill(struct node *node) {
+    enum { FIELDS = 1100 };
+    static char names[FIELDS][8];
+    static struct bytes argv[2 + 2 * FIELDS];
+    argv[0] = bytes_str("hset");
+    argv[1] = bytes_str("full");
+    for (size_t i = 0; i < FIELDS; i++) {
+        snprintf(names[i], sizeof names[i], "f%zu", i);
+        argv[2 + 2 * i] = argv[3 + 2 * i] = bytes_str(names[i]);
+    }
+    struct key_ref ref;
+    struct shard *shard = node->shards[node_locate(node, argv[1], &ref)];
+    bool again = shard_find(shard, ref, node_now(node).wall_ms);
+    run_bytes(node, 2 + 2 * (again ? FIELDS / 64 : FIELDS), argv);
 }
 
 static void write_something(struct node *node, uint8_t argument) {
@@ -29,6 +51,10 @@ static void write_something(struct node *node, uint8_t argument) {
     static const char *const keys[] = {"a", "b", "c", "d", "e", "f"};
     const char *words[4];
     size_t argc = 0;
+    if (argument == FILL) {
+        fill(node);
+        return;
+    }
     for (const char *const *word = table[argument % 10]; argc < 4 && word[argc]; argc++)
         words[argc] = *word[argc] ? word[argc] : keys[argument / 10 % 6];
     run(node, argc, words);
@@ -75,15 +101,21 @@ static void send_raw(struct net *n, unsigned to, struct input *in) {
     fuzz_exact_free(frame);
 }
 
-static void pass_frame(struct net *n, enum what what, unsigned node, uint8_t argument, struct input *in) {
+static void pass_frame(struct net *n, enum what what, uint8_t argument, struct input *in) {
     if (!n->frame_count) return;
     unsigned at = argument % n->frame_count;
-    (void)node;
     if (what == BEND || what == CUT)
         bend(n, at, what, in);
     else if (what != DROP)
         net_deliver(n, at);
     if (what == DELIVER || what == DROP) net_drop(n, at);
+}
+
+/* An operator's word, which holds only of those that are down. */
+static void forget(struct node *node, uint8_t argument) {
+    char id[20];
+    snprintf(id, sizeof id, "%x", argument % NET_NODES + 1);
+    run(node, 3, (const char *const[]){"anneal", "forget", id});
 }
 
 static void deliver_all(struct net *n) {
@@ -107,9 +139,11 @@ static enum what step(struct net *n, struct input *in) {
     case DELIVER_ALL: deliver_all(n); break;
     case PAUSE: gossip_pause(node->gossip, argument & 1); break;
     case RAW: send_raw(n, who, in); break;
+    case FORGET: forget(node, argument); break;
+    case LEAVE: run(node, 2, (const char *const[]){"anneal", "leave"}); break;
     case FORGE:
     case FORGE_KNOWN: forge(n, who, what, argument, in); break;
-    default: pass_frame(n, what, who, argument, in); break;
+    default: pass_frame(n, what, argument, in); break;
     }
     return what;
 }
@@ -146,7 +180,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     bool lied = false;
     net_open(&n, input_byte(&in) & 1 ? 600 : 1 << 20);
     for (int i = 0; i < STEPS_MAX && in.left; i++)
-        if (step(&n, &in) >= QUIET) lied = true;
+        if (step(&n, &in) >= LIES) lied = true;
     if (!lied) check_settled(&n);
     for (unsigned i = 0; i < NET_NODES; i++) check_node(&n, i);
     net_close(&n);
@@ -203,8 +237,30 @@ static void put_forged(struct buf *seed) {
     net_close(&n);
 }
 
+/* Two that meet again when their logs no longer reach, with much in common; one that was given up. */
+static void put_apart(void) {
+    for (unsigned who = 0; who < NET_NODES; who++) {
+        struct buf seed = {0};
+        buf_put_byte(&seed, 1);
+        put_meeting(&seed);
+        put(&seed, WRITE, 0, FILL);
+        for (int i = 0; i < 3; i++) put_meeting(&seed);
+        for (unsigned i = 0; i < NET_NODES; i++) put(&seed, DOWN, i, 0);
+        for (unsigned i = 0; i < NET_NODES; i++) put(&seed, WRITE, i, i == who ? FILL : 0);
+        if (who == 2) {
+            for (int i = 0; i < 3; i++) put(&seed, TIME, 0, 13);
+            put(&seed, TICK, 0, 0);
+            put(&seed, FORGET, 0, 1);
+        }
+        for (int i = 0; i < 5; i++) put_meeting(&seed);
+        fuzz_seed(buf_bytes(&seed));
+        buf_fini(&seed);
+    }
+}
+
 void fuzz_seeds(void) {
     static const enum what with[] = {DELIVER, REPEAT, DROP, DOWN, PAUSE, RAW, BEND, CUT};
+    put_apart();
     for (uint8_t i = 0; i < 2 * sizeof with / sizeof *with; i++) {
         struct buf seed = {0};
         buf_put_byte(&seed, i & 1);

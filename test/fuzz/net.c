@@ -48,6 +48,7 @@ static void node_open(struct net *n, unsigned index, uint64_t log_bytes_max) {
     config.gossip.address = node->address;
     config.gossip.join = "n0:1,n1:1";
     config.gossip.message_bytes_max = 1 << 20;
+    config.gossip.gone_ms = 30000;
     node->node = node_new(&config);
 }
 

@@ -156,9 +156,14 @@ static void check(struct side *s) {
     recount_shard(s->shard);
     recount_print(s->shard, s->now_ms, &text);
     buf_fini(&text);
+    uint64_t own = shard_own(s->shard), upto;
     write_some(s);
     recount_shard(s->shard);
     check_told(s);
+    struct wire_writer delta;
+    wire_init(&delta, s->replicas);
+    CHECK(shard_write_delta(s->shard, &delta, own, &upto) == STATUS_OK);
+    wire_fini(&delta);
     shard_flush(s->shard, s->now_ms);
     recount_shard(s->shard);
     CHECK(shard_key_count(s->shard) == 0);
@@ -209,6 +214,7 @@ static void put_answer(struct buf *seed, struct side *from, enum kind_of_message
     struct shard_summary asked;
     side_init(&asker, 1);
     write_some(&asker);
+    if (kind != ANSWER) shard_stable(from->shard, shard_applied(from->shard)); /* the log does not reach: by cells */
     summarise(&asker, kind, &asked);
     if (kind == ANSWER) context_fini(&asked.context); /* all of it */
     wire_init(&writer, from->replicas);
