@@ -21,17 +21,20 @@ void fuzz_host_open(struct fuzz_host *h, const char *options) {
                                              .log_bytes_max = 1 << 16,
                                              .gossip = {GOSSIP_CONFIG_DEFAULT}});
     host_init(&h->host, h->node, h->config, &ports);
+    follower_init(&h->follower, h->node);
 }
 
 void fuzz_host_close(struct fuzz_host *h) {
     CHECK(h->host.session_count == 0);
     host_fini(&h->host);
+    follower_fini(&h->follower);
     node_free(h->node);
     config_free(h->config);
 }
 
 void fuzz_host_tick(struct fuzz_host *h) {
     node_expire(h->node, 0, 1);
+    follower_hear(&h->follower); /* before gossip, which cuts the log of one who is alone */
     gossip_flush(h->node->gossip);
     gossip_step(h->node->gossip, &(struct gossip_event){.kind = GOSSIP_TICK}, node_now(h->node));
 }
@@ -73,6 +76,7 @@ static void check_cleared(struct shard *shard, int64_t now_ms) {
 
 void fuzz_host_check(struct fuzz_host *h) {
     recount_node(h->node);
+    follower_check(&h->follower);
     for (uint32_t i = 0; i < h->node->shard_count; i++) check_answer(h->node, i);
     for (uint32_t i = 0; i < h->node->shard_count; i++) check_cleared(h->node->shards[i], h->clock.wall_ms);
 }
