@@ -26,9 +26,9 @@ static const char *const words[] = {
     /* of families */
     "HELP", "ENCODING", "REFCOUNT", "IDLETIME", "FREQ", "ID", "GETNAME", "LIST", "INFO", "KILL", "ADDR", "LADDR", "SKIPME", "yes", "no",
     "REPLY", "ON", "OFF", "SKIP", "PAUSE", "UNPAUSE", "WRITE", "ALL", "NO-EVICT", "normal", "REWRITE", "RESETSTAT", "SET", "maxclients",
-    "loglevel", "debug", "requirepass", "protected-mode", "timeout", "SLEEP", "OBJECT", "GOSSIP", "RESUME", "NODES", "LAG", "DIGEST", "LEAVE",
-    "FORGET", "DOCS", "GETKEYS", "FILTERBY", "PATTERN", "ACLCAT", "MODULE", "server", "memory", "everything", "NOSAVE", "NOW", "ABORT",
-    "127.0.0.1:1", "user", "0000000000000001"};
+    "loglevel", "debug", "requirepass", "protected-mode", "timeout", "SLEEP", "OBJECT", "GOSSIP", "RESUME", "NODES", "LAG", "DIGEST",
+    "LEAVE", "FORGET", "DOCS", "GETKEYS", "FILTERBY", "PATTERN", "ACLCAT", "MODULE", "server", "memory", "everything", "NOSAVE", "NOW",
+    "ABORT", "127.0.0.1:1", "user", "0000000000000001"};
 enum { KEYS = sizeof keys / sizeof *keys, WORDS = sizeof words / sizeof *words };
 _Static_assert(WORDS < ARGUMENT_ANY, "a byte for each");
 
@@ -172,13 +172,18 @@ static void put_line(struct buf *seed, const char *line) {
 }
 
 void fuzz_seeds(void) {
-    static const char *const scripts[][10] = {
-        {"set a 1 EX 10 GET", "incr a", "incrbyfloat a 1.5", "append a x", "getex a PERSIST", "setrange a 300 m", "lcs a b IDX", "getrange a 0 -1"},
-        {"sadd a m n x", "sadd b n 7", "sinterstore c a b", "sunion a b", "sdiff a b", "smove a b m", "spop b 2", "sscan a 0 COUNT 10", "sintercard 2 a b LIMIT 1"},
-        {"hset a m 7 n x", "hincrby a m 10", "hincrbyfloat a m 1.5", "hgetall a", "hrandfield a -7 WITHVALUES", "hdel a m n", "hsetnx a m x", "hscan a 0 MATCH *"},
-        {"mset a 1 b x", "expire a 100 NX", "pexpireat b 1700000005000", "copy a c REPLACE", "rename c b", "object ENCODING b", "keys *", "scan 0 COUNT 10", "del a b"},
-        {"client LIST", "client PAUSE 100 WRITE", "set a 1", "client REPLY SKIP", "config SET requirepass x", "auth x", "hello 2", "debug SLEEP 1", "wait 1 100"},
-        {"anneal NODES", "anneal DIGEST", "info everything", "command GETKEYS mset a 1", "config GET *", "flushall", "incr a", "del a", "incr a"}};
+    static const char *const scripts[][10] = {{"set a 1 EX 10 GET", "incr a", "incrbyfloat a 1.5", "append a x", "getex a PERSIST",
+                                               "setrange a 300 m", "lcs a b IDX", "getrange a 0 -1"},
+                                              {"sadd a m n x", "sadd b n 7", "sinterstore c a b", "sunion a b", "sdiff a b", "smove a b m",
+                                               "spop b 2", "sscan a 0 COUNT 10", "sintercard 2 a b LIMIT 1"},
+                                              {"hset a m 7 n x", "hincrby a m 10", "hincrbyfloat a m 1.5", "hgetall a",
+                                               "hrandfield a -7 WITHVALUES", "hdel a m n", "hsetnx a m x", "hscan a 0 MATCH *"},
+                                              {"mset a 1 b x", "expire a 100 NX", "pexpireat b 1700000005000", "copy a c REPLACE",
+                                               "rename c b", "object ENCODING b", "keys *", "scan 0 COUNT 10", "del a b"},
+                                              {"client LIST", "client PAUSE 100 WRITE", "set a 1", "client REPLY SKIP",
+                                               "config SET requirepass x", "auth x", "hello 2", "debug SLEEP 1", "wait 1 100"},
+                                              {"anneal NODES", "anneal DIGEST", "info everything", "command GETKEYS mset a 1",
+                                               "config GET *", "flushall", "incr a", "del a", "incr a"}};
     for (size_t i = 0; i < sizeof scripts / sizeof *scripts; i++) {
         struct buf seed = {0};
         for (size_t k = 0; k < 10 && scripts[i][k]; k++) put_line(&seed, scripts[i][k]);

@@ -49,7 +49,9 @@ static struct now clock_now(void *self) {
 }
 static uint64_t clock_entropy(void *self) { return ++((struct fuzz_clock *)self)->dice; }
 
-struct clock_port fuzz_clock_port(struct fuzz_clock *clock) { return (struct clock_port){clock_now, clock_entropy, clock}; }
+struct clock_port fuzz_clock_port(struct fuzz_clock *clock) {
+    return (struct clock_port){clock_now, clock_entropy, clock};
+}
 
 void fuzz_clock_move(struct fuzz_clock *clock, int64_t ms) {
     clock->wall_ms += ms;

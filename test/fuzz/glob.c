@@ -37,7 +37,8 @@ static size_t read_class(struct bytes p, size_t at, uint8_t c, bool nocase, bool
 /* The element at p[at]: where the next begins, and whether it takes c. */
 static size_t read_one(struct bytes p, size_t at, uint8_t c, bool nocase, bool *in) {
     if (p.data[at] == '[') return read_class(p, at + 1, c, nocase, in);
-    if (p.data[at] == '\\' && at + 1 < p.len) at++;
+    if (p.data[at] == '\\' && at + 1 < p.len)
+        at++;
     else if (p.data[at] == '?') {
         *in = true;
         return at + 1;
@@ -79,9 +80,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 void fuzz_seeds(void) {
-    static const char *const pairs[][2] = {{"*", "abc"},       {"h?llo", "hello"},     {"h[a-e]llo", "hello"}, {"h[^e]llo", "hallo"},
-                                           {"a*b*c*d", "axbxcxd"}, {"\\*\\?", "*?"},   {"[\\]a-]*", "]-"},     {"[z-a]x[", "mx"},
-                                           {"*aaaa*aaab", "aaaaaaaaaaaaaaaaaaaaaaab"}, {"USER:[0-9]*", "user:12"}};
+    static const char *const pairs[][2] = {{"*", "abc"},
+                                           {"h?llo", "hello"},
+                                           {"h[a-e]llo", "hello"},
+                                           {"h[^e]llo", "hallo"},
+                                           {"a*b*c*d", "axbxcxd"},
+                                           {"\\*\\?", "*?"},
+                                           {"[\\]a-]*", "]-"},
+                                           {"[z-a]x[", "mx"},
+                                           {"*aaaa*aaab", "aaaaaaaaaaaaaaaaaaaaaaab"},
+                                           {"USER:[0-9]*", "user:12"}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         struct buf seed = {0};
         buf_put_byte(&seed, (uint8_t)i);

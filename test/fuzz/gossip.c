@@ -12,7 +12,10 @@
 #include "test/fuzz/recount.h"
 
 enum { STEPS_MAX = 250, ROUNDS_MAX = 1200, HEADER = 32 };
-enum what { WRITE, TICK, TIME, UP, DOWN, DELIVER, DELIVER_ALL, REPEAT, DROP, PAUSE, RAW, FORGET, LIES, BEND = LIES, CUT, FORGE, FORGE_KNOWN, LEAVE, WHATS };
+enum what {
+    WRITE, TICK, TIME, UP, DOWN, DELIVER, DELIVER_ALL, REPEAT, DROP, PAUSE, RAW, FORGET, LIES, BEND = LIES, CUT, FORGE,
+    FORGE_KNOWN, LEAVE, WHATS
+};
 #define FILL 255 /* what is written: a hash that is worth finer cells */
 
 static void run_bytes(struct node *node, size_t argc, const struct bytes *argv) {
@@ -46,8 +49,9 @@ static void fill(struct node *node) {
 }
 
 static void write_something(struct node *node, uint8_t argument) {
-    static const char *const table[][4] = {{"set", "", "x"}, {"incr", ""}, {"sadd", "", "m"}, {"hset", "", "f", "v"}, {"del", ""}, {"expire", "", "1"},
-                                           {"hincrby", "", "g", "2"}, {"srem", "", "m"}, {"persist", ""}, {"flushall"}};
+    static const char *const table[][4] = {{"set", "", "x"}, {"incr", ""},        {"sadd", "", "m"},         {"hset", "", "f", "v"},
+                                           {"del", ""},      {"expire", "", "1"}, {"hincrby", "", "g", "2"}, {"srem", "", "m"},
+                                           {"persist", ""},  {"flushall"}};
     static const char *const keys[] = {"a", "b", "c", "d", "e", "f"};
     const char *words[4];
     size_t argc = 0;

@@ -35,7 +35,8 @@ static void node_open(struct net *n, unsigned index, uint64_t log_bytes_max) {
     struct net_node *node = &n->nodes[index];
     node->net = n;
     node->index = index;
-    node->clock = (struct fuzz_clock){.wall_ms = 1700000000000 + index * 700, .mono_us = 1000000, .dice = (index + 1) * UINT64_C(0x100000000)};
+    node->clock =
+        (struct fuzz_clock){.wall_ms = 1700000000000 + index * 700, .mono_us = 1000000, .dice = (index + 1) * UINT64_C(0x100000000)};
     snprintf(node->address, sizeof node->address, "n%u:1", index);
     for (int i = 0; i < GOSSIP_LINKS; i++) node->links[i].target = -1;
     struct node_config config = {.clock = fuzz_clock_port(&node->clock),
@@ -107,9 +108,7 @@ void net_drop(struct net *n, unsigned at) {
 
 /* ------------------------------------------------------------------ frames */
 
-void net_open_frame(struct net *n, struct bytes frame, struct buf *plain) {
-    CHECK(frame_open(&n->keys, frame, plain) == STATUS_OK);
-}
+void net_open_frame(struct net *n, struct bytes frame, struct buf *plain) { CHECK(frame_open(&n->keys, frame, plain) == STATUS_OK); }
 
 void net_seal(struct net *n, struct bytes plain, struct buf *frame) { frame_seal(&n->keys, &n->sealer, plain, frame); }
 

@@ -70,9 +70,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 void fuzz_seeds(void) {
-    static const char *const lines[] = {"PING\r\n", "set \"a b\\x41\\n\" 'it\\'s'\r\nget a\n", "*1\r\n$4\r\nPING\r\n*0\r\n*-1\r\n",
-                                        "*2\r\n$3\r\nGET\r\n$0\r\n\r\n", "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\na\r\nbc\r\n\r\n\r\nPING x\r\n",
-                                        "*2\r\n$3\r\nGET\r\n+1\r\n", "*99999999999\r\n", "*1\r\n$-2\r\n", "get \"a\r\n"};
+    static const char *const lines[] = {"PING\r\n",
+                                        "set \"a b\\x41\\n\" 'it\\'s'\r\nget a\n",
+                                        "*1\r\n$4\r\nPING\r\n*0\r\n*-1\r\n",
+                                        "*2\r\n$3\r\nGET\r\n$0\r\n\r\n",
+                                        "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\na\r\nbc\r\n\r\n\r\nPING x\r\n",
+                                        "*2\r\n$3\r\nGET\r\n+1\r\n",
+                                        "*99999999999\r\n",
+                                        "*1\r\n$-2\r\n",
+                                        "get \"a\r\n"};
     for (int flags = 0; flags < 8; flags++)
         for (size_t i = (size_t)flags % 2; i < sizeof lines / sizeof *lines; i += 2) {
             struct buf seed = {0};

@@ -5,7 +5,6 @@
  * piece := who and what, length, bytes */
 #include "test/fuzz/host.h"
 
-
 enum { CLIENTS = 2, PIECES_MAX = 300 };
 enum { PIECE_BYTES = 0, PIECE_TIME = 13, PIECE_TICK = 14, PIECE_HANGUP = 15 }; /* 1 to 12 are bytes, too */
 
@@ -84,10 +83,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 /* Requests one after the other, to both clients by turns, cut where the turn says. */
 void fuzz_seeds(void) {
     static const char *const requests[] = {
-        "SET a 1\r\nGET a\r\nINCR a\r\nEXPIRE a 10\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\nSADD s 1 2 3\r\nSMEMBERS s\r\nHSET h a 1\r\nHGETALL h\r\n",
+        "SET a 1\r\nGET a\r\nINCR a\r\nEXPIRE a 10\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\nSADD s 1 2 3\r\nSMEMBERS s\r\nHSET h a 1\r\nHGETALL "
+        "h\r\n",
         "AUTH x\r\nSET a 1\r\nRESET\r\nGET a\r\nHELLO 2 AUTH default x SETNAME me\r\nCLIENT LIST\r\nCLIENT KILL ID 2\r\n",
-        "CLIENT PAUSE 10 ALL\r\nGET a\r\nCLIENT UNPAUSE\r\nWAIT 1 50\r\nPING\r\nDEBUG SLEEP 0.1\r\nECHO x\r\nCLIENT REPLY OFF\r\nPING\r\nCLIENT REPLY ON\r\nQUIT\r\n",
-        "CONFIG SET requirepass x\r\nCONFIG GET *\r\nINFO\r\nCOMMAND INFO get\r\nMONITOR\r\n*3\r\n$3\r\nSET\r\n$3\r\na\r\nb\r\n$4\r\n\r\n\r\n\r\r\n*1\r\n$x"};
+        "CLIENT PAUSE 10 ALL\r\nGET a\r\nCLIENT UNPAUSE\r\nWAIT 1 50\r\nPING\r\nDEBUG SLEEP 0.1\r\nECHO x\r\nCLIENT REPLY "
+        "OFF\r\nPING\r\nCLIENT REPLY ON\r\nQUIT\r\n",
+        "CONFIG SET requirepass x\r\nCONFIG GET *\r\nINFO\r\nCOMMAND INFO "
+        "get\r\nMONITOR\r\n*3\r\n$3\r\nSET\r\n$3\r\na\r\nb\r\n$4\r\n\r\n\r\n\r\r\n*1\r\n$x"};
     for (unsigned flags = 0; flags < 4; flags++)
         for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
             struct buf seed = {0};

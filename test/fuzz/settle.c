@@ -9,7 +9,10 @@
 #include "test/fuzz/recount.h"
 
 enum { NODES_MOST = 3, LIVES_MOST = 6, PACKETS_MAX = 48, PULLS_MAX = 48, STEPS_MAX = 400, GRACE_MS = 300 };
-enum what { SET, SET_KEEP_TTL, INCR, DEL, SADD, SREM, HSET, HINCR, HDEL, EXPIRE, FLUSH, WRITES, DUE = WRITES, PUSH, DELIVER, REPEAT, DROP, PULL, STABLE, TIME, CRASH, WHATS };
+enum what {
+    SET, SET_KEEP_TTL, INCR, DEL, SADD, SREM, HSET, HINCR, HDEL, EXPIRE, FLUSH, WRITES, DUE = WRITES, PUSH, DELIVER, REPEAT,
+    DROP, PULL, STABLE, TIME, CRASH, WHATS
+};
 
 struct packet {
     unsigned to;
@@ -187,8 +190,8 @@ static void pull(struct world *w, unsigned asker, uint8_t argument) {
 static void receive(struct world *w, unsigned to, const struct shard_summary *asked, struct bytes bytes) {
     struct wire_reader reader;
     CHECK(wire_open(&reader, bytes, w->replicas[to]) == STATUS_OK);
-    enum status status = asked ? shard_read_answer(w->shard[to], &reader, asked, w->now_ms)
-                               : shard_read_delta(w->shard[to], &reader, w->now_ms);
+    enum status status =
+        asked ? shard_read_answer(w->shard[to], &reader, asked, w->now_ms) : shard_read_delta(w->shard[to], &reader, w->now_ms);
     CHECK(status == STATUS_OK || (!asked && status == STATUS_ERR_GAP));
     CHECK(reader.at == reader.end);
     wire_close(&reader);
@@ -313,8 +316,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 void fuzz_seeds(void) {
-    static const uint8_t turns[][8] = {{SET, INCR, PUSH, DELIVER, DEL, PUSH, DELIVER, STABLE}, {SADD, HSET, HINCR, PULL, REPEAT, SREM, PULL, DELIVER},
-                                       {SET, EXPIRE, PUSH, DROP, TIME, DUE, PULL, CRASH},    {INCR, FLUSH, PUSH, SET_KEEP_TTL, PUSH, HDEL, DELIVER, DELIVER}};
+    static const uint8_t turns[][8] = {{SET, INCR, PUSH, DELIVER, DEL, PUSH, DELIVER, STABLE},
+                                       {SADD, HSET, HINCR, PULL, REPEAT, SREM, PULL, DELIVER},
+                                       {SET, EXPIRE, PUSH, DROP, TIME, DUE, PULL, CRASH},
+                                       {INCR, FLUSH, PUSH, SET_KEEP_TTL, PUSH, HDEL, DELIVER, DELIVER}};
     for (uint8_t shape = 0; shape < 4; shape++)
         for (size_t i = 0; i < sizeof turns / sizeof *turns; i++) {
             struct buf seed = {0};

@@ -115,12 +115,15 @@ void fuzz_seeds(void) {
     }
     buf_put_byte(&all, 0);
     seed(0, (char *)all.data);
-    seed(0, "# comment\n\n  port 7000 \r\ndir '/tmp/it\\'s'\nrequirepass \"a\\x41\\n\\\"\"\nport 7001\nloglevel Debug\nproto-max-bulk-len 2mb");
+    seed(
+        0,
+        "# comment\n\n  port 7000 \r\ndir '/tmp/it\\'s'\nrequirepass \"a\\x41\\n\\\"\"\nport 7001\nloglevel Debug\nproto-max-bulk-len 2mb");
     seed(0, "port 70000\n");
     seed(0, "dir \"a");
     seed(1, "loglevel debug\nrequirepass x y");
     seed(1, "loglevel debug\nport 1");
-    seed(2, "# old\n000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n\n FF0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f \r\n");
+    seed(2, "# old\n000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n\n "
+            "FF0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f \r\n");
     seed(2, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1");
     buf_fini(&all);
     config_free(config);
