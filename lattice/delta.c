@@ -808,6 +808,16 @@ static bool read_whole(const struct shard *shard, struct wire_reader *r, struct 
     return !r->bad && read_increments(shard, r, p, u);
 }
 
+/* Of what the sender has applied, and of an element or a key: else it could neither be judged nor logged. */
+static bool read_answer_record(const struct shard *shard, struct wire_reader *r, struct answer *a) {
+    struct record *record = MORE(a, record);
+    *record = (struct record){.dot = wire_read_dot(r)};
+    record->key_hash = wire_read_u64(r);
+    record->field_hash = wire_read_u64(r);
+    return !r->bad && kind_of(record->field_hash) != KIND_FLUSH && element_of(record->field_hash) == record->field_hash &&
+           dot_counter(record->dot) <= vclock_get(&a->context.applied, dot_replica(record->dot)) && !is_our_future(shard, record->dot);
+}
+
 static bool parse_answer(const struct shard *shard, struct wire_reader *r, struct answer *a) {
     a->scope = wire_read_u64(r);
     if (r->bad || a->scope > SCOPE_ALL || !wire_read_context(r, &a->context)) return false;
@@ -815,12 +825,8 @@ static bool parse_answer(const struct shard *shard, struct wire_reader *r, struc
     if (a->scope == SCOPE_CELLS) a->mask = wire_read_bytes(r);
     if (r->bad || (a->scope == SCOPE_CELLS && a->mask.len != mask_bytes(&a->asked->refinement))) return false;
     uint64_t records = wire_read_u64(r);
-    for (uint64_t i = 0; i < records && !r->bad; i++) {
-        struct record *record = MORE(a, record);
-        *record = (struct record){.dot = wire_read_dot(r)};
-        record->key_hash = wire_read_u64(r);
-        record->field_hash = wire_read_u64(r);
-    }
+    for (uint64_t i = 0; i < records && !r->bad; i++)
+        if (!read_answer_record(shard, r, a)) return false;
     uint64_t kind;
     while (!r->bad && (kind = wire_read_u64(r)) != 0)
         if (!read_whole(shard, r, &a->parsed, kind)) return false;

@@ -739,6 +739,53 @@ static void increments_are_refused_where_nothing_counts(void **state) {
     }
 }
 
+/* Node 0 is told, by name, of one mutation of node 1: of something at the key that it holds. */
+static enum status tell_record(struct world *w, uint64_t applied_there, uint64_t counter, uint64_t field_hash) {
+    struct wire_writer writer;
+    struct wire_reader reader;
+    struct shard_summary asked;
+    struct buf bytes = {0};
+    char name[1];
+    uint16_t one = index_at(w, 1, 1);
+    struct context context = {0};
+    context_apply(&context, one, applied_there);
+    shard_summarise(w->shard[0], false, &asked);
+    wire_init(&writer, w->replicas[1]);
+    wire_u64(&writer, 0); /* by names */
+    wire_context(&writer, &context);
+    wire_u64(&writer, 0); /* clock */
+    wire_u64(&writer, 1); /* records */
+    wire_dot(&writer, dot_make(one, counter));
+    wire_u64(&writer, key_at(w, 0, 0, name).hash);
+    wire_u64(&writer, field_hash);
+    wire_u64(&writer, 0);
+    wire_finish(&writer, &bytes);
+    assert_int_equal(wire_open(&reader, buf_bytes(&bytes), w->replicas[0]), STATUS_OK);
+    enum status status = shard_read_answer(w->shard[0], &reader, &asked, 1000);
+    wire_close(&reader);
+    wire_fini(&writer);
+    context_fini(&context);
+    shard_summary_fini(&asked);
+    buf_fini(&bytes);
+    return status;
+}
+
+static void an_answer_names_elements_and_what_its_sender_applied(void **state) {
+    (void)state;
+    struct world *w = test_malloc(sizeof *w);
+    char name[1];
+    world_init(w, 1);
+    shard_set(w->shard[0], key_at(w, 0, 0, name), bytes_str("v"), false, 1000);
+    assert_int_equal(tell_record(w, 2, 1, 0), STATUS_ERR_MALFORMED);  /* no element, and no key */
+    assert_int_equal(tell_record(w, 2, 1, 3), STATUS_ERR_MALFORMED);  /* increments have no element of their own */
+    assert_int_equal(tell_record(w, 2, 3, 2), STATUS_ERR_MALFORMED);  /* not applied there */
+    assert_int_equal(tell_record(w, 2, 1, 1), STATUS_OK);             /* the key */
+    assert_int_equal(tell_record(w, 2, 2, 2), STATUS_OK);             /* its string */
+    assert_non_null(shard_find(w->shard[0], key_at(w, 0, 0, name), 1000));
+    world_fini(w);
+    test_free(w);
+}
+
 static int on_failure(void **state) {
     (void)state;
     print_message("last seed: SEED=%llu replays it\n", (unsigned long long)seed_now);
@@ -754,6 +801,7 @@ int main(void) {
         cmocka_unit_test(counters_saturate_the_same_everywhere),
         cmocka_unit_test(a_field_that_keeps_one_write_is_packed_again),
         cmocka_unit_test(increments_are_refused_where_nothing_counts),
+        cmocka_unit_test(an_answer_names_elements_and_what_its_sender_applied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
