@@ -4,50 +4,11 @@
  *
  * input := message*
  * message := kind, length (2 bytes), bytes as they come after opening */
-#include "lattice/shard.h"
-
-#include "core/mem.h"
 #include "test/fuzz/fuzz.h"
-#include "test/fuzz/recount.h"
+#include "test/fuzz/side.h"
 
 enum kind_of_message { DELTA, ANSWER, ANSWER_BY_CELLS, ANSWER_FINE, SUMMARY, REFINEMENT, CONTEXT, STABLE, EXPIRE, KINDS };
-enum { MESSAGES_MAX = 24, NOW_MS = 1000000 };
-
-/* One shard, its own numbering of replicas, and a clock. */
-struct side {
-    struct replicas *replicas;
-    struct shard *shard;
-    int64_t now_ms;
-};
-
-static void side_init(struct side *s, uint64_t node) {
-    struct shard_config config = {.replicas = replicas_new(), .log_bytes_max = 4096};
-    *s = (struct side){.replicas = config.replicas, .now_ms = NOW_MS};
-    CHECK(replicas_intern(s->replicas, (struct replica_id){node, 1}, &config.self) == STATUS_OK);
-    s->shard = shard_new(0, &config);
-}
-
-static void side_fini(struct side *s) {
-    shard_free(s->shard);
-    replicas_free(s->replicas);
-}
-
-static struct key_ref ref_of(const struct side *s, const char *name) { return shard_ref(s->shard, bytes_str(name)); }
-
-/* Something of every kind. */
-static void write_some(struct side *s) {
-    shard_set(s->shard, ref_of(s, "a"), bytes_str("1"), false, s->now_ms);
-    shard_increase(s->shard, ref_of(s, "a"), FIXED_ONE / 2, s->now_ms);
-    shard_increase(s->shard, ref_of(s, "n"), FIXED_ONE, s->now_ms);
-    shard_delete(s->shard, ref_of(s, "n"), s->now_ms);
-    shard_add_member(s->shard, ref_of(s, "s"), bytes_str("m"), s->now_ms);
-    shard_add_member(s->shard, ref_of(s, "s"), bytes_str("n"), s->now_ms);
-    shard_remove_field(s->shard, ref_of(s, "s"), KEY_SET, bytes_str("n"), s->now_ms);
-    shard_set_field(s->shard, ref_of(s, "h"), bytes_str("f"), bytes_str("x"), s->now_ms);
-    shard_increase_field(s->shard, ref_of(s, "h"), bytes_str("g"), -FIXED_ONE, s->now_ms);
-    shard_set(s->shard, ref_of(s, "e"), bytes_str("x"), false, s->now_ms);
-    shard_expire(s->shard, ref_of(s, "e"), s->now_ms + 1000, s->now_ms);
-}
+enum { MESSAGES_MAX = 24 };
 
 /* ----------------------------------------------------------------- reading */
 
@@ -129,51 +90,11 @@ static void read_message(struct side *s, enum kind_of_message kind, struct bytes
     wire_close(&r);
 }
 
-/* -------------------------------------------------------------- afterwards */
-
-static void check_told(struct side *from) {
-    struct side to;
-    struct shard_summary nothing = {0};
-    struct wire_writer writer;
-    struct wire_reader reader;
-    struct buf message = {0};
-    side_init(&to, 99);
-    wire_init(&writer, from->replicas);
-    CHECK(shard_write_answer(from->shard, &writer, &nothing) == STATUS_OK);
-    wire_finish(&writer, &message);
-    wire_fini(&writer);
-    CHECK(wire_open(&reader, buf_bytes(&message), to.replicas) == STATUS_OK);
-    CHECK(shard_read_answer(to.shard, &reader, &nothing, NOW_MS) == STATUS_OK);
-    wire_close(&reader);
-    recount_shard(to.shard);
-    CHECK(shard_digest(to.shard) == shard_digest(from->shard));
-    buf_fini(&message);
-    side_fini(&to);
-}
-
-static void check(struct side *s) {
-    struct buf text = {0};
-    recount_shard(s->shard);
-    recount_print(s->shard, s->now_ms, &text);
-    buf_fini(&text);
-    uint64_t own = shard_own(s->shard), upto;
-    write_some(s);
-    recount_shard(s->shard);
-    check_told(s);
-    struct wire_writer delta;
-    wire_init(&delta, s->replicas);
-    CHECK(shard_write_delta(s->shard, &delta, own, &upto) == STATUS_OK);
-    wire_fini(&delta);
-    shard_flush(s->shard, s->now_ms);
-    recount_shard(s->shard);
-    CHECK(shard_key_count(s->shard) == 0);
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct input in = input_of(data, size);
     struct side side;
     side_init(&side, 1);
-    write_some(&side);
+    side_write_some(&side);
     for (int i = 0; i < MESSAGES_MAX && in.left; i++) {
         enum kind_of_message kind = (enum kind_of_message)input_below(&in, KINDS);
         size_t len = input_byte(&in);
@@ -182,7 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         read_message(&side, kind, bytes);
         fuzz_exact_free(bytes);
     }
-    check(&side);
+    side_check(&side);
     side_fini(&side);
     return 0;
 }
@@ -213,7 +134,7 @@ static void put_answer(struct buf *seed, struct side *from, enum kind_of_message
     struct wire_writer writer;
     struct shard_summary asked;
     side_init(&asker, 1);
-    write_some(&asker);
+    side_write_some(&asker);
     if (kind != ANSWER) shard_stable(from->shard, shard_applied(from->shard)); /* the log does not reach: by cells */
     summarise(&asker, kind, &asked);
     if (kind == ANSWER) context_fini(&asked.context); /* all of it */
@@ -248,11 +169,11 @@ static void put_rest(struct buf *seed, struct side *from) {
 void fuzz_seeds(void) {
     struct side from;
     side_init(&from, 2);
-    write_some(&from);
+    side_write_some(&from);
     for (int what = 0; what < 8; what++) {
         struct buf seed = {0};
-        if (what == 1) shard_flush(from.shard, NOW_MS);
-        if (what == 2) write_some(&from);
+        if (what == 1) shard_flush(from.shard, from.now_ms);
+        if (what == 2) side_write_some(&from);
         if (what < 4) put_delta(&seed, &from, what == 3 ? 5 : 0);
         if (what >= 4 && what < 7) put_answer(&seed, &from, (enum kind_of_message)(ANSWER + what - 4));
         put_rest(&seed, &from);
