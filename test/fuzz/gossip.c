@@ -10,11 +10,12 @@
 #include "test/fuzz/host.h"
 #include "test/fuzz/net.h"
 #include "test/fuzz/recount.h"
+#include "test/fuzz/rumours.h"
 
 enum { STEPS_MAX = 250, ROUNDS_MAX = 1200, HEADER = 32 };
 enum what {
     WRITE, TICK, TIME, UP, DOWN, DELIVER, DELIVER_ALL, REPEAT, DROP, PAUSE, RAW, FORGET, LIES, BEND = LIES, CUT, FORGE,
-    FORGE_KNOWN, LEAVE, WHATS
+    FORGE_KNOWN, RUMOUR, LEAVE, WHATS
 };
 #define FILL 255 /* what is written: a hash that is worth finer cells */
 
@@ -86,7 +87,7 @@ static void bend(struct net *n, unsigned at, enum what what, struct input *in) {
 /* By a stranger, by one who takes another's name, by one of a life that is over, by ourselves. */
 static struct replica_id sender_of(struct net *n, enum what what, unsigned to, uint8_t argument) {
     struct replica_id id = gossip_self(n->nodes[(to + 1 + argument % 2u) % NET_NODES].node->gossip);
-    if (what == FORGE_KNOWN) return id;
+    if (what != FORGE) return id;
     if (argument % 4 == 0) return (struct replica_id){argument, argument};
     if (argument % 4 == 1) return (struct replica_id){id.node, id.incarnation + argument};
     if (argument % 4 == 2) return gossip_self(n->nodes[to].node->gossip);
@@ -97,6 +98,13 @@ static void forge(struct net *n, unsigned to, enum what what, uint8_t argument, 
     size_t len = input_byte(in);
     len |= (size_t)input_byte(in) << 8;
     net_say(n, to, sender_of(n, what, to, argument), input_bytes(in, len));
+}
+
+static void spread_rumour(struct net *n, unsigned to, uint8_t argument, struct input *in) {
+    struct buf message = {0};
+    rumour_make(n, in, &message);
+    net_say(n, to, sender_of(n, RUMOUR, to, argument), buf_bytes(&message));
+    buf_fini(&message);
 }
 
 static void send_raw(struct net *n, unsigned to, struct input *in) {
@@ -142,6 +150,7 @@ static enum what step(struct net *n, struct input *in) {
     case DOWN: net_connect(n, who, what == UP); break;
     case DELIVER_ALL: deliver_all(n); break;
     case PAUSE: gossip_pause(node->gossip, argument & 1); break;
+    case RUMOUR: spread_rumour(n, who, argument, in); break;
     case RAW: send_raw(n, who, in); break;
     case FORGET: forget(node, argument); break;
     case LEAVE: run(node, 2, (const char *const[]){"anneal", "leave"}); break;
@@ -214,6 +223,7 @@ static void put_talk(struct buf *seed, enum what with) {
         put(seed, TIME, 0, turn);
         put(seed, TICK, turn % NET_NODES, 0);
         put(seed, with, turn % NET_NODES, turn);
+        for (uint8_t i = 0; i < 30 && with == RUMOUR; i++) buf_put_byte(seed, i ? (uint8_t)(i * turn) : turn);
         if (with == BEND || with == CUT) buf_put(seed, (uint8_t[]){(uint8_t)(HEADER + turn * 5), 0, turn}, 3);
         if (turn % 3 == 2) put(seed, DELIVER_ALL, 0, 0);
     }
@@ -263,7 +273,7 @@ static void put_apart(void) {
 }
 
 void fuzz_seeds(void) {
-    static const enum what with[] = {DELIVER, REPEAT, DROP, DOWN, PAUSE, RAW, BEND, CUT};
+    static const enum what with[] = {DELIVER, REPEAT, DROP, DOWN, PAUSE, RAW, BEND, CUT, RUMOUR};
     put_apart();
     for (uint8_t i = 0; i < 2 * sizeof with / sizeof *with; i++) {
         struct buf seed = {0};

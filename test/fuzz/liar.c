@@ -20,8 +20,8 @@ struct liar {
 
 /* Mostly small; else one of those at which something ends. */
 static uint64_t number(struct liar *l) {
-    static const uint64_t ends[] = {UINT64_MAX, DOT_COUNTER_MAX, INT64_MAX, (uint64_t)INT64_MAX + 1, UINT32_MAX, UINT64_C(1000000) << 16,
-                                    UINT64_C(2000000) << 16};
+    static const uint64_t ends[] = {UINT64_MAX, DOT_COUNTER_MAX, INT64_MAX, (uint64_t)INT64_MAX + 1,
+                                    UINT32_MAX, UINT64_C(1000000) << 16, UINT64_C(2000000) << 16};
     uint8_t byte = input_byte(l->in);
     return byte < 224 ? byte % 16u : ends[byte % (sizeof ends / sizeof *ends)];
 }
