@@ -5,7 +5,7 @@
  * same once they hear each other.
  *
  * input := shape step*
- * step  := what and who, argument [bytes] */
+ * step  := what and who, argument [length] [bytes] */
 #include "net/command.h"
 #include "test/fuzz/host.h"
 #include "test/fuzz/net.h"
@@ -102,7 +102,9 @@ static void forge(struct net *n, unsigned to, enum what what, uint8_t argument, 
 
 static void spread_rumour(struct net *n, unsigned to, uint8_t argument, struct input *in) {
     struct buf message = {0};
-    rumour_make(n, in, &message);
+    struct bytes said = input_bytes(in, input_byte(in));
+    struct input choices = input_of(said.data, said.len);
+    rumour_make(n, &choices, &message);
     net_say(n, to, sender_of(n, RUMOUR, to, argument), buf_bytes(&message));
     buf_fini(&message);
 }
@@ -223,6 +225,7 @@ static void put_talk(struct buf *seed, enum what with) {
         put(seed, TIME, 0, turn);
         put(seed, TICK, turn % NET_NODES, 0);
         put(seed, with, turn % NET_NODES, turn);
+        if (with == RUMOUR) buf_put_byte(seed, 30);
         for (uint8_t i = 0; i < 30 && with == RUMOUR; i++) buf_put_byte(seed, i ? (uint8_t)(i * turn) : turn);
         if (with == BEND || with == CUT) buf_put(seed, (uint8_t[]){(uint8_t)(HEADER + turn * 5), 0, turn}, 3);
         if (turn % 3 == 2) put(seed, DELIVER_ALL, 0, 0);
