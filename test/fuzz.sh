@@ -16,6 +16,7 @@ if [ "$seconds" = brief ]; then
 fi
 
 run() { # target; the log
+    rm -rf "${build:?}/seeds/$1"
     mkdir -p "$corpus/$1" "$build/seeds/$1" "$saved/$1"
     "$build/$1" --make-corpus "$build/seeds/$1" >"$2" 2>&1 || return 1
     nice "$build/$1" $limits -max_total_time="$seconds" -print_final_stats=1 -artifact_prefix="$build/crashes/$1-" \
