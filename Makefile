@@ -35,16 +35,18 @@ obj     = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 CORE    := $(wildcard core/*.c)
 LATTICE := $(CORE) $(wildcard lattice/*.c)
 GOSSIP  := $(LATTICE) $(wildcard gossip/*.c)
-NODE    := $(GOSSIP) $(filter-out net/main.c,$(wildcard net/*.c))
+PERSIST := $(LATTICE) $(wildcard persist/*.c)
+NODE    := $(GOSSIP) $(wildcard persist/*.c) $(filter-out net/main.c,$(wildcard net/*.c))
 # A unit test links its own layer and what is below, so a broken layer fails to link.
 CORE_TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/core_*.c))
 LATTICE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/lattice_*.c))
 GOSSIP_TESTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/gossip_*.c))
+PERSIST_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/persist_*.c))
 NET_TESTS     := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/net_*.c))
 # The simulator is the node without the files that touch the operating system.
-OS_FILES := $(wildcard net/*_posix.c net/*_epoll.c net/*_nng.c) net/libc_compat.c
+OS_FILES := $(wildcard persist/*_posix.c net/*_posix.c net/*_epoll.c net/*_nng.c) net/libc_compat.c
 SIM     := $(filter-out $(OS_FILES),$(NODE)) $(wildcard sim/*.c)
-TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
+TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(PERSIST_TESTS) $(NET_TESTS)
 
 # Fuzzing: the same sources by clang, with libFuzzer, in a folder of their own. One target a file.
 FUZZ    := build/fuzz
@@ -57,7 +59,7 @@ FUZZ_BINARIES := $(patsubst %,$(FUZZ)/%,$(FUZZ_TARGETS))
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
-.PHONY: help all deps run demo test sim differential fuzz fuzz-save fuzz-deps fuzz-build bench bench-deps bench-memory bench-peers bench-ping bench-repair lint format install clean
+.PHONY: help all deps run demo test sim differential fuzz fuzz-save fuzz-deps fuzz-build bench bench-deps bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -76,12 +78,8 @@ demo: deps ## concurrent writes on three nodes that cannot hear each other, then
 	@$(PYTHON) test/cluster.py demo
 
 test: deps $(if $(SAN),,fuzz-deps) ## run every test; SAN=address|undefined|thread
-	@$(MAKE) --no-print-directory all lint $(if $(SAN),,fuzz-build)
-	@sh test/run-unit.sh $(TESTS)
-	$(if $(SAN),,@sh test/fuzz.sh $(FUZZ) brief $(FUZZ_TARGETS))
-	$(BUILD)/anneal-sim --seeds $(if $(SAN),100,1000) --ops 1000
-	BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(if $(SAN),20000,200000)
-	BUILD=$(BUILD) $(PYTHON) -m pytest -q test/integration
+	@$(MAKE) --no-print-directory all $(if $(SAN),,fuzz-build)
+	@BUILD=$(BUILD) SAN=$(SAN) FUZZ="$(FUZZ) brief $(FUZZ_TARGETS)" $(PYTHON) -B test/run.py $(TESTS)
 
 sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 	@sh test/sim.sh $(BUILD)/anneal-sim $(or $(FIRST),1) $(SEEDS) $(OPS)
@@ -125,6 +123,9 @@ install: all ## into PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/anneal-server $(DESTDIR)$(PREFIX)/bin/anneal-server
 	install -D -m 755 $(BUILD)/anneal-sim $(DESTDIR)$(PREFIX)/bin/anneal-sim
 
+bench-gossip: $(BUILD)/anneal-server ## bytes between two nodes: a hot key, idle with a million keys, after a cut
+	@$(PYTHON) -B test/bench/gossip.py
+
 bench-peers: $(BUILD)/test/bench/peers ## frames between peers: rate, latency, CPU; nng's pub/sub beside it
 	$<
 
@@ -146,6 +147,9 @@ $(LATTICE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 $(GOSSIP_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(GOSSIP))
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+$(PERSIST_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(NODE))

@@ -26,13 +26,17 @@ static void count_element_memory(struct count *c, const struct element *e) {
     for (uint32_t i = 1; i < e->increment_count; i++) CHECK(e->increments[i - 1].replica < e->increments[i].replica);
 }
 
-/* As packed.h draws it. */
+/* As packed.h draws it; a dropped expiry leaves no place, and a dropped write only its expiry. */
 static void count_packed(struct count *c, const void *packed) {
-    struct parts p;
-    CHECK(form_of(packed) == FORM_PACKED);
+    struct parts p = {0};
+    unsigned form = form_of(packed);
+    CHECK(form == (FORM_PACKED | FORM_WRITE) || form == (FORM_PACKED | FORM_TIMED | FORM_EXPIRY) ||
+          form == (FORM_PACKED | FORM_WRITE | FORM_TIMED | FORM_EXPIRY));
     packed_read(packed, &p);
-    add_piece(c, 1 + varint_len(p.name.len) + p.name.len + varint_len(p.value.len) + varint_len(dot_replica(p.dot)) +
-                     varint_len(dot_counter(p.dot)) + sizeof p.clock + p.value.len);
+    size_t expiry = varint_len(dot_replica(p.expiry.dot)) + varint_len(dot_counter(p.expiry.dot)) + EXPIRY_BYTES + sizeof p.clock;
+    add_piece(c, 1 + varint_len(p.name.len) + p.name.len + (p.timed ? expiry : 0) + varint_len(p.value.len) +
+                     varint_len(dot_replica(p.dot)) + varint_len(dot_counter(p.dot)) + sizeof p.clock + p.value.len);
+    c->expiring += p.timed;
 }
 
 static void count_spot(struct shard *shard, struct spot *spot, void *arg) {
@@ -66,6 +70,7 @@ static uint32_t count_fields(struct count *c, const struct table *t, unsigned ki
     check_table(t, c);
     while ((field = table_next(t, &at))) {
         if (form_of(field) != FORM_LOOSE) {
+            CHECK(form_of(field) == (FORM_PACKED | FORM_WRITE));
             count_packed(c, field);
             live++;
             continue;
@@ -87,9 +92,9 @@ static bool has_hint(const struct shard *shard, uint64_t key_hash) {
     return false;
 }
 
-static void count_loose(struct shard *shard, struct count *c, const struct key *key) {
-    bool has_more = key->expiry.sibling_count || key->members.count || key->fields.count || key->string.increment_count;
-    CHECK(has_more || key->string.sibling_count > 1);
+static void count_loose(struct count *c, const struct key *key) {
+    bool has_more = key->expiry.sibling_count > 1 || key->members.count || key->fields.count || key->string.increment_count;
+    CHECK(has_more || key->string.sibling_count > 1 || (key->expiry.sibling_count && !key->string.sibling_count));
     CHECK(!key->expiry.increment_count);
     add_piece(c, sizeof *key + key->name_len);
     count_element_memory(c, &key->string);
@@ -97,7 +102,6 @@ static void count_loose(struct shard *shard, struct count *c, const struct key *
     CHECK(count_fields(c, &key->members, KIND_MEMBER) == key->members_live);
     CHECK(count_fields(c, &key->fields, KIND_FIELD) == key->fields_live);
     c->expiring += key->expiry.sibling_count > 0;
-    if (key_expiry(key) != EXPIRY_NEVER || (key->expiry.sibling_count && !key_live(key))) CHECK(has_hint(shard, key->hash));
 }
 
 void recount_shard(struct shard *shard) {
@@ -109,11 +113,14 @@ void recount_shard(struct shard *shard) {
         uint64_t hash = key_hash(shard, key);
         CHECK(shard_ref(shard, key_name(key)).hash == hash);
         CHECK(shard_key_by_hash(shard, hash) == key);
+        uint64_t expiring = c.expiring;
         c.live += key_live(key);
         if (form_of(key) == FORM_LOOSE)
-            count_loose(shard, &c, key);
+            count_loose(&c, key);
         else
             count_packed(&c, key);
+        bool is_left_over = !key_live(key) && c.expiring > expiring;
+        if (key_expiry(key) != EXPIRY_NEVER || is_left_over) CHECK(has_hint(shard, hash));
         key_each(shard, key, count_spot, &c);
     }
     CHECK(memcmp(c.cells, shard->cells, sizeof c.cells) == 0);
