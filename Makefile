@@ -48,9 +48,18 @@ OS_FILES := $(wildcard persist/*_posix.c net/*_posix.c net/*_epoll.c net/*_nng.c
 SIM     := $(filter-out $(OS_FILES),$(NODE)) $(wildcard sim/*.c)
 TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(PERSIST_TESTS) $(NET_TESTS)
 
+# Fuzzing: the same sources by clang, with libFuzzer, in a folder of their own. One target a file.
+FUZZ    := build/fuzz
+FUZZ_CC := clang
+FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZ_TARGETS := numbers glob texts table records resp session commands wire liar settle keeper gossip
+FUZZ_SHARED := $(filter-out $(patsubst %,test/fuzz/%.c,$(FUZZ_TARGETS)),$(wildcard test/fuzz/*.c))
+FUZZ_SOURCES := $(filter-out $(OS_FILES),$(NODE)) $(FUZZ_SHARED)
+FUZZ_BINARIES := $(patsubst %,$(FUZZ)/%,$(FUZZ_TARGETS))
+
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
-.PHONY: help all deps run demo test sim sim-same mutants differential bench bench-deps bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
+.PHONY: help all deps run demo test sim sim-same mutants differential fuzz fuzz-save fuzz-deps fuzz-build bench bench-deps bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -68,9 +77,9 @@ demo: deps ## concurrent writes on three nodes that cannot hear each other, then
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) test/cluster.py demo
 
-test: deps ## run every test; SAN=address|undefined|thread
-	@$(MAKE) --no-print-directory all
-	@BUILD=$(BUILD) SAN=$(SAN) $(PYTHON) -B test/run.py $(TESTS)
+test: deps $(if $(SAN),,fuzz-deps) ## run every test; SAN=address|undefined|thread
+	@$(MAKE) --no-print-directory all $(if $(SAN),,fuzz-build)
+	@BUILD=$(BUILD) SAN=$(SAN) FUZZ="$(FUZZ) brief $(FUZZ_TARGETS)" $(PYTHON) -B test/run.py $(TESTS)
 
 sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 	@sh test/sim.sh $(BUILD)/anneal-sim $(or $(FIRST),1) $(SEEDS) $(OPS)
@@ -90,6 +99,19 @@ mutants: deps ## plant faults, one after the other: each must be caught; ONLY=na
 
 differential: all ## random commands to a node and to redis-server; N=1000000 SEED=...
 	@BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(or $(N),1000000) $(SEED)
+
+fuzz: fuzz-deps ## random bytes to all that reads bytes, and to joins, sanitized; TIME=60 seconds for each, ONLY=resp,glob
+	@$(MAKE) --no-print-directory fuzz-build
+	@sh test/fuzz.sh $(FUZZ) $(or $(TIME),60) $(or $(subst $(comma), ,$(ONLY)),$(FUZZ_TARGETS))
+
+fuzz-save: fuzz-build ## of what make fuzz found, the least that reaches the same, into test/fuzz/corpus
+	@sh test/fuzz-save.sh $(FUZZ) $(or $(subst $(comma), ,$(ONLY)),$(FUZZ_TARGETS))
+
+fuzz-deps: deps
+	@sh test/deps.sh clang
+	@sh test/deps.sh libclang-rt-$$(clang -dumpversion | cut -d. -f1)-dev
+
+fuzz-build: $(FUZZ_BINARIES)
 
 bench: bench-deps $(BUILD)/anneal-server ## compare with redis, valkey, memcached; ROUNDS=3 ONLY=set,get PEERS=redis
 	@ROUNDS=$(ROUNDS) ONLY=$(ONLY) PEERS=$(PEERS) $(PYTHON) -B test/bench/bench.py
@@ -161,4 +183,11 @@ $(BUILD)/test/bench/%: $(BUILD)/obj/test/bench/%.o $(call obj,$(CORE) net/resp.c
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ $(NNG_LIBS) $(LDLIBS)
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+$(FUZZ)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(FUZZ_CC) $(filter-out $(SANFLAGS),$(CFLAGS)) $(FUZZ_SAN) -fsanitize=fuzzer-no-link $(PKG_CFLAGS) -c $< -o $@
+
+$(FUZZ_BINARIES): $(FUZZ)/%: $(FUZZ)/obj/test/fuzz/%.o $(patsubst %.c,$(FUZZ)/obj/%.o,$(FUZZ_SOURCES))
+	$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer -pthread $^ -o $@ $(filter-out $(MALLOC),$(LDLIBS))
+
+-include $(shell find $(BUILD)/obj $(FUZZ)/obj -name '*.d' 2>/dev/null)

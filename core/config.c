@@ -34,6 +34,7 @@ static bool read_size(struct bytes text, int64_t *out) {
         const char *unit;
         int64_t factor;
     } units[] = {{"kb", 1 << 10}, {"mb", 1 << 20}, {"gb", 1 << 30}, {"k", 1000}, {"m", 1000000}, {"g", 1000000000}, {"b", 1}};
+    if (!text.len) return false;
     size_t digits = 0;
     while (digits < text.len && text.data[digits] >= '0' && text.data[digits] <= '9') digits++;
     struct bytes unit = bytes_of(text.data + digits, text.len - digits);
@@ -231,7 +232,7 @@ static enum status load_line(struct config *c, struct bytes line, struct buf *er
     bool bad = false;
     enum status status = STATUS_OK;
     bool named = next_word(line, &at, &name, &bad);
-    if (named && name.data[0] == '#') goto out;
+    if (named && name.len && name.data[0] == '#') goto out;
     bool valued = named && next_word(line, &at, &value, &bad);
     bool extra = valued && next_word(line, &at, &more, &bad);
     if (!named && !bad) goto out;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #define CAP_MIN 4u
+#define SPARE_MIN 8u
 
 static uint64_t slot_of(uint32_t tag, const void *item) {
     uintptr_t address = (uintptr_t)item;
@@ -27,8 +28,8 @@ static bool move_all(const struct table *from, struct table *to) {
     return true;
 }
 
-static void resize(struct table *t, uint32_t cap, struct mem_account *account) {
-    for (uint32_t spare = 8;; spare *= 2) {
+static void resize(struct table *t, uint32_t cap, uint32_t spare_least, struct mem_account *account) {
+    for (uint32_t spare = spare_least;; spare *= 2) {
         struct table fresh = {.cap = cap, .spare = spare, .count = t->count};
         fresh.slots = mem_take(account, slots_bytes(&fresh));
         memset(fresh.slots, 0, slots_bytes(&fresh));
@@ -60,8 +61,9 @@ static bool put(struct table *t, uint64_t slot) {
 void table_insert(struct table *t, uint64_t hash, void *item, struct mem_account *account) {
     uint64_t slot = slot_of(table_tag(hash), item);
     if (t->count + 1 > (uint64_t)t->cap * 85 / 100)
-        resize(t, t->cap < CAP_MIN ? CAP_MIN : t->cap + t->cap * 3 / 10 + 1, account);
-    while (!put(t, slot)) resize(t, t->cap + t->cap / 8 + 1, account);
+        resize(t, t->cap < CAP_MIN ? CAP_MIN : t->cap + t->cap * 3 / 10 + 1, SPARE_MIN, account);
+    /* The last cluster has reached the end. More homes would not spread equal tags. */
+    while (!put(t, slot)) resize(t, t->cap, t->spare * 2, account);
     t->count++;
 }
 
@@ -86,7 +88,7 @@ void table_remove(struct table *t, uint64_t hash, const void *item, struct mem_a
     memmove(t->slots + at, t->slots + at + 1, (last - at) * sizeof *t->slots);
     t->slots[last] = 0;
     t->count--;
-    if (t->cap > CAP_MIN * 4 && t->count < t->cap / 4) resize(t, t->cap / 2, account);
+    if (t->cap > CAP_MIN * 4 && t->count < t->cap / 4) resize(t, t->cap / 2, SPARE_MIN, account);
 }
 
 void *table_random(const struct table *t, struct rng *rng) {

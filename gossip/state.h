@@ -1,4 +1,4 @@
-/* What gossip is made of; shared by the files of this folder, included by nobody else. */
+/* What gossip is made of; shared by the files of this folder, included by nobody else but a fuzz target. */
 #ifndef ANNEAL_GOSSIP_STATE_H
 #define ANNEAL_GOSSIP_STATE_H
 

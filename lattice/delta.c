@@ -41,6 +41,8 @@ static bool only_adds(const struct unit *u) {
     return kind == KIND_STRING_INC || kind == KIND_FIELD_INC;
 }
 
+static bool may_count(enum kind kind) { return kind != KIND_EXPIRY && kind != KIND_MEMBER; }
+
 struct payload {
     struct dot dot;
     uint64_t clock;
@@ -141,7 +143,7 @@ static void write_floors(struct wire_writer *w, const struct element *e, uint16_
 
 static bool read_increments(const struct shard *shard, struct wire_reader *r, struct parsed *p, struct unit *u) {
     uint64_t count = wire_read_u64(r);
-    if (count > UINT16_MAX) return false;
+    if (count > UINT16_MAX || (count && !may_count(kind_of(u->field_hash)))) return false;
     u->increments_at = (uint32_t)p->increment_count;
     u->increments_count = (uint32_t)count;
     for (uint64_t i = 0; i < count && !r->bad; i++) {
@@ -425,7 +427,7 @@ static void apply_delta_unit(struct shard *shard, struct delta *d, struct unit *
         apply_flush(shard, u);
         return;
     }
-    struct superseded s = {d->origin, u->n, d->parsed.removed_dots + u->removed_at, u->removed_count};
+    struct superseded s = {d->origin, u->n, u->removed_count ? d->parsed.removed_dots + u->removed_at : NULL, u->removed_count};
     struct judge judge = {is_superseded, &s, NULL};
     if (!only_adds(u)) judge_unit(shard, u, &judge);
     add_unit(shard, &d->parsed, u);
@@ -827,6 +829,16 @@ static bool read_whole(const struct shard *shard, struct wire_reader *r, struct 
     return !r->bad && read_increments(shard, r, p, u);
 }
 
+/* Of what the sender has applied, and of an element or a key: else it could neither be judged nor logged. */
+static bool read_answer_record(const struct shard *shard, struct wire_reader *r, struct answer *a) {
+    struct record *record = MORE(a, record);
+    *record = (struct record){.dot = wire_read_dot(r)};
+    record->key_hash = wire_read_u64(r);
+    record->field_hash = wire_read_u64(r);
+    return !r->bad && kind_of(record->field_hash) != KIND_FLUSH && element_of(record->field_hash) == record->field_hash &&
+           dot_counter(record->dot) <= vclock_get(&a->context.applied, dot_replica(record->dot)) && !is_our_future(shard, record->dot);
+}
+
 static bool parse_answer(const struct shard *shard, struct wire_reader *r, struct answer *a) {
     a->scope = wire_read_u64(r);
     if (r->bad || a->scope > SCOPE_ALL || !wire_read_context(r, &a->context)) return false;
@@ -834,12 +846,8 @@ static bool parse_answer(const struct shard *shard, struct wire_reader *r, struc
     if (a->scope == SCOPE_CELLS) a->mask = wire_read_bytes(r);
     if (r->bad || (a->scope == SCOPE_CELLS && a->mask.len != mask_bytes(&a->asked->refinement))) return false;
     uint64_t records = wire_read_u64(r);
-    for (uint64_t i = 0; i < records && !r->bad; i++) {
-        struct record *record = MORE(a, record);
-        *record = (struct record){.dot = wire_read_dot(r)};
-        record->key_hash = wire_read_u64(r);
-        record->field_hash = wire_read_u64(r);
-    }
+    for (uint64_t i = 0; i < records && !r->bad; i++)
+        if (!read_answer_record(shard, r, a)) return false;
     uint64_t kind;
     while (!r->bad && (kind = wire_read_u64(r)) != 0)
         if (!read_whole(shard, r, &a->parsed, kind)) return false;

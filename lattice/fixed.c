@@ -4,9 +4,9 @@ typedef unsigned __int128 wide;
 static const wide most = ((wide)1 << 127) - 1;
 
 __int128 fixed_add(__int128 a, __int128 b) {
-    __int128 sum;
-    if (!__builtin_add_overflow(a, b, &sum)) return sum;
-    return b > 0 ? (__int128)most : -(__int128)most;
+    __int128 sum, end = (__int128)most;
+    if (__builtin_add_overflow(a, b, &sum)) return b > 0 ? end : -end;
+    return sum < -end ? -end : sum;
 }
 
 bool fixed_to_i64(__int128 value, int64_t *out) {
@@ -54,7 +54,7 @@ enum status fixed_parse(struct bytes text, __int128 *out) {
     if (at < text.len && (text.data[at] == '-' || text.data[at] == '+')) negative = text.data[at++] == '-';
     wide digits = 0;
     int shift = FIXED_DECIMALS, exponent = 0;
-    const wide room = (most - 9) / 10;
+    const wide room = (~(wide)0 - 9) / 10; /* more than most / 10, so that what is printed is read whole */
     for (; digit(text, at, &d); at++, any = true) {
         if (digits <= room)
             digits = digits * 10 + d;

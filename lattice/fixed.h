@@ -21,7 +21,8 @@
 enum status fixed_parse(struct bytes text, __int128 *out) MUST_CHECK;
 /* At most FIXED_TEXT_MAX characters, not terminated; returns how many. */
 size_t fixed_print(__int128 value, char *out);
-__int128 fixed_add(__int128 a, __int128 b); /* saturates */
+/* Saturates, at the greatest number and its negative: -2^127 is no number. */
+__int128 fixed_add(__int128 a, __int128 b);
 static inline __int128 fixed_from_i64(int64_t value) { return (__int128)value * FIXED_ONE; }
 bool fixed_to_i64(__int128 value, int64_t *out); /* false if not whole or out of range */
 

@@ -172,6 +172,8 @@ static bool field_empty(const struct field *field) {
     return form_of(field) == FORM_LOOSE ? element_empty(&field->element) : !(form_of(field) & FORM_WRITE);
 }
 
+static bool field_packs(const struct field *field) { return form_of(field) == FORM_LOOSE && element_packs(&field->element); }
+
 static void note_due(struct shard *shard, const struct key *key);
 
 static void field_settle(struct shard *shard, struct key *key, struct field *field, uint64_t hash) {
@@ -179,7 +181,7 @@ static void field_settle(struct shard *shard, struct key *key, struct field *fie
     if (field_empty(field)) {
         table_remove(table, hash, field, &shard->account);
         if (!table->count) table_fini(table, &shard->account);
-    } else if (form_of(field) == FORM_LOOSE && element_packs(&field->element)) {
+    } else if (field_packs(field)) {
         struct parts parts = parts_of(field_name(field), &field->element);
         table_replace(table, hash, field, packed_new(&parts, &shard->account));
     } else {
@@ -242,19 +244,19 @@ static void key_shape(struct shard *shard, struct key *key, uint64_t hash, bool 
     key_free(shard, key);
 }
 
-/* Removal moves slots, so what is empty is gathered first. */
+/* Removal moves slots, so what changes is gathered first. */
 static void table_settle(struct shard *shard, struct key *key, enum kind kind) {
     const struct table *table = fields_of(key, kind);
     if (!table->count) return;
-    struct field **empty = mem_alloc(table->count * sizeof *empty), *field;
+    struct field **changes = mem_alloc(table->count * sizeof *changes), *field;
     size_t count = 0, at = 0;
     while ((field = table_next(table, &at))) {
-        if (!field_empty(field)) continue;
+        if (!field_empty(field) && !field_packs(field)) continue;
         if (MUTANT(settle_in_passing)) field_settle(shard, key, field, field_hash(shard, field, kind));
-        else empty[count++] = field;
+        else changes[count++] = field;
     }
-    for (size_t i = 0; i < count; i++) field_settle(shard, key, empty[i], field_hash(shard, empty[i], kind));
-    mem_free(empty);
+    for (size_t i = 0; i < count; i++) field_settle(shard, key, changes[i], field_hash(shard, changes[i], kind));
+    mem_free(changes);
 }
 
 void key_settle(struct shard *shard, struct key *key, uint64_t hash, bool was_live) {

@@ -1,5 +1,5 @@
 /* What a shard is made of: shared by shard.c (reading, writing) and delta.c (replication),
- * included by nobody else. */
+ * included by nobody else but the fuzz targets, which count it all again. */
 #ifndef ANNEAL_LATTICE_SHARD_STATE_H
 #define ANNEAL_LATTICE_SHARD_STATE_H
 
@@ -146,7 +146,7 @@ void spot_settle(struct shard *shard, struct spot *spot, bool key_was_live);
 /* Calls visit for every element of the key; visit may drop from it through spot_open/close. */
 void key_each(struct shard *shard, struct key *key,
               void (*visit)(struct shard *, struct spot *, void *), void *arg);
-/* After key_each: frees the key's empty fields, and settles it. */
+/* After key_each: frees the key's empty fields, packs what may be packed, and settles it. */
 void key_settle(struct shard *shard, struct key *key, uint64_t hash, bool was_live);
 
 void shard_log_add(struct shard *shard, const struct record *record);

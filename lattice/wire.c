@@ -155,6 +155,7 @@ __int128 wire_read_fixed(struct wire_reader *r) {
         folded = (unsigned __int128)word(words.data) << 64 | word(words.data + 8);
     } else
         folded = wire_read_u64(r);
+    if (folded == ~(unsigned __int128)0) return (__int128)spoil(r); /* -2^127: see fixed_add */
     return (__int128)(folded >> 1) ^ -(__int128)(folded & 1);
 }
 
@@ -187,8 +188,9 @@ bool wire_read_context(struct wire_reader *r, struct context *into) {
 }
 
 enum status wire_open(struct wire_reader *r, struct bytes message, struct replicas *replicas) {
-    *r = (struct wire_reader){.at = message.data, .end = message.data + message.len};
     enum status status = STATUS_ERR_MALFORMED;
+    if (!message.len) return status;
+    *r = (struct wire_reader){.at = message.data, .end = message.data + message.len};
     uint64_t count = wire_read_u64(r);
     /* Each id takes 18 bytes, so a count that the bytes cannot hold asks for no memory. */
     if (r->bad || count > message.len / 18 || count > REPLICAS_MAX) return status;

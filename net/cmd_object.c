@@ -29,6 +29,7 @@ static void write_fields(struct call *call, const struct place *from, const stru
     struct buf text = {0};
     size_t *lens, count, at = 0;
     enum key_type type = from->type;
+    buf_reserve(&text, 1); /* so that even an empty name has an address */
     collect(from, &text, &lens, &count);
     if (to->key) shard_delete(to->shard, to->ref, call->now_ms);
     for (size_t i = 0; i < count; i += 2) {

@@ -99,7 +99,7 @@ static void names_add(struct names *n, struct bytes name) {
 static void names_copy(struct names *n, struct buf *text) {
     size_t bytes = 0;
     for (size_t i = 0; i < n->count; i++) bytes += n->at[i].len;
-    buf_reserve(text, bytes);
+    buf_reserve(text, bytes + 1); /* so that even an empty name has an address */
     for (size_t i = 0; i < n->count; i++) {
         const uint8_t *copy = text->data + text->len;
         buf_put_bytes(text, n->at[i]);

@@ -19,7 +19,11 @@ PARTS = {
     "integration": [sys.executable, "-m", "pytest", "-q", "test/integration"],
 }
 if not SLOW:  # these bring builds of their own
-    PARTS |= {"same trace": MAKE + ["sim-same"], "mutants": MAKE + ["mutants"]}
+    PARTS |= {
+        "same trace": MAKE + ["sim-same"],
+        "mutants": MAKE + ["mutants"],
+        "fuzz": ["sh", "test/fuzz.sh"] + os.environ["FUZZ"].split(),
+    }
 
 
 SUMMARY = re.compile(r"(?:[a-z ]+: )?\d+ (?:passed|failed|seeds)\b")

@@ -56,6 +56,7 @@ static void what_is_wrong_is_refused_with_its_line(void **state) {
         const char *text, *words;
     } cases[] = {
         {"port 65536", "f:1: 'port': argument must be between 0 and 65535 inclusive"}, {"\n\nport -1", "f:3: "}, {"port 1x", "f:1: 'port': argument couldn't be parsed into an integer"},
+        {"\"\" x", "f:1: unknown option ''"}, {"\"\"", "f:1: '' has no value"}, {"size \"\"", "f:1: 'size': argument must be a memory value"},
         {"port", "f:1: 'port' has no value"}, {"port 1 2", "f:1: 'port' has more than one value"},
         {"colour red", "f:1: unknown option 'colour'"}, {"flag maybe", "'flag': argument must be 'yes' or 'no'"}, {"level loud", "must be one of the following: debug, notice, warning"},
         {"size 0", "'size': argument must be between 1 and 1099511627776"}, {"size 9999999999gb", "'size': argument must be a memory value"}, {"size 1tb", "'size': argument must be a memory value"},

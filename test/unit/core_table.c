@@ -117,9 +117,28 @@ static void a_shard_of_items_takes_little_more_than_its_slots(void **state) {
     test_free(items);
 }
 
+/* Names can be found whose tags are all the last one: they may not cost more than others. */
+static void equal_tags_at_the_end_take_little_memory(void **state) {
+    (void)state;
+    static struct item items[200];
+    struct table t = {0};
+    struct mem_account account = {0};
+    for (int i = 0; i < 200; i++) {
+        items[i] = (struct item){.hash = UINT64_MAX};
+        toggle(&t, &items[i], &account);
+    }
+    assert_true(account.bytes < 16384);
+    for (int i = 0; i < 200; i++) assert_ptr_equal(table_find(&t, UINT64_MAX, same, &items[i]), &items[i]);
+    for (int i = 0; i < 200; i++) toggle(&t, &items[i], &account);
+    assert_int_equal(t.count, 0);
+    table_fini(&t, &account);
+    assert_int_equal(account.bytes, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_holds_what_a_list_would_hold),
+        cmocka_unit_test(equal_tags_at_the_end_take_little_memory),
         cmocka_unit_test(a_scan_misses_nothing_that_stays),
         cmocka_unit_test(a_shard_of_items_takes_little_more_than_its_slots),
     };

@@ -61,6 +61,28 @@ static void numbers_survive_a_round_trip(void **state) {
     }
 }
 
+/* The ends of the range, and what saturation leaves: 39 digits. */
+static void the_greatest_numbers_survive_a_round_trip(void **state) {
+    (void)state;
+    const __int128 most = (__int128)(((unsigned __int128)1 << 127) - 1);
+    for (int less = 0; less < 20; less++)
+        for (int sign = -1; sign <= 1; sign += 2) {
+            char text[FIXED_TEXT_MAX];
+            __int128 value = sign * (most - less), back;
+            assert_int_equal(fixed_parse(bytes_of(text, fixed_print(value, text)), &back), STATUS_OK);
+            assert_true(back == value);
+        }
+}
+
+static void sums_stay_numbers_that_can_be_read(void **state) {
+    (void)state;
+    const __int128 most = (__int128)(((unsigned __int128)1 << 127) - 1);
+    assert_true(fixed_add(-most, -1) == -most);
+    assert_true(fixed_add(-most, -most) == -most);
+    assert_true(fixed_add(most, 1) == most);
+    assert_true(fixed_add(1 - most, -1) == -most);
+}
+
 static void integers_are_told_from_fractions(void **state) {
     (void)state;
     int64_t out = 5;
@@ -76,6 +98,8 @@ int main(void) {
         cmocka_unit_test(texts_are_read_as_redis_reads_them),
         cmocka_unit_test(tenths_add_up_exactly),
         cmocka_unit_test(numbers_survive_a_round_trip),
+        cmocka_unit_test(the_greatest_numbers_survive_a_round_trip),
+        cmocka_unit_test(sums_stay_numbers_that_can_be_read),
         cmocka_unit_test(integers_are_told_from_fractions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

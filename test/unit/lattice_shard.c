@@ -631,6 +631,161 @@ static void who_wrote_the_expiry_removes_first(void **state) {
     test_free(w);
 }
 
+/* A reset that saw the greatest total, beside increments down to the least. */
+static void counters_saturate_the_same_everywhere(void **state) {
+    (void)state;
+    const __int128 most = (__int128)(((unsigned __int128)1 << 127) - 1);
+    struct world *w = test_malloc(sizeof *w);
+    world_init(w, 1);
+    char name[1], text[FIXED_TEXT_MAX];
+    struct key_ref ref = key_at(w, 0, 0, name);
+    shard_increase(w->shard[0], ref, most, 1000);
+    heal(w);
+    shard_delete(w->shard[1], ref, 1000);
+    shard_increase(w->shard[0], ref, -most, 1000);
+    shard_increase(w->shard[0], ref, -most, 1000);
+    heal(w);
+    for (int i = 0; i < w->nodes; i++) {
+        struct scratch scratch;
+        struct bytes shown = key_string(w->shard[i], shard_find(w->shard[i], ref, 1000), &scratch);
+        assert_true(bytes_equal(shown, bytes_of(text, fixed_print(-most, text))));
+        assert_int_equal(shard_digest(w->shard[i]), shard_digest(w->shard[0]));
+    }
+    world_fini(w);
+    test_free(w);
+}
+
+/* All that `from` holds, told to one who says that it has nothing. */
+static void tell_everything(struct world *w, int to, int from) {
+    static const struct shard_summary nothing;
+    struct shard_summary asked;
+    struct wire_writer writer;
+    struct buf bytes = {0};
+    shard_summarise(w->shard[to], false, &asked);
+    wire_init(&writer, w->replicas[from]);
+    assert_int_equal(shard_write_answer(w->shard[from], &writer, &nothing), STATUS_OK);
+    wire_finish(&writer, &bytes);
+    wire_fini(&writer);
+    receive(w, to, &asked, buf_bytes(&bytes));
+    buf_fini(&bytes);
+    shard_summary_fini(&asked);
+}
+
+/* Node 2 has seen two writes of a field; one of them goes by a DEL of node 1, which has not seen the other. */
+static void a_field_that_keeps_one_write_is_packed_again(void **state) {
+    (void)state;
+    struct world *w = test_malloc(sizeof *w);
+    world_init(w, 1);
+    for (uint64_t seed = 2; w->nodes < 3; seed++) {
+        world_fini(w);
+        world_init(w, seed);
+    }
+    char name[1];
+    struct key_ref ref = key_at(w, 0, 0, name);
+    for (int i = 0; i < 2; i++) shard_set_field(w->shard[i], ref, bytes_str("f"), bytes_str("v"), 1000);
+    for (int i = 0; i < 2; i++) tell_everything(w, 2, i);
+    shard_delete(w->shard[1], ref, 1000);
+    tell_everything(w, 0, 1);
+    struct wire_writer writer;
+    struct buf delta = {0};
+    uint64_t upto;
+    wire_init(&writer, w->replicas[1]);
+    assert_int_equal(shard_write_delta(w->shard[1], &writer, 0, &upto), STATUS_OK);
+    wire_finish(&writer, &delta);
+    wire_fini(&writer);
+    receive(w, 2, NULL, buf_bytes(&delta));
+    buf_fini(&delta);
+    assert_int_equal(shard_digest(w->shard[2]), shard_digest(w->shard[0]));
+    for (int i = 0; i < 3; i++) shard_stable(w->shard[i], shard_applied(w->shard[i])); /* no logs */
+    assert_int_equal(shard_mem_bytes(w->shard[2]), shard_mem_bytes(w->shard[0]));
+    world_fini(w);
+    test_free(w);
+}
+
+/* An answer of one unit: an increment of a member, or of an expiry. */
+static void increments_are_refused_where_nothing_counts(void **state) {
+    (void)state;
+    for (uint64_t kind = 4; kind <= 5; kind++) {
+        struct world *w = test_malloc(sizeof *w);
+        struct wire_writer writer;
+        struct wire_reader reader;
+        struct shard_summary asked;
+        struct buf bytes = {0};
+        world_init(w, 1);
+        wire_init(&writer, w->replicas[1]);
+        wire_u64(&writer, 2); /* all */
+        wire_context(&writer, &(struct context){0});
+        wire_u64(&writer, 0); /* clock */
+        wire_u64(&writer, 0); /* records */
+        wire_u64(&writer, kind);
+        wire_u64(&writer, 1); /* named */
+        wire_bytes(&writer, bytes_str("key"));
+        if (kind == 5) wire_bytes(&writer, bytes_str("member"));
+        wire_u64(&writer, 0); /* siblings */
+        wire_u64(&writer, 1); /* increments */
+        wire_dot(&writer, dot_make(index_at(w, 1, 1), 1));
+        for (int i = 0; i < 5; i++) wire_u64(&writer, 0); /* gen clock total floor-n floor */
+        wire_u64(&writer, 0);
+        wire_finish(&writer, &bytes);
+        wire_fini(&writer);
+        shard_summarise(w->shard[0], false, &asked);
+        assert_int_equal(wire_open(&reader, buf_bytes(&bytes), w->replicas[0]), STATUS_OK);
+        assert_int_equal(shard_read_answer(w->shard[0], &reader, &asked, 1000), STATUS_ERR_MALFORMED);
+        wire_close(&reader);
+        shard_summary_fini(&asked);
+        buf_fini(&bytes);
+        world_fini(w);
+        test_free(w);
+    }
+}
+
+/* Node 0 is told, by name, of one mutation of node 1: of something at the key that it holds. */
+static enum status tell_record(struct world *w, uint64_t applied_there, uint64_t counter, uint64_t field_hash) {
+    struct wire_writer writer;
+    struct wire_reader reader;
+    struct shard_summary asked;
+    struct buf bytes = {0};
+    char name[1];
+    uint16_t one = index_at(w, 1, 1);
+    struct context context = {0};
+    context_apply(&context, one, applied_there);
+    shard_summarise(w->shard[0], false, &asked);
+    wire_init(&writer, w->replicas[1]);
+    wire_u64(&writer, 0); /* by names */
+    wire_context(&writer, &context);
+    wire_u64(&writer, 0); /* clock */
+    wire_u64(&writer, 1); /* records */
+    wire_dot(&writer, dot_make(one, counter));
+    wire_u64(&writer, key_at(w, 0, 0, name).hash);
+    wire_u64(&writer, field_hash);
+    wire_u64(&writer, 0);
+    wire_finish(&writer, &bytes);
+    assert_int_equal(wire_open(&reader, buf_bytes(&bytes), w->replicas[0]), STATUS_OK);
+    enum status status = shard_read_answer(w->shard[0], &reader, &asked, 1000);
+    wire_close(&reader);
+    wire_fini(&writer);
+    context_fini(&context);
+    shard_summary_fini(&asked);
+    buf_fini(&bytes);
+    return status;
+}
+
+static void an_answer_names_elements_and_what_its_sender_applied(void **state) {
+    (void)state;
+    struct world *w = test_malloc(sizeof *w);
+    char name[1];
+    world_init(w, 1);
+    shard_set(w->shard[0], key_at(w, 0, 0, name), bytes_str("v"), false, 1000);
+    assert_int_equal(tell_record(w, 2, 1, 0), STATUS_ERR_MALFORMED);  /* no element, and no key */
+    assert_int_equal(tell_record(w, 2, 1, 3), STATUS_ERR_MALFORMED);  /* increments have no element of their own */
+    assert_int_equal(tell_record(w, 2, 3, 2), STATUS_ERR_MALFORMED);  /* not applied there */
+    assert_int_equal(tell_record(w, 2, 1, 1), STATUS_OK);             /* the key */
+    assert_int_equal(tell_record(w, 2, 2, 2), STATUS_OK);             /* its string */
+    assert_non_null(shard_find(w->shard[0], key_at(w, 0, 0, name), 1000));
+    world_fini(w);
+    test_free(w);
+}
+
 static int on_failure(void **state) {
     (void)state;
     print_message("last seed: SEED=%llu replays it\n", (unsigned long long)seed_now);
@@ -643,6 +798,10 @@ int main(void) {
         cmocka_unit_test(damaged_messages_are_refused_whole),
         cmocka_unit_test(expiries_follow_the_table),
         cmocka_unit_test(who_wrote_the_expiry_removes_first),
+        cmocka_unit_test(counters_saturate_the_same_everywhere),
+        cmocka_unit_test(a_field_that_keeps_one_write_is_packed_again),
+        cmocka_unit_test(increments_are_refused_where_nothing_counts),
+        cmocka_unit_test(an_answer_names_elements_and_what_its_sender_applied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

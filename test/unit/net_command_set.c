@@ -107,6 +107,17 @@ static void storing_a_result_replaces_the_key_and_its_expiry(void **state) {
     says(n, "EXISTS d", ":0\r\n");
 }
 
+static void the_empty_name_is_a_member_like_others(void **state) {
+    (void)state;
+    says(n, "SADD s \"\"", ":1\r\n");
+    says(n, "SINTERSTORE copy s", ":1\r\n");
+    says(n, "SMOVE s copy \"\"", ":1\r\n");
+    says(n, "SMEMBERS copy", "*1\r\n$0\r\n\r\n");
+    says(n, "EXISTS s", ":0\r\n");
+    says(n, "RENAME copy other", OK);
+    says(n, "SMEMBERS other", "*1\r\n$0\r\n\r\n");
+}
+
 static void intersections_are_counted_up_to_a_limit(void **state) {
     (void)state;
     says(n, "SADD a 1 2 3", ":3\r\n");
@@ -146,6 +157,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_member_moves_to_another_set, start, stop),
         cmocka_unit_test_setup_teardown(sets_intersect_unite_and_differ, start, stop),
         cmocka_unit_test_setup_teardown(storing_a_result_replaces_the_key_and_its_expiry, start, stop),
+        cmocka_unit_test_setup_teardown(the_empty_name_is_a_member_like_others, start, stop),
         cmocka_unit_test_setup_teardown(intersections_are_counted_up_to_a_limit, start, stop),
         cmocka_unit_test_setup_teardown(wrong_arity, start, stop),
     };
