@@ -5,7 +5,7 @@ OPT     ?= -O2 -g
 SAN     ?=
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Werror
 PKGS    := msgpack libsodium libxxhash
-PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcmocka-dev libjemalloc-dev libc6-dev \
+PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcmocka-dev libjemalloc-dev libjansson-dev libc6-dev \
             python3 python3-pytest python3-redis redis-server redis-tools
 PYTHON  := /usr/bin/python3
 PREFIX  ?= /usr/local
@@ -16,6 +16,9 @@ ifneq ($(SAN),)
 BUILD   := build/$(SAN)
 SANFLAGS := -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
 endif
+
+# Only the Maelstrom node speaks JSON.
+JSON_LIBS = $(shell pkg-config --libs jansson 2>/dev/null)
 
 PKG_CFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
 CFLAGS  = -std=gnu17 $(OPT) $(WARN) $(SANFLAGS) -I. -MMD -MP -pthread -fPIE
@@ -42,7 +45,9 @@ GOSSIP_TESTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/gossip_*.c))
 NET_TESTS     := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/net_*.c))
 # The simulator is the node without the files that touch the operating system.
 OS_FILES := $(wildcard net/*_posix.c net/*_epoll.c net/*_nng.c) net/libc_compat.c
-SIM     := $(filter-out $(OS_FILES),$(NODE)) $(wildcard sim/*.c)
+SANS_IO := $(filter-out $(OS_FILES),$(NODE))
+MAELSTROM := $(SANS_IO) $(wildcard sim/maelstrom*.c) net/os_posix.c
+SIM     := $(SANS_IO) $(filter-out sim/maelstrom%,$(wildcard sim/*.c))
 TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
@@ -51,7 +56,7 @@ BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-li
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-all: $(TESTS) $(BUILD)/anneal-server $(BUILD)/anneal-sim ## build everything
+all: $(TESTS) $(BUILD)/anneal-server $(BUILD)/anneal-sim $(BUILD)/anneal-maelstrom ## build everything
 
 deps: ## install what is missing (Debian packages)
 	@sh test/deps.sh $(PACKAGES)
@@ -137,6 +142,9 @@ $(BUILD)/anneal-server: $(call obj,$(NODE) net/main.c)
 
 $(BUILD)/anneal-sim: $(call obj,$(SIM))
 	$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+
+$(BUILD)/anneal-maelstrom: $(call obj,$(MAELSTROM))
+	$(CC) $(LDFLAGS) $^ -o $@ $(JSON_LIBS) $(LDLIBS)
 
 $(BUILD)/test/bench/%: $(BUILD)/obj/test/bench/%.o $(call obj,$(CORE) net/resp.c net/server_epoll.c net/peer_nng.c net/libc_compat.c)
 	@mkdir -p $(@D)
