@@ -5,6 +5,7 @@
 Then the judges are judged: each must fail nodes that are broken on purpose, for what is broken (broken.py),
 and pass the same nodes when they are not. Ends with one line: N passed, N failed."""
 import argparse
+import math
 import os
 import random
 import sys
@@ -19,6 +20,7 @@ import workloads
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ANSWER_S = 5.0          # Maelstrom's patience with an answer
+TOGETHER_S = 0.01       # clients act at multiples of it: at the same millisecond, where clocks tie
 PROBE_S = 0.1           # between looks whether all nodes show the same
 AT_ONCE_NODES = 45      # processes that run beside each other
 
@@ -112,10 +114,11 @@ class Run:
 
     def next_op(self, name):
         pause = self.rng.expovariate(self.options.rate / len(self.names))
-        if time.monotonic() + pause > self.load_ends:
+        when = math.ceil((time.monotonic() + pause) / TOGETHER_S) * TOGETHER_S
+        if when > self.load_ends:
             self.loop.at(self.load_ends, lambda: self.all_done(None, self.heal))
         else:
-            self.loop.after(pause, lambda: self.ask(name, self.workload.next(), lambda op: self.next_op(name)))
+            self.loop.at(when, lambda: self.ask(name, self.workload.next(), lambda op: self.next_op(name)))
 
     def nemesis(self):
         if time.monotonic() >= self.load_ends:

@@ -173,15 +173,17 @@ class LwwRegister(Workload):
 
 
 class TxnRwRegister(Workload):
+    """All write to a few keys for a while, then to others: what the last of them did to each set of
+    keys is seen in the end, and who came last must have come last in all of them."""
     name = 'txn-rw-register'
-    keys = tuple(range(6))
+    keys, era_txns = 4, 24
     replies = {'txn': ('txn_ok', {'txn': lambda v: isinstance(v, list)})}
 
     def op(self):
         txn = []
         for _ in range(self.rng.randint(1, 5)):
-            key = self.rng.choice(self.keys)
-            if self.rng.random() < 0.5:
+            key = self.count // self.era_txns * self.keys + self.rng.randrange(self.keys)
+            if self.rng.random() < 0.4:
                 txn.append(['r', key, None])
             else:
                 txn.append(['w', key, self.count * 8 + len(txn)])
@@ -200,7 +202,7 @@ class TxnRwRegister(Workload):
         return super().reply_fault(request, body)
 
     def finals(self):
-        return [{'type': 'txn', 'txn': [['r', key, None] for key in self.keys]}]
+        return [{'type': 'txn', 'txn': [['r', key, None] for key in range((self.count // self.era_txns + 1) * self.keys)]}]
 
     def judge(self, history):
         return judges.transactions(history, self.must_fail)
