@@ -52,7 +52,7 @@ TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
-.PHONY: help all deps run demo test sim differential bench bench-deps bench-memory bench-peers bench-ping bench-repair lint format install clean
+.PHONY: help all deps run demo test sim maelstrom differential bench bench-deps bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -76,9 +76,14 @@ test: deps ## run every test; SAN=address|undefined|thread
 	$(BUILD)/anneal-sim --seeds $(if $(SAN),100,1000) --ops 1000
 	BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(if $(SAN),20000,200000)
 	BUILD=$(BUILD) $(PYTHON) -m pytest -q test/integration
+	$(PYTHON) -B test/maelstrom/run.py --binary $(BUILD)/anneal-maelstrom
 
 sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 	@sh test/sim.sh $(BUILD)/anneal-sim $(or $(FIRST),1) $(SEEDS) $(OPS)
+
+maelstrom: deps ## Maelstrom's workloads under partitions, judged by us, some minutes; MAELSTROM_ARGS="--workload g-set --nodes 5"
+	@$(MAKE) --no-print-directory $(BUILD)/anneal-maelstrom
+	@$(PYTHON) -B test/maelstrom/run.py --binary $(BUILD)/anneal-maelstrom --seconds 15 --rate 150 --cut 4 --rounds 2 $(MAELSTROM_ARGS)
 
 differential: all ## random commands to a node and to redis-server; N=1000000 SEED=...
 	@BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(or $(N),1000000) $(SEED)
@@ -105,6 +110,7 @@ format: ## lay the sources out by .clang-format (needs clang-format)
 install: all ## into PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/anneal-server $(DESTDIR)$(PREFIX)/bin/anneal-server
 	install -D -m 755 $(BUILD)/anneal-sim $(DESTDIR)$(PREFIX)/bin/anneal-sim
+	install -D -m 755 $(BUILD)/anneal-maelstrom $(DESTDIR)$(PREFIX)/bin/anneal-maelstrom
 
 bench-peers: $(BUILD)/test/bench/peers ## frames between peers: rate, latency, CPU; nng's pub/sub beside it
 	$<

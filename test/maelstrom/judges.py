@@ -250,12 +250,17 @@ class Txns:
         self.order_by_finals()
         finals = {op.node: canonical(op.body['txn']) for op in self.txns if op.final and op.ok}
         self.faults += disagreements(finals, 'registers in the end')
-        for kind, graphs in (('G0', [self.ww]), ('G1c', [self.ww, self.wr])):
-            cycle = find_cycle(graphs)
+        for kind, cycle in (('G0', find_cycle([self.ww])), ('G1c', self.circular_read())):
             if cycle:
                 self.fault(kind, ' -> '.join(str(self.txns[i].request['txn']) for i in cycle)[:600])
-                break
         return self.faults
+
+    def circular_read(self):
+        """A cycle with a read in it, or None."""
+        if not find_cycle([self.ww, self.wr]):
+            return None
+        reads = ((a, b) for a, targets in self.wr.items() for b in targets if a != b)
+        return next((path for a, b in reads if (path := find_path([self.ww, self.wr], b, a))), None)
 
 
 def find_cycle(graphs):
@@ -283,6 +288,21 @@ def find_cycle(graphs):
                 state[path.pop()] = 2
                 todo.pop()
     return None
+
+
+def find_path(graphs, start, end):
+    came, todo = {start: None}, [start]
+    while todo and end not in came:
+        a = todo.pop()
+        for b in (b for graph in graphs for b in graph.get(a, ())):
+            if b not in came:
+                came[b] = a
+                todo.append(b)
+    path, at = [], end if end in came else None
+    while at is not None:
+        path.append(at)
+        at = came[at]
+    return path[::-1]
 
 
 def transactions(history, must_fail):

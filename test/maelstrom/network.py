@@ -107,6 +107,7 @@ class Cluster:
     def __init__(self, loop, rng, count, argv, env, log, faults):
         self.loop, self.rng, self.faults = loop, rng, faults
         self.names = [f'n{i}' for i in range(count)]
+        self.kinds = []
         self.cut = set()       # (from, to): dropped when it would arrive
         self.clients = {}      # name: what takes its messages
         self.wrong = []
@@ -157,7 +158,10 @@ class Cluster:
         """One of: a minority, one alone, one that hears but is not heard, a ring of neighbours."""
         nodes = self.names[:]
         self.rng.shuffle(nodes)
-        kind = self.rng.choice(('halves', 'alone', 'mute', 'ring'))
+        if not self.kinds: # each has its turn
+            self.kinds = ['halves', 'alone', 'mute'] + ['ring'] * (len(nodes) > 3)
+            self.rng.shuffle(self.kinds)
+        kind = self.kinds.pop()
         if kind == 'halves':
             side = set(nodes[:len(nodes) // 2])
             self.cut = {(a, b) for a in nodes for b in nodes if (a in side) != (b in side)}

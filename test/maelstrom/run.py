@@ -19,10 +19,10 @@ import protocol
 import workloads
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ANSWER_S = 5.0          # Maelstrom's patience with an answer
 TOGETHER_S = 0.01       # clients act at multiples of it: at the same millisecond, where clocks tie
+LOAD_MORE_S = 10        # that a load may last longer for its least number of operations
 PROBE_S = 0.1           # between looks whether all nodes show the same
-AT_ONCE_NODES = 45      # processes that run beside each other
+AT_ONCE_NODES = 48      # that run beside each other
 
 
 class Run:
@@ -33,7 +33,8 @@ class Run:
         self.workload_class, self.count, self.seed, self.env = workload, count, seed, env
         self.history, self.faults, self.pending = [], [], {}
         self.messages = 0
-        self.settled_s = None
+        self.weight = count
+        self.healed = self.settled_s = None
         self.done = False
 
     def start(self):
@@ -64,7 +65,7 @@ class Run:
         if request['type'] not in ('init', 'topology'):
             self.history.append(op)
         self.cluster.from_client(client, node, {**request, 'msg_id': self.messages})
-        self.loop.after(ANSWER_S, lambda: self.give_up(key))
+        self.loop.after(self.options.answer, lambda: self.give_up(key))
 
     def give_up(self, key):
         op, then = self.pending.pop(key, (None, None))
@@ -115,13 +116,13 @@ class Run:
     def next_op(self, name):
         pause = self.rng.expovariate(self.options.rate / len(self.names))
         when = math.ceil((time.monotonic() + pause) / TOGETHER_S) * TOGETHER_S
-        if when > self.load_ends:
-            self.loop.at(self.load_ends, lambda: self.all_done(None, self.heal))
+        if when > self.load_ends and (len(self.history) >= self.options.least or when > self.load_ends + LOAD_MORE_S):
+            self.loop.at(when, lambda: self.all_done(None, self.heal))
         else:
             self.loop.at(when, lambda: self.ask(name, self.workload.next(), lambda op: self.next_op(name)))
 
     def nemesis(self):
-        if time.monotonic() >= self.load_ends:
+        if self.healed:
             return
         if self.cluster.cut:
             self.cluster.heal()
@@ -156,7 +157,7 @@ class Run:
         if self.equal and self.settled_s is None:
             self.settled_s = time.monotonic() - self.healed
         if self.equal >= 3 or time.monotonic() - self.healed > self.options.settle:
-            self.read_all(self.finish, True)
+            self.read_all(lambda answers: self.loop.after(0, lambda: self.finish(answers)), True)
         else:
             self.loop.after(PROBE_S, self.probe)
 
@@ -185,7 +186,7 @@ def run_all(loop, runs):
     """As many beside each other as their nodes allow; yields them as they end."""
     waiting, going = list(runs), []
     while waiting or going:
-        while waiting and (not going or sum(r.count for r in going) + waiting[0].count <= AT_ONCE_NODES):
+        while waiting and (not going or sum(r.weight for r in going) + waiting[0].weight <= AT_ONCE_NODES):
             going.append(waiting.pop(0))
             going[-1].start()
         loop.run(lambda: any(r.done for r in going))
@@ -233,6 +234,8 @@ def parse():
     p.add_argument('--loss', type=float, default=3, help='percent of messages between nodes')
     p.add_argument('--repeat', type=float, default=2, help='percent that arrive twice')
     p.add_argument('--settle', type=float, default=10, help='seconds after the last heal until all must be right')
+    p.add_argument('--least', type=int, default=0, help='operations, however long they take')
+    p.add_argument('--answer', type=float, default=5, help='seconds within which every request must be answered, as in Maelstrom')
     p.add_argument('--seed', type=int, default=None)
     p.add_argument('--rounds', type=int, default=1)
     p.add_argument('--no-proof', action='store_true', help='leave the broken nodes out')
@@ -249,13 +252,15 @@ def own_runs(loop, options, names):
 
 def proof_runs(loop, options, names):
     """Three nodes each; a broken one need not be given the time in which a good one settles."""
-    short = argparse.Namespace(**{**vars(options), 'seconds': 2.0, 'rate': 90, 'cut': 0.5, 'settle': 1.5})
+    short = argparse.Namespace(**{**vars(options), 'seconds': 2.0, 'rate': 200, 'cut': 0.6, 'settle': 1.5, 'answer': 2,
+                                  'least': 200})
     for name in names:
         for fault, expected in [(None, None)] + broken.FAULTS[name]:
-            argv = [sys.executable, '-S', os.path.join(HERE, 'broken.py')] + ([fault] if fault else [])
+            argv = [sys.executable, '-I', '-S', os.path.join(HERE, 'broken.py'), name] + ([fault] if fault else [])
             title = f'{name} by a node that is broken: {fault}' if fault else f'{name} by the same node, not broken'
             run = Run(loop, title, workloads.ALL[name], 3, argv, options.seed, short)
             run.expected = expected
+            run.weight *= 2 # Python
             yield run
 
 
@@ -265,6 +270,7 @@ def main():
     names = options.workload or list(workloads.ALL)
     started, passed, failed = time.monotonic(), 0, 0
     print(f'seed {options.seed}')
+    os.chdir(os.path.join(HERE, '..', '..'))
     loop = network.Loop()
     for good in protocol.check(options.binary):
         passed, failed = passed + good, failed + (not good)
