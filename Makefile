@@ -81,7 +81,7 @@ test: deps ## run every test; SAN=address|undefined|thread
 sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 	@sh test/sim.sh $(BUILD)/anneal-sim $(or $(FIRST),1) $(SEEDS) $(OPS)
 
-maelstrom: deps ## Maelstrom's workloads under partitions, judged by us, some minutes; MAELSTROM_ARGS="--workload g-set --nodes 5"
+maelstrom: deps ## Maelstrom's workloads under partitions, judged by us, some minutes; MAELSTROM_ARGS="--only g-set --nodes 5"
 	@$(MAKE) --no-print-directory $(BUILD)/anneal-maelstrom
 	@$(PYTHON) -B test/maelstrom/run.py --binary $(BUILD)/anneal-maelstrom --seconds 15 --rate 150 --cut 4 --rounds 2 $(MAELSTROM_ARGS)
 

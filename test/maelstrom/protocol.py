@@ -9,6 +9,7 @@ import network
 
 INIT = {'type': 'init', 'node_id': 'n0', 'node_ids': ['n0', 'n1']}
 ANY = object()
+EMPTY = {'broadcast': {'messages': []}, 'g-set': {'value': []}, 'g-counter': {'value': 0}, 'pn-counter': {'value': 0}}
 
 
 def line(body, src='c0', dest='n0'):
@@ -119,12 +120,25 @@ def nothing_is_done_before_init(binary):
 
 def an_option_tells_what_reads_ask_for(binary):
     read = {'type': 'read'}
-    empty = {'broadcast': {'messages': []}, 'g-set': {'value': []}, 'g-counter': {'value': 0}, 'pn-counter': {'value': 0}}
-    told = all(says(binary, [(read, {'type': 'read_ok', **fields})], '--workload', name) for name, fields in empty.items())
+    told = all(says(binary, [(read, {'type': 'read_ok', **fields})], '--workload', name) for name, fields in EMPTY.items())
     fixed = says(binary, [({'type': 'add', 'delta': 1}, {'type': 'add_ok'}), (read, {'type': 'read_ok', 'value': []})], '--workload', 'g-set')
     wrong = [subprocess.run([binary, *args], stdin=subprocess.DEVNULL, capture_output=True).returncode
              for args in (['--workload', 'none'], ['--none'], ['x'], ['--help'])]
     return told and fixed and wrong == [1, 1, 1, 0]
+
+
+def maelstroms_own_command_line_tells_as_well(binary):
+    """Its JVM is our parent; here a shell is, with the same words behind it."""
+    ask = '\n'.join([line({**INIT, 'msg_id': 1}), line({'type': 'read', 'msg_id': 2})]) + '\n'
+    said = {}
+    for words in (['test', '-w', 'g-set', '--bin', 'x'], ['test', '--bin', 'x', '--workload', 'broadcast'], ['test', '-w', 'pn-counter']):
+        done = subprocess.run(['sh', '-c', '"$0"; true', binary, *words], input=ask.encode(), capture_output=True, timeout=20)
+        bodies = [json.loads(t)['body'] for t in done.stdout.splitlines()]
+        said[words[-1] if words[-1] != 'x' else words[2]] = [b for b in bodies if b.get('in_reply_to') == 2]
+    good = said == {name: [{'type': 'read_ok', 'in_reply_to': 2, **fields}] for name, fields in EMPTY.items() if name != 'g-counter'}
+    if not good:
+        print(f'    {said}')
+    return good
 
 
 def reads_wait_for_what_is_written(binary):
@@ -153,7 +167,8 @@ def reads_wait_for_what_is_written(binary):
 
 
 CHECKS = (replies_have_the_fields_of_their_schemas, transactions_are_whole, what_is_wrong_is_refused, counters_are_on_standard_error,
-          nothing_is_done_before_init, an_option_tells_what_reads_ask_for, reads_wait_for_what_is_written)
+          nothing_is_done_before_init, an_option_tells_what_reads_ask_for,
+          maelstroms_own_command_line_tells_as_well, reads_wait_for_what_is_written)
 
 
 def check(binary):

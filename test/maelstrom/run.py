@@ -225,7 +225,7 @@ def judge_run(run, expected):
 def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--binary', default='build/anneal-maelstrom')
-    p.add_argument('--workload', action='append', choices=list(workloads.ALL), help='only this one; may be repeated')
+    p.add_argument('--only', action='append', choices=list(workloads.ALL), help='this workload; may be repeated')
     p.add_argument('--nodes', default='3,5,9')
     p.add_argument('--seconds', type=float, default=2.5, help='of load')
     p.add_argument('--rate', type=float, default=60, help='operations a second on a cluster')
@@ -247,7 +247,7 @@ def own_runs(loop, options, names):
         for count in (int(n) for n in options.nodes.split(',')):
             for name in names:
                 title = f'{name}, {count} nodes' + (f', round {round_ + 1}' if options.rounds > 1 else '')
-                yield Run(loop, title, workloads.ALL[name], count, [options.binary], options.seed, options)
+                yield Run(loop, title, workloads.ALL[name], count, [options.binary, '--workload', name], options.seed, options)
 
 
 def proof_runs(loop, options, names):
@@ -267,7 +267,7 @@ def proof_runs(loop, options, names):
 def main():
     options = parse()
     options.seed = options.seed if options.seed is not None else random.randrange(1 << 30)
-    names = options.workload or list(workloads.ALL)
+    names = options.only or list(workloads.ALL)
     started, passed, failed = time.monotonic(), 0, 0
     print(f'seed {options.seed}')
     os.chdir(os.path.join(HERE, '..', '..'))
