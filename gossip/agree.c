@@ -6,7 +6,8 @@
  *   AUDIT  := (shard + 1, vector hash, root)* 0
  *
  * A digest names the shards that changed since the last one to that peer, and sums over all
- * shards, so that a lost digest shows: sums that differ for long make us ask for every shard.
+ * shards, so that a lost digest shows: sums that differ for long, or while nothing moves and there is
+ * nothing to pull, make us tell of every shard and ask for every shard.
  * A peer that is ahead of us gets some time to reach us by deltas; then we pull, from one peer
  * for each shard at a time. A gap in a peer's deltas pulls at once. */
 #include <assert.h>
@@ -164,15 +165,33 @@ static void is_level(struct gossip *g, struct member *m) {
     }
 }
 
+static bool is_ahead_somewhere(struct gossip *g, const struct member *m) {
+    for (uint32_t s = 0; s < g->config.shard_count; s++)
+        if (is_ahead(g, m, s)) return true;
+    return false;
+}
+
+/* A digest was lost, theirs or ours: sums differ for long; or nothing moves, though we do not know
+ * of anything to pull. */
+static bool lacks_word(struct gossip *g, const struct member *m, bool moved) {
+    if (g->now.mono_us - m->differs_since_us >= DIFFERS_MS * MS) return true;
+    return !moved && g->now.mono_us - m->still_since_us >= BEHIND_GRACE_MS * MS && !is_ahead_somewhere(g, m);
+}
+
 static void compare_sums(struct gossip *g, struct member *m, uint64_t vector_sum, uint64_t root_sum) {
     look_at_all(g);
+    bool moved = m->sums[0] != vector_sum || m->sums[1] != g->vector_sum;
+    m->sums[0] = vector_sum;
+    m->sums[1] = g->vector_sum;
+    if (moved) m->still_since_us = g->now.mono_us;
     if (vector_sum == g->vector_sum) {
         is_level(g, m);
         if (root_sum != g->root_sum) send_audit(g, m);
     } else if (!m->differs_since_us) {
         m->differs_since_us = g->now.mono_us;
-    } else if (g->now.mono_us - m->differs_since_us >= DIFFERS_MS * MS) {
-        m->differs_since_us = g->now.mono_us;
+    } else if (lacks_word(g, m, moved)) {
+        m->differs_since_us = m->still_since_us = g->now.mono_us;
+        m->digest_change = 0;
         send_digest(g, m, WANTS_ANSWER | WANTS_ALL);
     }
 }

@@ -72,6 +72,8 @@ struct member {
     uint64_t owed_token;    /* of its join, to be answered; 0: none */
     int64_t progress_us;    /* when a part of a long message came from it */
     int64_t differs_since_us; /* sums over vectors differ since; 0: equal */
+    uint64_t sums[2];         /* over its vectors and ours, when its last digest came; */
+    int64_t still_since_us;   /* the same since */
     int64_t audited_us;
 };
 
