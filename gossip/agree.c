@@ -21,6 +21,7 @@ enum { WANTS_ANSWER = 1, WANTS_ALL = 2, IS_ANSWER = 4, DIGEST_FLAGS = 7 };
 #define DIFFERS_MS 2000
 #define PULL_TICK_MS 20
 #define PULL_TIMEOUT_MS 1000
+#define PULL_TIMEOUT_MS_MAX 16000
 #define PULLS_MAX 32u
 #define STABLE_MS 200
 #define ANSWERS_BYTES (64u << 10)     /* small answers share a message */
@@ -264,13 +265,25 @@ void pulls_forget(struct gossip *g, struct replica_id peer) {
     }
 }
 
+static int64_t patience_us(const struct member *m) { return m->patience_us ? m->patience_us : PULL_TIMEOUT_MS * MS; }
+
+/* It may answer late, behind much else or from far away: pulls that are given up too early would
+ * be answered in vain for ever, and fill the link. Once for all the pulls given up together. */
+static void lose_patience(struct gossip *g, struct member *m, int64_t asked_us) {
+    if (asked_us < m->lost_patience_us) return;
+    m->lost_patience_us = g->now.mono_us;
+    m->patience_us = 2 * patience_us(m);
+    if (m->patience_us > PULL_TIMEOUT_MS_MAX * MS) m->patience_us = PULL_TIMEOUT_MS_MAX * MS;
+}
+
 static void pulls_expire(struct gossip *g) {
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         struct shard_view *v = &g->shards[s];
         if (!v->pull.token) continue;
         struct member *m = member_find(g, v->pull.peer);
         int64_t since = m && m->progress_us > v->pull.asked_us ? m->progress_us : v->pull.asked_us;
-        if (m && m->up && g->now.mono_us - since < PULL_TIMEOUT_MS * MS) continue;
+        if (m && m->up && g->now.mono_us - since < patience_us(m)) continue;
+        if (m && m->up) lose_patience(g, m, v->pull.asked_us);
         g->stats.pulls_failed++;
         pull_end(g, v);
     }
@@ -427,6 +440,8 @@ static bool read_answer(struct gossip *g, struct wire_reader *r, uint32_t s, uin
         g->stats.answers_late++;
         return form != ANSWER_FOLLOWS;
     }
+    int64_t took_us = g->now.mono_us - v->pull.asked_us;
+    from->patience_us = 2 * took_us > PULL_TIMEOUT_MS * MS ? 2 * took_us : 0;
     if (form != ANSWER_FOLLOWS) {
         pull_end(g, v);
         v->wants_cells = true;

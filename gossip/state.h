@@ -71,6 +71,8 @@ struct member {
     bool owes_digest;       /* it asked for one */
     uint64_t owed_token;    /* of its join, to be answered; 0: none */
     int64_t progress_us;    /* when a part of a long message came from it */
+    int64_t patience_us;    /* with its answers to pulls; 0: the usual; */
+    int64_t lost_patience_us; /* when it grew last */
     int64_t differs_since_us; /* sums over vectors differ since; 0: equal */
     uint64_t sums[2];         /* over its vectors and ours, when its last digest came; */
     int64_t still_since_us;   /* the same since */
