@@ -76,7 +76,7 @@ test: deps ## run every test; SAN=address|undefined|thread
 	$(BUILD)/anneal-sim --seeds $(if $(SAN),100,1000) --ops 1000
 	BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(if $(SAN),20000,200000)
 	BUILD=$(BUILD) $(PYTHON) -m pytest -q test/integration
-	$(PYTHON) -B test/maelstrom/run.py --binary $(BUILD)/anneal-maelstrom
+	$(PYTHON) -B test/maelstrom/run.py --binary $(BUILD)/anneal-maelstrom $(if $(SAN),--no-proof)
 
 sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 	@sh test/sim.sh $(BUILD)/anneal-sim $(or $(FIRST),1) $(SEEDS) $(OPS)

@@ -6,7 +6,8 @@
 #include "sim/maelstrom_state.h"
 
 static struct bytes key_of(enum maelstrom_kind kind) {
-    static const char *const keys[] = {[KIND_UNKNOWN] = "", [KIND_BROADCAST] = "broadcast", [KIND_SET] = "g-set", [KIND_COUNTER] = "counter"};
+    static const char *const keys[] = {
+        [KIND_UNKNOWN] = "", [KIND_BROADCAST] = "broadcast", [KIND_SET] = "g-set", [KIND_COUNTER] = "counter"};
     return bytes_str(keys[kind]);
 }
 

@@ -141,7 +141,8 @@ static const char *txn_fault(const json_t *ops) {
     if (!json_is_array(ops) || json_array_size(ops) > TXN_OPS_MAX) return "txn wants an array of at most 1024 operations";
     for (size_t i = 0; i < json_array_size(ops); i++) {
         const json_t *op = json_array_get(ops, i);
-        if (json_array_size(op) != 3 || !(op_is(op, "r") || op_is(op, "w"))) return "an operation is [\"r\", key, null] or [\"w\", key, value]";
+        bool known = op_is(op, "r") || op_is(op, "w");
+        if (json_array_size(op) != 3 || !known) return "an operation is [\"r\", key, null] or [\"w\", key, value]";
     }
     return NULL;
 }

@@ -86,20 +86,43 @@ def transactions_are_whole(binary):
     ])
 
 
+REFUSED = [
+    {'type': 'echo'}, {'type': 'broadcast'}, {'type': 'topology'}, {'type': 'topology', 'topology': 1}, {'type': 'add'},
+    {'type': 'add', 'delta': 1.5}, {'type': 'add', 'delta': '1'}, {'type': 'add', 'delta': 1, 'element': 1},
+    {'type': 'write', 'key': 1}, {'type': 'write', 'value': 1}, {'type': 'txn'}, {'type': 'txn', 'txn': {}},
+    {'type': 'txn', 'txn': [1]}, {'type': 7}, INIT]
+ECHO = {'type': 'echo', 'echo': 1}
+# Nobody to answer, or nothing that wants an answer.
+UNANSWERED = [
+    b'', b'   ', b'foo', b'[]', b'7', b'"x"', b'{', b'{}', b'\xff\xfe\x00', b'[' * 3000, b'{"src":"c0","dest":"n0"}',
+    b'{"src":1,"dest":"n0","body":{}}', b'x' * (3 << 20), line(ECHO), line({**ECHO, 'msg_id': 1}, dest='n9'),
+    line({**ECHO, 'msg_id': 'a'}), line({'type': 'error', 'msg_id': 1}), line({'type': 'read_ok', 'msg_id': 1, 'in_reply_to': 1}),
+    line({'type': 'echo', 'echo': 123, 'msg_id': 1}).replace('123', '9' * 20)]
+FRAMES = [line({'type': 'anneal', **frame}, src=src) for src in ('c0', 'n0', 'n1', 'n7')
+          for frame in ({}, {'frame': 1}, {'frame': '*'}, {'frame': 'AAAA'}, {'frame': 'A' * 100000})]
+HELLOS = [line({'type': 'anneal_hello'}, src=src) for src in ('n1', 'n1', 'c0')]
+
+
 def what_is_wrong_is_refused(binary):
-    good = ({'type': 'echo', 'echo': 1}, {'type': 'echo_ok', 'echo': 1})
-    bad = [{'type': 'echo'}, {'type': 'broadcast'}, {'type': 'topology'}, {'type': 'topology', 'topology': 1}, {'type': 'add'},
-           {'type': 'add', 'delta': 1.5}, {'type': 'add', 'delta': '1'}, {'type': 'add', 'delta': 1, 'element': 1}, {'type': 'write', 'key': 1},
-           {'type': 'write', 'value': 1}, {'type': 'txn'}, {'type': 'txn', 'txn': {}}, {'type': 'txn', 'txn': [1]}, INIT]
-    lost = [b'', b'   ', b'foo', b'[]', b'7', b'"x"', b'{', b'{}', b'\xff\xfe\x00', b'[' * 3000, b'{"src":"c0","dest":"n0"}',
-            b'{"src":1,"dest":"n0","body":{}}', b'x' * (3 << 20), line({'type': 'echo', 'echo': 1}), line({'type': 'echo', 'echo': 1, 'msg_id': 1}, dest='n9'),
-            line({'type': 'echo', 'echo': 1, 'msg_id': 'a'}), line({'type': 'error', 'msg_id': 1}), line({'type': 'read_ok', 'msg_id': 1, 'in_reply_to': 1}),
-            line({'type': 'echo', 'echo': 1, 'msg_id': 1}).replace('"echo": 1', '"echo": 99999999999999999999')]
-    frames = [line({'type': 'anneal', **extra}, src=src) for src in ('c0', 'n0', 'n1', 'n7')
-              for extra in ({}, {'frame': 1}, {'frame': '*'}, {'frame': 'AAAA'}, {'frame': 'A' * 100000})] + [line({'type': 'anneal_hello'}, src='n1')] * 3
-    return says(binary, [(b, error(12)) for b in bad] + [({'type': 7}, error(12)), ({'type': 'none'}, error(10)), ({'type': ''}, error(10)),
-                         ({'type': 'add', 'delta': (1 << 63) - 1}, {'type': 'add_ok'}), ({'type': 'add', 'delta': 1}, error(14))] +
-                [(t, None) for t in lost + frames] + [good])
+    return says(binary, [(request, error(12)) for request in REFUSED] +
+                [({'type': 'none'}, error(10)), ({'type': ''}, error(10)),
+                 ({'type': 'add', 'delta': (1 << 63) - 1}, {'type': 'add_ok'}), ({'type': 'add', 'delta': 1}, error(14))] +
+                [(t, None) for t in UNANSWERED + FRAMES + HELLOS] + [(ECHO, {'type': 'echo_ok', 'echo': 1})])
+
+
+def mutated_lines_do_no_harm(binary):
+    """What the alphabet of JSON gives when the dice are thrown; the last question is answered."""
+    rng, lines = random.Random(7), [line({**INIT, 'msg_id': 1})]
+    seeds = [t if isinstance(t, bytes) else t.encode() for t in UNANSWERED[:-1] + FRAMES + HELLOS if len(t) < 500]
+    seeds += [line({**request, 'msg_id': 2}).encode() for request in REFUSED + [ECHO, {'type': 'txn', 'txn': [['w', 1, [2]], ['r', 1, None]]}]]
+    for _ in range(20000):
+        text = bytearray(rng.choice(seeds) or b'0')
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(text) or 1)
+            text[at:at + rng.randrange(4)] = rng.choice((b'', b'"', b'{', b'[', b']', b'}', b',', b':', b'null', b'-1', b'\\u0000', b'\x00', b'\xc3'))
+        lines.append(bytes(text))
+    talk = Talk(binary, lines + ['', line({'type': 'echo', 'echo': 'still here', 'msg_id': 3})])
+    return talk.code == 0 and {'type': 'echo_ok', 'echo': 'still here', 'in_reply_to': 3} in talk.bodies
 
 
 def counters_are_on_standard_error(binary):
@@ -109,8 +132,8 @@ def counters_are_on_standard_error(binary):
 
 
 def nothing_is_done_before_init(binary):
-    bad = [{}, {'node_id': 'n0'}, {'node_id': 'n0', 'node_ids': []}, {'node_id': 'n0', 'node_ids': ['n1']}, {'node_id': 0, 'node_ids': [0]},
-           {'node_id': 'n0', 'node_ids': ['n0', 5]}, {'node_id': 'n0', 'node_ids': [f'n{i}' for i in range(1000)]}]
+    bad = [{}, {'node_id': 'n0'}, {'node_id': 'n0', 'node_ids': []}, {'node_id': 'n0', 'node_ids': ['n1']},
+           {'node_id': 0, 'node_ids': [0]}, {'node_id': 'n0', 'node_ids': ['n0', 5]}, {'node_id': 'n0', 'node_ids': [f'n{i}' for i in range(1000)]}]
     frame = line({'type': 'anneal', 'frame': 'A' * 40000}, src='n1')
     talk = Talk(binary, [line({'type': 'echo', 'echo': 1, 'msg_id': 1})] + [line({'type': 'init', **b, 'msg_id': 2}) for b in bad] +
                 [frame] * 1000 + [line({'type': 'init', 'node_id': 'n0', 'node_ids': ['n0', 'n1'], 'msg_id': 3})])
@@ -150,7 +173,8 @@ def reads_wait_for_what_is_written(binary):
             cluster = network.Cluster(loop, random.Random(1), 2, [binary], None, log, network.Faults())
         clusters.append(cluster)
         cluster.clients['c0'] = lambda message: None
-        cluster.clients['c1'] = lambda message, name=name: answers.setdefault(name, []).append((message['body'], time.monotonic() - started))
+        cluster.clients['c1'] = lambda message, name=name: answers.setdefault(name, []).append(
+            (message['body'], time.monotonic() - started))
         for node in cluster.names:
             cluster.from_client('c' + node[1:], node, {**INIT, 'node_id': node, 'node_ids': cluster.names, 'msg_id': 1})
         cluster.from_client('c1', 'n1', {'type': 'read', 'msg_id': 2})
@@ -166,7 +190,8 @@ def reads_wait_for_what_is_written(binary):
     return good
 
 
-CHECKS = (replies_have_the_fields_of_their_schemas, transactions_are_whole, what_is_wrong_is_refused, counters_are_on_standard_error,
+CHECKS = (replies_have_the_fields_of_their_schemas, transactions_are_whole, what_is_wrong_is_refused, mutated_lines_do_no_harm,
+          counters_are_on_standard_error,
           nothing_is_done_before_init, an_option_tells_what_reads_ask_for,
           maelstroms_own_command_line_tells_as_well, reads_wait_for_what_is_written)
 

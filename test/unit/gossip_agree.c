@@ -60,8 +60,9 @@ static enum status send_frame(void *self, int link, struct bytes frame) {
 
 static void start(struct side *s, struct side *other, uint64_t node, const char *address, const char *join) {
     *s = (struct side){.other = other, .replicas = replicas_new()};
-    struct gossip_config config = {.clock = {.now = now, .entropy = entropy}, .transport = {dial, hangup, send_frame, s}, .replicas = s->replicas,
-                                   .shards = s->shards, .shard_count = SHARDS, .self = {node, ++dice}, GOSSIP_CONFIG_DEFAULT};
+    struct gossip_config config = {.clock = {.now = now, .entropy = entropy}, .transport = {dial, hangup, send_frame, s},
+                                   .replicas = s->replicas, .shards = s->shards, .shard_count = SHARDS,
+                                   .self = {node, ++dice}, GOSSIP_CONFIG_DEFAULT};
     config.address = address;
     config.join = join;
     assert_int_equal(replicas_intern(s->replicas, config.self, &config.self_index), STATUS_OK);
