@@ -26,7 +26,7 @@ static void ask_parent(enum maelstrom_kind *kind) {
     char path[32];
     struct buf line = {0}, error = {0};
     snprintf(path, sizeof path, "/proc/%d/cmdline", (int)getppid());
-    bool known = os_read_file(path, 64 << 10, &line, &error) == STATUS_OK;
+    bool known = os_read_file(path, 1 << 20, &line, &error) == STATUS_OK;
     buf_put_byte(&line, 0);
     bool tests = false, names = false;
     for (size_t at = 0; known && at < line.len; at += strlen((char *)line.data + at) + 1) {

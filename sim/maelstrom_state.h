@@ -8,7 +8,7 @@
 #include "net/node.h"
 #include "sim/maelstrom.h"
 
-/* Maelstrom's error codes; all but TIMEOUT are definite: it did not and will not happen. */
+/* Of Maelstrom's error codes, all of them definite: what was asked did not and will not happen. */
 enum maelstrom_error {
     ERROR_NOT_SUPPORTED = 10,
     ERROR_UNAVAILABLE = 11,
