@@ -30,11 +30,17 @@ struct outbox {
     uint64_t bytes;
 };
 
-/* A message that arrives in parts: one at a time for each sender, in order. */
+/* A message that arrives in parts: one at a time for each sender, its newest. Parts that came
+ * before their turn wait, some of them. */
+#define INBOX_EARLY 16u
 struct inbox {
     uint64_t number;
-    uint32_t next, count;
+    uint32_t next, count; /* count 0: none under way, and number is known already */
     struct buf message;
+    struct early_part {
+        uint32_t index; /* 0, which is never early: a free place */
+        struct buf bytes;
+    } early[INBOX_EARLY];
 };
 
 /* A pull that a peer asked of us and that waits its turn. */

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "core/mem.h"
+#include "core/rng.h"
 #include "gossip/gossip.h"
 
 #define SHARDS 4u
@@ -28,7 +29,8 @@ struct side {
 static int64_t now_ms;
 static uint64_t dice;
 static bool cut;
-static int64_t latency_ms;
+static int64_t latency_ms, jitter_ms;
+static struct rng rng;
 
 static struct now now(void *self) {
     (void)self;
@@ -53,8 +55,11 @@ static enum status send_frame(void *self, int link, struct bytes frame) {
     (void)link;
     assert_true(to->frame_count < FRAMES);
     if (cut) return STATUS_OK;
-    buf_put_bytes(&to->frames[to->frame_count].bytes, frame);
-    to->frames[to->frame_count++].at_ms = now_ms + latency_ms;
+    struct frame fresh = {.at_ms = now_ms + latency_ms + (int64_t)rng_below(&rng, (uint64_t)jitter_ms + 1)};
+    size_t at = to->frame_count++;
+    buf_put_bytes(&fresh.bytes, frame);
+    for (; at && to->frames[at - 1].at_ms > fresh.at_ms; at--) to->frames[at] = to->frames[at - 1];
+    to->frames[at] = fresh;
     return STATUS_OK;
 }
 
@@ -112,19 +117,44 @@ static int64_t run_until_equal(struct side *a, struct side *b) {
     return now_ms - began;
 }
 
-static void write_to(struct side *s, uint32_t shard, const char *key) {
+static void put(struct side *s, uint32_t shard, const char *key, struct bytes value) {
     shard_lock(s->shards[shard]);
-    shard_set(s->shards[shard], shard_ref(s->shards[shard], bytes_str(key)), bytes_str("v"), false, now(NULL).wall_ms);
+    shard_set(s->shards[shard], shard_ref(s->shards[shard], bytes_str(key)), value, false, now(NULL).wall_ms);
     shard_unlock(s->shards[shard]);
     gossip_dirty(s->gossip, shard);
 }
 
+static void write_to(struct side *s, uint32_t shard, const char *key) { put(s, shard, key, bytes_str("v")); }
+
 static void start_both(struct side *a, struct side *b) {
     now_ms = 1000;
-    latency_ms = 0;
+    latency_ms = jitter_ms = 0;
     cut = false;
+    rng_seed(&rng, 1);
     start(a, b, 1, "a", "b");
     start(b, a, 2, "b", "a");
+}
+
+static void parts_of_a_message_may_overtake_each_other(void **state) {
+    struct side a, b;
+    struct buf value = {0};
+    struct gossip_stats stats;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    jitter_ms = 100;
+    cut = true;
+    buf_reserve(&value, 3 << 20); /* 12 frames */
+    memset(value.data, 'v', value.len = 3 << 20);
+    put(&a, 1, "k", buf_bytes(&value));
+    run(&a, &b, 400);
+    cut = false;
+    assert_true(run_until_equal(&a, &b) < 5000);
+    gossip_stats(b.gossip, &stats);
+    assert_int_equal(stats.parts_dropped, 0);
+    buf_fini(&value);
+    stop(&a);
+    stop(&b);
 }
 
 static void peers_that_are_far_away_agree(void **state) {
@@ -165,6 +195,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_short_cut_swallowed_is_found_within_two_heartbeats),
         cmocka_unit_test(peers_that_are_far_away_agree),
+        cmocka_unit_test(parts_of_a_message_may_overtake_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
