@@ -50,6 +50,8 @@ class Process:
         loop.selector.register(self.in_, selectors.EVENT_READ, self.readable)
 
     def readable(self, _mask):
+        if self.ended:
+            return
         try:
             data = os.read(self.in_, 1 << 18)
         except BlockingIOError:
@@ -71,6 +73,8 @@ class Process:
         self.writable(0)
 
     def writable(self, _mask):
+        if not self.unwritten: # written since the selector said so
+            return
         try:
             del self.unwritten[:os.write(self.out, self.unwritten)]
         except BlockingIOError:
