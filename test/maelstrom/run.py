@@ -22,7 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOGETHER_S = 0.01       # clients act at multiples of it: at the same millisecond, where clocks tie
 LOAD_MORE_S = 10        # that a load may last longer for its least number of operations
 PROBE_S = 0.1           # between looks whether all nodes show the same
-AT_ONCE_NODES = 48      # that run beside each other
+AT_ONCE_NODES = 60      # that run beside each other
 
 
 class Run:
@@ -252,7 +252,7 @@ def own_runs(loop, options, names):
 
 def proof_runs(loop, options, names):
     """Three nodes each; a broken one need not be given the time in which a good one settles."""
-    whole = argparse.Namespace(**{**vars(options), 'seconds': 2.0, 'rate': 200, 'cut': 0.6, 'least': 200})
+    whole = argparse.Namespace(**{**vars(options), 'seconds': 1.4, 'rate': 170, 'cut': 0.5, 'least': 200})
     short = argparse.Namespace(**{**vars(whole), 'settle': 1.5, 'answer': 2})
     for name in names:
         for fault, expected in [(None, None)] + broken.FAULTS[name]:
