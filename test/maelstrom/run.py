@@ -153,7 +153,8 @@ class Run:
     def probed(self, answers):
         shown = {str([shown_by(op) for op in ops]) for ops in answers.values()}
         free = self.workload.name in ('echo', 'unique-ids')
-        self.equal = self.equal + 1 if free or len(shown) == 1 else 0
+        done = free or (len(shown) == 1 and self.workload.may_be_done(self.history, answers))
+        self.equal = self.equal + 1 if done else 0
         if self.equal and self.settled_s is None:
             self.settled_s = time.monotonic() - self.healed
         if self.equal >= 3 or time.monotonic() - self.healed > self.options.settle:
