@@ -9,6 +9,7 @@ PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcm
             python3 python3-pytest python3-redis redis-server redis-tools
 PYTHON  := /usr/bin/python3
 PREFIX  ?= /usr/local
+comma   := ,
 SEEDS   ?= 1000
 OPS     ?= 1000
 
@@ -37,22 +38,24 @@ obj     = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 CORE    := $(wildcard core/*.c)
 LATTICE := $(CORE) $(wildcard lattice/*.c)
 GOSSIP  := $(LATTICE) $(wildcard gossip/*.c)
-NODE    := $(GOSSIP) $(filter-out net/main.c,$(wildcard net/*.c))
+PERSIST := $(LATTICE) $(wildcard persist/*.c)
+NODE    := $(GOSSIP) $(wildcard persist/*.c) $(filter-out net/main.c,$(wildcard net/*.c))
 # A unit test links its own layer and what is below, so a broken layer fails to link.
 CORE_TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/core_*.c))
 LATTICE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/lattice_*.c))
 GOSSIP_TESTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/gossip_*.c))
+PERSIST_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/persist_*.c))
 NET_TESTS     := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/net_*.c))
 # The simulator is the node without the files that touch the operating system.
-OS_FILES := $(wildcard net/*_posix.c net/*_epoll.c net/*_nng.c) net/libc_compat.c
+OS_FILES := $(wildcard persist/*_posix.c net/*_posix.c net/*_epoll.c net/*_nng.c) net/libc_compat.c
 SANS_IO := $(filter-out $(OS_FILES),$(NODE))
 MAELSTROM := $(SANS_IO) $(wildcard sim/maelstrom*.c) net/os_posix.c
 SIM     := $(SANS_IO) $(filter-out sim/maelstrom%,$(wildcard sim/*.c))
-TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
+TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(PERSIST_TESTS) $(NET_TESTS)
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
-.PHONY: help all deps run demo test sim maelstrom differential bench bench-deps bench-memory bench-peers bench-ping bench-repair lint format install clean
+.PHONY: help all deps run demo test sim sim-same mutants maelstrom differential bench bench-deps bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -71,15 +74,24 @@ demo: deps ## concurrent writes on three nodes that cannot hear each other, then
 	@$(PYTHON) test/cluster.py demo
 
 test: deps ## run every test; SAN=address|undefined|thread
-	@$(MAKE) --no-print-directory all lint
-	@sh test/run-unit.sh $(TESTS)
-	$(BUILD)/anneal-sim --seeds $(if $(SAN),100,1000) --ops 1000
-	BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(if $(SAN),20000,200000)
-	BUILD=$(BUILD) $(PYTHON) -m pytest -q test/integration
-	$(PYTHON) -B test/maelstrom/run.py --binary $(BUILD)/anneal-maelstrom $(if $(SAN),--no-proof)
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) SAN=$(SAN) $(PYTHON) -B test/run.py $(TESTS)
 
 sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 	@sh test/sim.sh $(BUILD)/anneal-sim $(or $(FIRST),1) $(SEEDS) $(OPS)
+
+# The simulator again, by another compiler that optimises nothing: the same seeds, the same trace?
+OTHER_CC := $(if $(shell command -v clang),clang,gcc)
+sim-same: $(BUILD)/anneal-sim ## the same trace from gcc -O2 and clang -O0
+	@$(MAKE) --no-print-directory CC=$(OTHER_CC) BUILD=build/other OPT=-O0 SAN= build/other/anneal-sim
+	@sh test/sim-same.sh $(BUILD)/anneal-sim build/other/anneal-sim
+
+# Faults planted by core/mutant.h, in a build of their own.
+MUTANTS := build/mutants
+MUTANT_TESTS := $(addprefix $(MUTANTS)/test/unit/,lattice_stories lattice_shard net_command net_session)
+mutants: deps ## plant faults, one after the other: each must be caught; ONLY=name,... SEEDS=300
+	@$(MAKE) --no-print-directory BUILD=$(MUTANTS) OPT="-O2 -DMUTANTS" SAN= $(MUTANTS)/anneal-sim $(MUTANT_TESTS)
+	@sh test/mutants.sh $(MUTANTS) $(if $(filter file,$(origin SEEDS)),300,$(SEEDS)) $(subst $(comma), ,$(ONLY))
 
 maelstrom: deps ## Maelstrom's workloads under partitions, judged by us, some minutes; MAELSTROM_ARGS="--only g-set --nodes 5"
 	@$(MAKE) --no-print-directory $(BUILD)/anneal-maelstrom
@@ -112,6 +124,9 @@ install: all ## into PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/anneal-sim $(DESTDIR)$(PREFIX)/bin/anneal-sim
 	install -D -m 755 $(BUILD)/anneal-maelstrom $(DESTDIR)$(PREFIX)/bin/anneal-maelstrom
 
+bench-gossip: $(BUILD)/anneal-server ## bytes between two nodes: a hot key, idle with a million keys, after a cut
+	@$(PYTHON) -B test/bench/gossip.py
+
 bench-peers: $(BUILD)/test/bench/peers ## frames between peers: rate, latency, CPU; nng's pub/sub beside it
 	$<
 
@@ -133,6 +148,9 @@ $(LATTICE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 $(GOSSIP_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(GOSSIP))
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+$(PERSIST_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST) sim/disk.c)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(NODE))

@@ -15,9 +15,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "core/mutant.h"
 #include "gossip/state.h"
 
-enum { FLAG_LEFT = 1, FLAG_GONE = 2, FLAGS_ALL = 3 };
+/* RECOVERED: it holds what an earlier process of its node had. */
+enum { FLAG_LEFT = 1, FLAG_GONE = 2, FLAG_RECOVERED = 4, FLAGS_ALL = 7 };
 
 void gossip_note(struct gossip *g, const char *format, ...) {
     if (!g->config.note) return;
@@ -48,6 +50,7 @@ static struct member *member_of_node(struct gossip *g, uint64_t node) {
 }
 
 bool member_counts(const struct member *m) { return !m->left && !m->gone; }
+bool member_may_write(const struct member *m) { return !m->silent && !m->gone; }
 
 enum member_status member_status_of(const struct gossip *g, const struct member *m) {
     if (m->gone) return MEMBER_GONE;
@@ -142,6 +145,7 @@ static void member_fill(struct gossip *g, struct member *m, const struct record 
     memcpy(m->address, r->address.data, r->address.len);
     m->left = r->flags & FLAG_LEFT;
     m->gone = r->flags & FLAG_GONE;
+    m->recovered = r->flags & FLAG_RECOVERED;
     m->latest = mem_zero(g->config.shard_count, sizeof *m->latest);
     m->accepted = mem_zero(g->config.shard_count, sizeof *m->accepted);
     m->said = member_status_of(g, m);
@@ -187,6 +191,7 @@ static void start_over(struct gossip *g) {
     g->config.self = id;
     g->config.self_index = index;
     g->epoch++;
+    g->recovered = false;
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         struct shard_view *v = &g->shards[s];
         shard_lock(g->config.shards[s]);
@@ -198,6 +203,7 @@ static void start_over(struct gossip *g) {
         v->published = 0;
         shard_view_changed(g, s);
     }
+    if (g->config.applied.reset) g->config.applied.reset(g->config.applied.self);
     for (uint32_t i = 0; i < g->member_count; i++) {
         g->members[i]->digest_change = 0;
         g->members[i]->owes_digest = true;
@@ -207,7 +213,8 @@ static void start_over(struct gossip *g) {
 /* A record that names our node. */
 static void read_own(struct gossip *g, const struct record *r, struct replica_id sender) {
     if (id_equal(r->id, g->config.self)) {
-        if (r->flags & FLAG_GONE) start_over(g);
+        if (r->epoch > g->epoch) g->epoch = r->epoch;
+        if (r->flags & FLAG_GONE && !MUTANT(gone_stays)) start_over(g);
         return;
     }
     if (id_equal(r->id, sender) && g->stats.twins++ % 100 == 0)
@@ -227,8 +234,18 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
     } else if (id_equal(m->id, r->id)) {
         member_merge(g, m, r);
     } else if (is_later(r, m->epoch, m->id)) {
+        /* What was declared gone stays so if its next process brings it back. */
+        bool still_gone = m->gone && r->flags & FLAG_RECOVERED;
         member_clear(g, m);
         member_fill(g, m, r);
+        m->gone = m->gone || still_gone;
+    } else if (m->left && id_equal(r->id, sender) && !(r->flags & FLAG_LEFT)) {
+        /* Back with a clock that is behind: nobody dials one that left, so nobody would tell it
+         * to take a later epoch. */
+        struct record later = *r;
+        later.epoch = m->epoch + 1;
+        member_clear(g, m);
+        member_fill(g, m, &later);
     }
 }
 
@@ -252,11 +269,11 @@ static void write_members(struct gossip *g, struct wire_writer *w, bool wants_an
     wire_u64(w, token);
     wire_u64(w, answered);
     wire_u64(w, 1 + g->member_count);
-    write_record(w, g->config.self_index, g->config.address, g->epoch, g->heartbeat, g->leaving ? FLAG_LEFT : 0);
+    write_record(w, g->config.self_index, g->config.address, g->epoch, g->heartbeat, (g->leaving ? FLAG_LEFT : 0u) | (g->recovered ? FLAG_RECOVERED : 0u));
     for (uint32_t i = 0; i < g->member_count; i++) {
         const struct member *m = g->members[i];
         write_record(w, m->replica, m->address, m->epoch, m->heartbeat,
-                     (m->left ? FLAG_LEFT : 0u) | (m->gone ? FLAG_GONE : 0u));
+                     (m->left ? FLAG_LEFT : 0u) | (m->gone ? FLAG_GONE : 0u) | (m->recovered ? FLAG_RECOVERED : 0u));
     }
 }
 
@@ -370,6 +387,7 @@ static bool has_majority(const struct gossip *g) {
 
 static void member_judge(struct gossip *g, struct member *m) {
     if (member_counts(m) && g->now.mono_us - m->heard_us >= g->config.gone_ms * MS && has_majority(g)) m->gone = true;
+    if (m->left && g->now.mono_us - m->heard_us >= g->config.suspect_ms * MS) m->silent = true;
     if (m->left && m->link >= 0) hangup_member(g, m);
     if (!m->left) dial_member(g, m);
     enum member_status status = member_status_of(g, m);

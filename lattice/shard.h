@@ -129,6 +129,10 @@ size_t shard_expire_due(struct shard *shard, int64_t now_ms, int64_t grace_ms, s
 
 /* The gapless prefix applied here, per replica index. */
 const struct vclock *shard_applied(const struct shard *shard);
+/* Own records beyond this counter stay in the log, however stable: somebody wants to write them
+ * as a delta. None are held at first. */
+void shard_hold(struct shard *shard, uint64_t counter);
+uint16_t shard_self(const struct shard *shard);
 /* The counter of our own last mutation. */
 uint64_t shard_own(const struct shard *shard);
 /* Equal on shards that hold the same live state; lock needed. */
@@ -183,6 +187,24 @@ enum status shard_write_answer(struct shard *shard, struct wire_writer *writer,
 /* `asked` is the summary that this node sent for this answer. Whole or not at all. */
 enum status shard_read_answer(struct shard *shard, struct wire_reader *reader,
                               const struct shard_summary *asked, int64_t now_ms) MUST_CHECK;
+
+/* How often rare ways were taken, since the shard was made. */
+#define SHARD_PATHS(X)                                                      \
+    X(answers_named, "answers by names, read")                              \
+    X(answers_cells, "answers by cells, read")                              \
+    X(answers_finer, "answers by finer cells, read")                        \
+    X(answers_whole, "answers with everything, read")                       \
+    X(learned_late, "writes dropped for an answer, learned since it was asked") \
+    X(flushes_heard, "flushes of others")                                   \
+    X(flush_resets, "keys with increments that a flush here reset")         \
+    X(graves_forgotten, "elements whose dead increments were forgotten")    \
+    X(records_cut, "records cut from the log before they were stable")
+struct shard_paths {
+#define X(name, help) uint64_t name;
+    SHARD_PATHS(X)
+#undef X
+};
+const struct shard_paths *shard_paths(const struct shard *shard);
 
 /* All members have applied `stable`: logs are cut, and resets that were here two calls ago
  * are forgotten with their dead increments. */

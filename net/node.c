@@ -1,6 +1,10 @@
 #include "net/node.h"
 
+#include "core/mutant.h"
+
 #include <assert.h>
+
+#include "persist/keeper.h"
 
 /* A node of its own: nobody to reach. */
 static enum status dial_nobody(void *self, int link, const char *address) {
@@ -13,6 +17,24 @@ static enum status send_nobody(void *self, int link, struct bytes frame) {
     return STATUS_ERR_NOT_FOUND;
 }
 
+static void keep_deltas(void *self, struct bytes message) {
+    struct keeper *keeper = ((struct node *)self)->keeper;
+    if (keeper) keeper_deltas(keeper, message);
+}
+static void keep_changed(void *self, uint32_t shard) {
+    struct keeper *keeper = ((struct node *)self)->keeper;
+    if (keeper) keeper_changed(keeper, shard);
+}
+static void keep_reset(void *self) {
+    struct keeper *keeper = ((struct node *)self)->keeper;
+    if (keeper) keeper_reset(keeper);
+}
+
+void node_keep(struct node *node, struct keeper *keeper, bool recovered) {
+    node->keeper = keeper;
+    if (recovered) gossip_recovered(node->gossip);
+}
+
 static struct gossip *start_gossip(struct node *node, const struct node_config *config, struct replica_id self,
                                    uint16_t index) {
     struct gossip_config gossip = config->gossip;
@@ -21,6 +43,10 @@ static struct gossip *start_gossip(struct node *node, const struct node_config *
     gossip.replicas = node->replicas;
     gossip.shards = node->shards;
     gossip.shard_count = node->shard_count;
+    gossip.applied.deltas = keep_deltas;
+    gossip.applied.changed = keep_changed;
+    gossip.applied.reset = keep_reset;
+    gossip.applied.self = node;
     gossip.self = self;
     gossip.self_index = index;
     if (!gossip.keys.count) keyring_well_known(&gossip.keys);
@@ -37,12 +63,12 @@ struct node *node_new(const struct node_config *config) {
     node->shard_count = config->shards;
     node->replicas = replicas_new();
     /* Fresh at every start: a dot that repeats would read as seen and removed. */
-    struct replica_id self = {config->node_id, node->clock.entropy(node->clock.self)};
+    struct replica_id self = {config->node_id, MUTANT(same_incarnation) ? 1 : node->clock.entropy(node->clock.self)};
     uint16_t index;
     if (replicas_intern(node->replicas, self, &index) != STATUS_OK) assert(false);
     struct shard_config shard = {node->replicas, node->seed, index, config->log_bytes_max / config->shards};
     node->shards = mem_zero(config->shards, sizeof *node->shards);
-    node->seen = mem_zero(config->shards, sizeof *node->seen);
+    node->locked_at = mem_zero(config->shards, sizeof *node->locked_at);
     for (uint32_t i = 0; i < config->shards; i++) node->shards[i] = shard_new(i, &shard);
     node->gossip = start_gossip(node, config, self, index);
     return node;
@@ -52,7 +78,7 @@ void node_free(struct node *node) {
     gossip_free(node->gossip);
     for (uint32_t i = 0; i < node->shard_count; i++) shard_free(node->shards[i]);
     mem_free(node->shards);
-    mem_free(node->seen);
+    mem_free(node->locked_at);
     replicas_free(node->replicas);
     mem_free(node);
 }
@@ -80,15 +106,18 @@ uint64_t node_key_count(const struct node *node) {
     return count;
 }
 
-void node_lock(struct node *node, uint32_t shard) { shard_lock(node->shards[shard]); }
+void node_lock(struct node *node, uint32_t shard) {
+    shard_lock(node->shards[shard]);
+    node->locked_at[shard] = shard_own(node->shards[shard]);
+}
 
 bool node_unlock(struct node *node, uint32_t shard) {
-    uint64_t own = shard_own(node->shards[shard]);
-    bool wrote = own != node->seen[shard];
-    node->seen[shard] = own;
+    bool wrote = shard_own(node->shards[shard]) != node->locked_at[shard] && !(MUTANT(unlock_unseen) && node->locked_at[shard]);
     shard_unlock(node->shards[shard]);
-    if (wrote) gossip_dirty(node->gossip, shard);
-    return wrote;
+    if (!wrote) return false;
+    if (node->keeper) keeper_dirty(node->keeper, shard);
+    gossip_dirty(node->gossip, shard);
+    return true;
 }
 
 #define EXPIRE_GRACE_MS 5000 /* before we remove what another node should have */
