@@ -5,8 +5,8 @@ OPT     ?= -O2 -g
 SAN     ?=
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Werror
 PKGS    := msgpack libsodium libxxhash
-PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcmocka-dev libjemalloc-dev libc6-dev \
-            python3 python3-pytest python3-redis redis-server redis-tools
+PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcurl4-openssl-dev libcmocka-dev libjemalloc-dev \
+            libc6-dev python3 python3-pytest python3-redis redis-server redis-tools
 PYTHON  := /usr/bin/python3
 PREFIX  ?= /usr/local
 SEEDS   ?= 1000
@@ -17,7 +17,7 @@ BUILD   := build/$(SAN)
 SANFLAGS := -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
 endif
 
-PKG_CFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKGS) 2>/dev/null))
+PKG_CFLAGS = $(patsubst -I%,-isystem %,$(shell pkg-config --cflags $(PKGS) libcurl 2>/dev/null))
 CFLAGS  = -std=gnu17 $(OPT) $(WARN) $(SANFLAGS) -I. -MMD -MP -pthread -fPIE
 LDFLAGS = $(SANFLAGS) -pthread
 # jemalloc has no headers between pieces and closer sizes than libc's malloc; sanitizers bring their own.
@@ -34,16 +34,18 @@ obj     = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
 CORE    := $(wildcard core/*.c)
 LATTICE := $(CORE) $(wildcard lattice/*.c)
 GOSSIP  := $(LATTICE) $(wildcard gossip/*.c)
+PERSIST := $(LATTICE) $(wildcard persist/*.c)
 NODE    := $(GOSSIP) $(filter-out net/main.c,$(wildcard net/*.c))
 # A unit test links its own layer and what is below, so a broken layer fails to link.
 CORE_TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/core_*.c))
 LATTICE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/lattice_*.c))
 GOSSIP_TESTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/gossip_*.c))
+PERSIST_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/persist_*.c))
 NET_TESTS     := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/net_*.c))
 # The simulator is the node without the files that touch the operating system.
 OS_FILES := $(wildcard net/*_posix.c net/*_epoll.c net/*_nng.c) net/libc_compat.c
 SIM     := $(filter-out $(OS_FILES),$(NODE)) $(wildcard sim/*.c)
-TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(NET_TESTS)
+TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(PERSIST_TESTS) $(NET_TESTS)
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
@@ -124,6 +126,9 @@ $(LATTICE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 $(GOSSIP_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(GOSSIP))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+$(PERSIST_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST))
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS) -lcurl
 $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(NODE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ -lcmocka $(NNG_LIBS) $(LDLIBS)
