@@ -111,6 +111,8 @@ void store_answer(struct store_request *request, enum store_result result, const
     va_start(args, why);
     vsnprintf(request->why, sizeof request->why, why, args);
     va_end(args);
+    for (char *c = request->why; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?'; /* parts of it come from a server */
     request->result = result;
     if (result == STORE_DONE) request->why[0] = 0;
 }
