@@ -47,13 +47,16 @@ OS_FILES := $(wildcard net/*_posix.c net/*_epoll.c net/*_nng.c) net/libc_compat.
 SIM     := $(filter-out $(OS_FILES),$(NODE)) $(wildcard sim/*.c)
 TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(PERSIST_TESTS) $(NET_TESTS)
 
+# A store on the command line, for the integration tests.
+STORE_CLIENT := $(BUILD)/test/integration/store
+
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
 .PHONY: help all deps run demo test sim differential bench bench-deps bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-all: $(TESTS) $(BUILD)/anneal-server $(BUILD)/anneal-sim ## build everything
+all: $(TESTS) $(STORE_CLIENT) $(BUILD)/anneal-server $(BUILD)/anneal-sim ## build everything
 
 deps: ## install what is missing (Debian packages)
 	@sh test/deps.sh $(PACKAGES)
@@ -129,6 +132,9 @@ $(GOSSIP_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(GOSSIP))
 $(PERSIST_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS) -lcurl
+$(STORE_CLIENT): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST))
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS) -lcurl
 $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(NODE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ -lcmocka $(NNG_LIBS) $(LDLIBS)

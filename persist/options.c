@@ -28,6 +28,8 @@ void store_options_read(const struct config *config, int first, struct store_opt
     s->addressing = (enum store_addressing)config_integer(config, first + OBJECT_STORE_ADDRESSING);
     s->concurrency = (uint32_t)config_integer(config, first + OBJECT_STORE_CONNECTIONS);
     s->deadline_ms = (uint32_t)config_integer(config, first + OBJECT_STORE_TIMEOUT_MS);
+    s->try_ms = s->deadline_ms / 3; /* so that one that hangs is repeated */
+    if (s->connect_ms > s->try_ms) s->connect_ms = s->try_ms;
 }
 
 void store_options_fini(struct store_options *options) {

@@ -133,7 +133,7 @@ class Gateway:
             if dead:
                 raise RuntimeError(f"{dead} ended: {self.log()}")
             try:
-                if self.ask("PUT", f"/{self.bucket}") == 200:
+                if self.ask("PUT", f"/{self.bucket}")[0] == 200:
                     return
             except OSError:
                 pass
@@ -144,15 +144,20 @@ class Gateway:
         with open(os.path.join(self.dir, "daemons.log"), errors="replace") as f:
             return f.read()[-2000:]
 
+    def uploads(self):
+        """How many uploads in parts are neither completed nor aborted."""
+        return self.ask("GET", f"/{self.bucket}?uploads")[1].count(b"<UploadId>")
+
     def ask(self, method, path):
-        """The status of a request without body, signed with Signature V2: not by the code under test."""
+        """Status and body of a request without one, signed with Signature V2: not by the code under test."""
         date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
         text = f"{method}\n\n\n{date}\n{path}"
         mac = base64.b64encode(hmac.new(self.secret_key.encode(), text.encode(), hashlib.sha1).digest()).decode()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request(method, path, headers={"Date": date, "Authorization": f"AWS {self.access_key}:{mac}", "Content-Length": "0"})
-            return connection.getresponse().status
+            response = connection.getresponse()
+            return response.status, response.read()
         finally:
             connection.close()
 
