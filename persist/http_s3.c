@@ -10,7 +10,13 @@ static size_t give(char *out, size_t size, size_t count, void *self) {
     return len;
 }
 
-/* curl begins again by itself when a connection that it kept turns out to be dead. */
+/* Before each sending. The server may have carried out the request on the connection that died. */
+static int count_sends(void *self, char *ip, char *local_ip, int port, int local_port) {
+    (void)ip, (void)local_ip, (void)port, (void)local_port;
+    ((struct http *)self)->sends++;
+    return CURL_PREREQFUNC_OK;
+}
+
 static int rewind_to(void *self, curl_off_t offset, int origin) {
     struct http *h = self;
     if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > h->body.len) return CURL_SEEKFUNC_CANTSEEK;
@@ -85,6 +91,7 @@ void http_prepare(struct http *h, const struct http_ask *ask, const struct store
     h->data_max = ask->data_max;
     h->text.len = 0;
     h->too_large = false;
+    h->sends = 0;
     h->error[0] = 0;
     set_headers(h, ask->headers);
     set_method(h, ask->method);
@@ -99,6 +106,8 @@ void http_prepare(struct http *h, const struct http_ask *ask, const struct store
     curl_easy_setopt(h->easy, CURLOPT_ERRORBUFFER, h->error);
     curl_easy_setopt(h->easy, CURLOPT_WRITEFUNCTION, take);
     curl_easy_setopt(h->easy, CURLOPT_WRITEDATA, h);
+    curl_easy_setopt(h->easy, CURLOPT_PREREQFUNCTION, count_sends);
+    curl_easy_setopt(h->easy, CURLOPT_PREREQDATA, h);
     curl_easy_setopt(h->easy, CURLOPT_BUFFERSIZE, 256L << 10);
     curl_easy_setopt(h->easy, CURLOPT_UPLOAD_BUFFERSIZE, 256L << 10);
     if (settings->ca_file && *settings->ca_file) curl_easy_setopt(h->easy, CURLOPT_CAINFO, settings->ca_file);

@@ -29,6 +29,7 @@ struct http {
     uint64_t data_max;
     struct buf text; /* at most HTTP_TEXT_BYTES_MAX; the rest is dropped */
     bool too_large;  /* data_max was not enough */
+    unsigned sends;  /* curl repeats by itself what it sent on a kept connection that turns out to be dead */
 };
 
 void http_init(struct http *http);

@@ -333,10 +333,14 @@ static void succeed(struct s3_store *s, struct call *c, long status) {
     }
 }
 
+/* A sending of this exchange may have been carried out. */
+static void doubt(struct call *c) {
+    if (c->kind == S3_COMPLETE) c->maybe_completed = true;
+    if (c->kind == S3_PUT || c->kind == S3_CREATE || c->kind == S3_COMPLETE || c->kind == S3_DELETE) c->request->unsure = true;
+}
+
 static void unknown(struct s3_store *s, struct call *c, bool answered, const char *why) {
-    if (c->kind == S3_CREATE) c->request->unsure = true;
-    if (c->kind == S3_COMPLETE) c->request->unsure = c->maybe_completed = true;
-    if (c->kind == S3_PUT || c->kind == S3_DELETE) c->request->unsure = true;
+    doubt(c);
     if (c->kind == S3_CREATE && answered) return give_up(s, c, why);
     again(s, c, why);
 }
@@ -378,6 +382,10 @@ static void landed(struct s3_store *s, struct call *c, CURLcode code) {
     enum s3_verdict verdict;
     long status = code == CURLE_OK ? http_status(&c->http) : 0;
     curl_multi_remove_handle(s->multi, c->http.easy);
+    if (c->http.sends > 1 && c->request) {
+        c->request->tries += c->http.sends - 1;
+        doubt(c);
+    }
     if (status == 0) {
         verdict = judge_transport(c, code);
         if (c->http.too_large) buf_printf(&why, "more than %" PRIu64 " bytes", c->request->bytes_max);

@@ -17,6 +17,7 @@
 import http.client
 import re
 import socket
+import ssl
 import struct
 import threading
 
@@ -27,8 +28,13 @@ class Fault:
 
 
 class Proxy:
-    def __init__(self, server_port):
+    def __init__(self, server_port, tls=None):
+        """tls: the files of a certificate and its key, for the client's side."""
         self.server_port = server_port
+        self.tls = None
+        if tls:
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.load_cert_chain(*tls)
         self.faults, self.seen = [], []
         self.lock = threading.Lock()
         self.stopped = threading.Event()
@@ -72,12 +78,14 @@ class Proxy:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client):
-        with client, client.makefile("rb") as stream:
-            try:
+        try:
+            if self.tls:
+                client = self.tls.wrap_socket(client, server_side=True)
+            with client, client.makefile("rb") as stream:
                 while self._request(client, stream):
                     pass
-            except OSError:
-                pass
+        except OSError:
+            client.close()
 
     def _request(self, client, stream):
         head = []

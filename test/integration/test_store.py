@@ -13,7 +13,8 @@ BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 SUITE = os.path.join(BUILD, "test/unit/persist_store")
 CLIENT = os.path.join(BUILD, "test/integration/store")
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("AWS_") and not k.lower().endswith("_proxy")}
-TIMEOUT_MS = 6000  # of a request; a try takes a third of it
+TIMEOUT_MS = 3000  # of a request; a try takes a third of it
+BYTES_MAX = 1 << 20  # of a GET; lengthens it by 4 s at most
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ class Answer:
 
 class Client:
     def __init__(self, s3, endpoint=None, env=None, **options):
+        self.seconds_max = 1.5 * options.get("object_store_timeout_ms", TIMEOUT_MS) / 1000 + 4
         self.process = subprocess.Popen([CLIENT] + arguments(s3, endpoint or s3.endpoint, **options), stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, bufsize=1, env=dict(ENVIRONMENT, **(env or {})))
 
@@ -74,13 +76,13 @@ class Client:
         began = time.monotonic()
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
         answer = Answer(self.process.stdout.readline(), time.monotonic() - began)
-        assert answer.seconds < 1.5 * TIMEOUT_MS / 1000, answer
+        assert answer.seconds < self.seconds_max, answer
         return answer
 
 
 @pytest.fixture
 def client(s3, proxy):
-    with Client(s3, proxy.endpoint) as c:
+    with Client(s3, proxy.endpoint, bytes_max=BYTES_MAX) as c:
         yield c
 
 
@@ -122,8 +124,8 @@ def test_a_credentials_file_is_read_again_when_its_key_is_refused(s3, tmp_path):
     (dict(object_store_secret_access_key="wrong"), "SignatureDoesNotMatch"),
     (dict(object_store_access_key_id="nobody"), "InvalidAccessKeyId"),
     (dict(object_store="s3://no-such-bucket/x"), "NoSuchBucket"),
-    (dict(skew_ms=3600000), "clock is 3600 s ahead of the store's"),
-    (dict(skew_ms=-3600000), "clock is 3600 s behind the store's"),
+    (dict(skew_ms=3600000), " s ahead of the store's"),
+    (dict(skew_ms=-3600000), " s behind the store's"),
 ])
 def test_what_somebody_must_change_is_refused_at_once_and_explained(s3, options, said):
     with Client(s3, **options) as c:
@@ -149,18 +151,34 @@ def test_the_bucket_may_be_in_the_host_name(s3, proxy):
     assert all(not line.startswith(f"PUT /{s3.bucket}") for line in proxy.clear())
 
 
+def make_certificate(folder):
+    """Of its own authority, for localhost."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=DNS:localhost", "-keyout", folder / "key", "-out", folder / "cert"], check=True, capture_output=True)
+    return folder / "cert", folder / "key"
+
+
+def test_a_certificate_is_checked(s3, tmp_path):
+    cert, key = make_certificate(tmp_path)
+    with Proxy(s3.port, tls=(cert, key)) as proxy:
+        for host, ca, said in (("localhost", cert, ""), ("localhost", None, "certificate"), ("127.0.0.1", cert, "127.0.0.1"), ("localhost", key, "key")):
+            with Client(s3, f"https://{host}:{proxy.port}", object_store_ca_file=ca) as c:
+                answer = c.ask("create", f"tls/{time.monotonic_ns()}", 100000, 1)
+                assert answer.result == ("REFUSED" if said else "DONE") and answer.tries == 1 and said in answer.why, answer
+
+
 # ------------------------------------------------------------------------------------------ harm that passes
 
 PASSING = [
     ("status", dict(status=503, code="SlowDown")),
-    ("status", dict(status=503, code="ServiceUnavailable", headers={"Retry-After": "1"})),
+    ("status", dict(status=503, code="ServiceUnavailable")),
     ("status", dict(status=429)),
     ("status", dict(status=409, code="OperationAborted")),
     ("status", dict(status=400, code="RequestTimeout")),
     ("reset", {}),
     ("drop-before", {}),
     ("hang", dict(seconds=9)),
-    ("delay", dict(seconds=1)),
+    ("delay", dict(seconds=0.4)),
 ]
 UNSURE = [
     ("status", dict(status=500, code="InternalError")),
@@ -173,13 +191,14 @@ UNSURE = [
 @pytest.mark.parametrize("kind, options", PASSING + UNSURE)
 def test_requests_that_may_be_repeated_are(client, proxy, kind, options):
     key = f"repeat/{time.monotonic_ns()}"
-    for words in (("put", key, 1000, 1), ("get", key), ("head", key), ("list", key, "-", 10), ("delete", key)):
-        proxy.fault(f"{'PUT GET HEAD GET DELETE'.split()['put get head list delete'.split().index(words[0])]} ", kind, **options)
+    for method, words in (("PUT", ("put", key, 1000, 1)), ("GET", ("get", key)), ("HEAD", ("head", key)), ("GET", ("list", key, "-", 10)),
+                          ("DELETE", ("delete", key))):
+        if method == "HEAD" and options.get("status") == 400:
+            continue  # it has no body that could say why
+        proxy.fault(method, kind, **options)
         answer = client.ask(*words)
         assert answer.result == "DONE" and not answer.unsure, answer
         assert answer.tries == (1 if kind == "delay" else 2), answer
-        if "headers" in options:
-            assert answer.seconds >= 1
         proxy.clear()
     assert client.ask("get", key).result == "MISSING"
 
@@ -194,11 +213,21 @@ def test_a_create_that_was_surely_not_carried_out_is_repeated(client, proxy, kin
     assert client.ask("get", key).hash == client.ask("put", "same", 1000, 1).hash
 
 
-def test_a_create_whose_reply_was_lost_finds_itself_and_says_so(client, proxy):
+def test_a_retry_waits_as_long_as_it_was_told(client, proxy):
+    proxy.fault("PUT", "status", status=503, code="SlowDown", headers={"Retry-After": "1"})
+    answer = client.ask("put", "later", 10, 1)
+    assert answer.result == "DONE" and answer.tries == 2 and answer.seconds >= 1, answer
+
+
+@pytest.mark.parametrize("connection", ["new", "kept"])
+def test_a_create_whose_reply_was_lost_finds_itself_and_says_so(client, proxy, connection):
+    """On a connection that was kept libcurl repeats by itself, without a word."""
+    if connection == "kept":
+        assert client.ask("head", "lost").result == "MISSING"
     proxy.fault("PUT ", "drop-after")
-    answer = client.ask("create", "lost/1", 1000, 1)
-    assert answer.result == "EXISTS" and answer.unsure, answer
-    answer = client.ask("create", "lost/1", 1000, 1)
+    answer = client.ask("create", f"lost/{connection}", 1000, 1)
+    assert answer.result == "EXISTS" and answer.unsure and answer.tries == 2, answer
+    answer = client.ask("create", f"lost/{connection}", 1000, 1)
     assert answer.result == "EXISTS" and not answer.unsure, answer
 
 
@@ -226,13 +255,15 @@ def test_a_412_says_that_it_exists(client, proxy):
 
 @pytest.mark.parametrize("kind, options", [("cut", {}), ("stall", dict(seconds=9))])
 def test_a_body_that_ends_too_early_is_never_taken_for_whole(client, proxy, kind, options):
-    put = client.ask("put", "cut", 3 << 20, 1)
+    put = client.ask("put", "cut", BYTES_MAX, 1)
     proxy.fault("GET ", kind, **options)
     answer = client.ask("get", "cut")
     assert answer.result == "DONE" and answer.tries == 2 and answer.hash == put.hash, answer
+    if kind == "stall":
+        return
     proxy.fault("GET ", kind, **options)
-    answer = client.ask("get", "cut", 1000, 1 << 20)
-    assert answer.result == "DONE" and answer.tries == 2 and answer.size == 1 << 20, answer
+    answer = client.ask("get", "cut", 1000, BYTES_MAX // 2)
+    assert answer.result == "DONE" and answer.tries == 2 and answer.size == BYTES_MAX // 2, answer
     proxy.fault("GET ", kind, **options)
     answer = client.ask("list", "cut", "-", 10)
     assert answer.result == "DONE" and answer.size == 1 and answer.tries == 2, answer
@@ -285,16 +316,16 @@ def test_strange_names_in_a_listing_are_passed_over(client, proxy):
 
 # ------------------------------------------------------------------------------------------ parts
 
-SIZE = 12 << 20  # parts of 5 MiB
+SIZE = 6 << 20  # parts of 5 MiB
 
 
 @pytest.fixture
 def parts(s3, proxy):
-    with Client(s3, proxy.endpoint, part_bytes=5 << 20) as c:
+    with Client(s3, proxy.endpoint, part_bytes=5 << 20, object_store_timeout_ms=10000) as c:
         yield c
 
 
-@pytest.mark.parametrize("pattern", [r"POST .*\?uploads=", r"PUT .*partNumber=1&", r"PUT .*partNumber=3&", r"POST .*uploadId="])
+@pytest.mark.parametrize("pattern", [r"POST .*\?uploads=", r"PUT .*partNumber=1&", r"PUT .*partNumber=2&", r"POST .*uploadId="])
 @pytest.mark.parametrize("kind, options", [("status", dict(status=503, code="SlowDown")), ("status", dict(status=500)), ("drop-after", {}),
                                            ("reset", {}), ("work-status", dict(status=500))])
 def test_an_upload_in_parts_survives_harm_to_each_exchange(s3, parts, proxy, pattern, kind, options):
@@ -335,13 +366,14 @@ def test_an_upload_that_fails_is_removed(s3, parts, proxy):
 
 @pytest.mark.parametrize("kind, options", [("status", dict(status=503, code="SlowDown")), ("status", dict(status=500)), ("reset", {}),
                                            ("hang", dict(seconds=9)), ("status", dict(status=503, headers={"Retry-After": "3600"}))])
-def test_harm_that_stays_ends_in_time(client, proxy, kind, options):
+def test_harm_that_stays_ends_in_time(s3, proxy, kind, options):
     proxy.fault("", kind, times=99, **options)
-    for words in (("put", "stays", 1000, 1), ("get", "stays")):
-        answer = client.ask(*words)
-        assert answer.result == "TRANSIENT", answer
-        if "headers" in options:
-            assert answer.seconds < 1 and answer.tries == 1
+    with Client(s3, proxy.endpoint, object_store_timeout_ms=1500, bytes_max=1000) as c:
+        for words in (("put", "stays", 1000, 1), ("get", "stays")):
+            answer = c.ask(*words)
+            assert answer.result == "TRANSIENT" and answer.seconds < 3, answer
+            if "headers" in options:
+                assert answer.seconds < 1 and answer.tries == 1
 
 
 def test_the_probe_finds_stores_without_conditions(client, proxy):
