@@ -14,11 +14,23 @@ static struct bytes next_line(struct bytes *rest) {
     return trim(line);
 }
 
+/* What is copied becomes part of headers: nothing but printable ASCII. */
 static bool copy(struct bytes value, char *out, size_t size) {
-    if (value.len >= size || memchr(value.data, 0, value.len)) return false;
+    if (value.len >= size) return false;
+    for (size_t i = 0; i < value.len; i++)
+        if (value.data[i] <= ' ' || value.data[i] > '~') return false;
     memcpy(out, value.data, value.len);
     out[value.len] = 0;
     return true;
+}
+
+bool credentials_set(struct credentials *out, struct bytes access_key_id, struct bytes secret_access_key, struct bytes session_token) {
+    struct credentials set = {0};
+    bool good = access_key_id.len > 0 && copy(access_key_id, set.access_key_id, sizeof set.access_key_id) && secret_access_key.len > 0 &&
+                copy(secret_access_key, set.secret_access_key, sizeof set.secret_access_key) &&
+                copy(session_token, set.session_token, sizeof set.session_token);
+    if (good) *out = set;
+    return good;
 }
 
 static bool take(struct bytes name, struct bytes value, struct credentials *out) {
@@ -41,7 +53,7 @@ enum status credentials_parse(struct bytes text, struct credentials *out) {
         const uint8_t *equals = memchr(line.data, '=', line.len);
         if (!ours || !equals) continue;
         size_t len = (size_t)(equals - line.data);
-        if (!take(trim(bytes_of(line.data, len)), trim(bytes_of(equals + 1, line.len - len - 1)), &found)) return STATUS_ERR_TOO_LARGE;
+        if (!take(trim(bytes_of(line.data, len)), trim(bytes_of(equals + 1, line.len - len - 1)), &found)) return STATUS_ERR_MALFORMED;
     }
     if (!found.access_key_id[0] || !found.secret_access_key[0]) return STATUS_ERR_NOT_FOUND;
     *out = found;

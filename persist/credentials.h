@@ -9,8 +9,10 @@ struct credentials {
     char session_token[4100]; /* "" for none */
 };
 
+/* False, and nothing is set, for what can be none: too long, empty (but for the token), or not printable. */
+bool credentials_set(struct credentials *out, struct bytes access_key_id, struct bytes secret_access_key, struct bytes session_token);
 /* The text of a credentials file: "name = value" lines, of which those of the section [default] count. ERR_NOT_FOUND if
- * it has no key, ERR_TOO_LARGE if a value does not fit. */
+ * it has no key, ERR_MALFORMED if a value can be none. */
 enum status credentials_parse(struct bytes text, struct credentials *out) MUST_CHECK;
 
 /* Reads the file or the environment. Failure: why in *error. */

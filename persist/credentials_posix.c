@@ -12,19 +12,10 @@ static bool given(const char *text) { return text && *text; }
 
 static enum status from_texts(const char *id, const char *secret, const char *token, const char *source, struct credentials *out,
                               struct buf *error) {
-    if (!given(id) || !given(secret)) {
-        buf_printf(error, "object store: %s: the access key id and its secret must both be given", source);
-        return STATUS_ERR_INVALID;
-    }
-    if (!token) token = "";
-    if (strlen(id) >= sizeof out->access_key_id || strlen(secret) >= sizeof out->secret_access_key || strlen(token) >= sizeof out->session_token) {
-        buf_printf(error, "object store: %s: too long", source);
-        return STATUS_ERR_TOO_LARGE;
-    }
-    strcpy(out->access_key_id, id);
-    strcpy(out->secret_access_key, secret);
-    strcpy(out->session_token, token);
-    return STATUS_OK;
+    if (credentials_set(out, bytes_str(id ? id : ""), bytes_str(secret ? secret : ""), bytes_str(token ? token : ""))) return STATUS_OK;
+    if (!given(id) || !given(secret)) buf_printf(error, "object store: %s: an access key id and its secret are needed", source);
+    else buf_printf(error, "object store: %s: these are no keys", source);
+    return STATUS_ERR_INVALID;
 }
 
 static enum status from_file(const char *path, struct credentials *out, struct buf *error) {
