@@ -43,16 +43,17 @@ GOSSIP_TESTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/gossip_*.c))
 PERSIST_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/persist_*.c))
 NET_TESTS     := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/net_*.c))
 # The simulator is the node without the files that touch the operating system.
-OS_FILES := $(wildcard net/*_posix.c net/*_epoll.c net/*_nng.c) net/libc_compat.c
+OS_FILES := $(wildcard */*_posix.c */*_epoll.c */*_nng.c */*_s3.c) net/libc_compat.c
 SIM     := $(filter-out $(OS_FILES),$(NODE)) $(wildcard sim/*.c)
 TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(PERSIST_TESTS) $(NET_TESTS)
 
 # A store on the command line, for the integration tests.
+CURL_LIBS = $(shell pkg-config --libs libcurl 2>/dev/null)
 STORE_CLIENT := $(BUILD)/test/integration/store
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
-.PHONY: help all deps run demo test sim differential bench bench-deps bench-memory bench-peers bench-ping bench-repair lint format install clean
+.PHONY: help all deps test-deps run demo test sim differential bench bench-deps bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -70,12 +71,15 @@ demo: deps ## concurrent writes on three nodes that cannot hear each other, then
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) test/cluster.py demo
 
-test: deps ## run every test; SAN=address|undefined|thread
+test-deps: deps # an S3 server, for the tests of the object store
+	@sh test/deps-radosgw.sh
+
+test: test-deps ## run every test; SAN=address|undefined|thread
 	@$(MAKE) --no-print-directory all lint
 	@sh test/run-unit.sh $(TESTS)
 	$(BUILD)/anneal-sim --seeds $(if $(SAN),100,1000) --ops 1000
 	BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(if $(SAN),20000,200000)
-	BUILD=$(BUILD) $(PYTHON) -m pytest -q test/integration
+	BUILD=$(BUILD) $(PYTHON) -m pytest -q -rs test/integration
 
 sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 	@sh test/sim.sh $(BUILD)/anneal-sim $(or $(FIRST),1) $(SEEDS) $(OPS)
@@ -131,10 +135,10 @@ $(GOSSIP_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(GOSSIP))
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 $(PERSIST_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST))
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS) -lcurl
+	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(CURL_LIBS) $(LDLIBS)
 $(STORE_CLIENT): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST))
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS) -lcurl
+	$(CC) $(LDFLAGS) $^ -o $@ $(CURL_LIBS) $(LDLIBS)
 $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(NODE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ -lcmocka $(NNG_LIBS) $(LDLIBS)

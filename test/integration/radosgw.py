@@ -53,6 +53,7 @@ mon data = {dir}/mon
 mgr data = {dir}/mgr
 rgw frontends = beast endpoint=127.0.0.1:{port}
 rgw data = {dir}/rgw
+rgw dns name = localhost
 rgw thread pool size = 32
 rgw enable usage log = false
 rgw run sync thread = false
