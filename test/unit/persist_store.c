@@ -293,9 +293,10 @@ static void race(int round) {
     char key[STORE_KEY_BYTES_MAX], name[32], bodies[WRITERS][32];
     int winner = -1, won = 0;
     snprintf(name, sizeof name, "race/%d", round);
+    key_of(key, name);
     for (int i = 0; i < WRITERS; i++) {
         snprintf(bodies[i], sizeof bodies[i], "writer %d", i);
-        requests[i] = (struct store_request){.op = STORE_CREATE, .key = key_of(key, name), .body = bytes_str(bodies[i])};
+        requests[i] = (struct store_request){.op = STORE_CREATE, .key = bytes_str(key), .body = bytes_str(bodies[i])};
         submit(&requests[i]);
     }
     for (int i = 0; i < WRITERS; i++) {
@@ -357,11 +358,12 @@ static void no_more_is_taken_than_was_agreed(void **state) {
     struct store_request requests[5] = {0};
     struct buf error = {0};
     char key[STORE_KEY_BYTES_MAX];
+    key_of(key, "none");
     few.requests_max = 3;
     wait_init(&own, &few);
     assert_int_equal(store_open(store_options_url(&options), &few, &own.store, &error), STATUS_OK);
     for (int i = 0; i < 5; i++) {
-        requests[i] = (struct store_request){.op = STORE_HEAD, .key = key_of(key, "none")};
+        requests[i] = (struct store_request){.op = STORE_HEAD, .key = bytes_str(key)};
         assert_int_equal(store_submit(&own.store, &requests[i]), i < 3 ? STATUS_OK : STATUS_ERR_BUSY);
     }
     for (int i = 0; i < 3; i++) assert_int_equal(wait_next(&own)->result, STORE_MISSING);
