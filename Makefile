@@ -6,7 +6,7 @@ SAN     ?=
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Werror
 PKGS    := msgpack libsodium libxxhash
 PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcurl4-openssl-dev libcmocka-dev libjemalloc-dev \
-            libc6-dev python3 python3-pytest python3-redis redis-server redis-tools
+            libc6-dev openssl python3 python3-pytest python3-redis redis-server redis-tools
 PYTHON  := /usr/bin/python3
 PREFIX  ?= /usr/local
 SEEDS   ?= 1000

@@ -31,6 +31,7 @@
 #define ONE_PIECE_BYTES_MAX (5ull << 30) /* S3's limit of one PUT */
 #define PARTS_MAX 10000                  /* of one upload */
 #define ABORT_MS 10000
+#define KEPT_BYTES_MAX 65536 /* of an answer's memory, from one request to the next */
 
 static void begin(struct s3_client *s, struct call *c, enum s3_kind kind);
 
@@ -119,6 +120,7 @@ static void rest(struct call *c) {
     c->state = CALL_IDLE;
     c->request = NULL;
     c->upload.len = c->parts.len = c->after.len = 0;
+    if (c->http.text.cap > KEPT_BYTES_MAX) buf_fini(&c->http.text);
 }
 
 /* Parts that were sent cost their owner money until the upload is aborted; nobody waits for that. */
@@ -340,7 +342,7 @@ static void act(struct s3_client *s, struct call *c, enum s3_verdict verdict, lo
 static enum s3_verdict judge_transport(struct call *c, CURLcode code) {
     if (c->http.too_large) return S3_TOO_BIG;
     if (http_hopeless(code)) return S3_REFUSES;
-    return http_never_sent(code) ? S3_AGAIN : S3_UNKNOWN;
+    return c->http.sends == 0 ? S3_AGAIN : S3_UNKNOWN;
 }
 
 void call_land(struct s3_client *s, struct call *c, CURLcode code) {
@@ -387,7 +389,6 @@ void call_start(struct s3_client *s, struct call *c, struct store_request *r) {
     c->maybe_completed = false;
     c->key.len = c->upload.len = c->after.len = 0;
     buf_put_bytes(&c->key, r->key);
-    if (now_us(s) >= c->deadline_us) return fail(s, c, STORE_TRANSIENT, "waited too long for its turn");
     switch (r->op) {
     case STORE_PUT:
     case STORE_CREATE: return start_put(s, c);

@@ -45,6 +45,13 @@ struct store_request *desk_take(struct desk *desk) {
     return request;
 }
 
+struct store_request *desk_take_late(struct desk *desk, int64_t before_us) {
+    pthread_mutex_lock(&desk->lock);
+    struct store_request *first = desk->waiting.first, *late = first && first->since_us < before_us ? store_queue_take(&desk->waiting) : NULL;
+    pthread_mutex_unlock(&desk->lock);
+    return late;
+}
+
 struct store_request *desk_wait(struct desk *desk) {
     pthread_mutex_lock(&desk->lock);
     while (!desk->waiting.first && !desk->closed) pthread_cond_wait(&desk->work, &desk->lock);

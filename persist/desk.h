@@ -25,6 +25,8 @@ enum status desk_submit(struct desk *desk, struct store_request *request) MUST_C
 struct store_request *desk_poll(struct desk *desk);
 struct store_request *desk_take(struct desk *desk); /* NULL: nothing waits */
 struct store_request *desk_wait(struct desk *desk); /* waits for it; NULL: the desk is closed */
+/* The first of those that wait, if it was submitted before that. */
+struct store_request *desk_take_late(struct desk *desk, int64_t before_us);
 void desk_answer(struct desk *desk, struct store_request *request);
 /* From now on nothing can be submitted; what waits is answered TRANSIENT. */
 void desk_close(struct desk *desk);

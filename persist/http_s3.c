@@ -33,6 +33,8 @@ static size_t take(char *bytes, size_t size, size_t count, void *self) {
             h->too_large = true;
             return 0;
         }
+        int64_t announced = h->data->len == 0 ? http_length(h) : 0;
+        if (announced > 0 && (uint64_t)announced <= h->data_max) buf_reserve(h->data, (size_t)announced);
         buf_put(h->data, bytes, len);
         return len;
     }
@@ -128,11 +130,6 @@ int64_t http_length(struct http *http) {
     curl_off_t length = -1;
     curl_easy_getinfo(http->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     return length;
-}
-
-bool http_never_sent(CURLcode code) {
-    return code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_RESOLVE_PROXY || code == CURLE_COULDNT_CONNECT ||
-           code == CURLE_SSL_CONNECT_ERROR || http_hopeless(code);
 }
 
 bool http_hopeless(CURLcode code) {

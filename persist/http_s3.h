@@ -29,7 +29,7 @@ struct http {
     uint64_t data_max;
     struct buf text; /* at most HTTP_TEXT_BYTES_MAX; the rest is dropped */
     bool too_large;  /* data_max was not enough */
-    unsigned sends;  /* curl repeats by itself what it sent on a kept connection that turns out to be dead */
+    unsigned sends;  /* 0: the server has seen nothing. curl repeats by itself what a kept connection, dead by then, did not answer */
 };
 
 void http_init(struct http *http);
@@ -40,8 +40,6 @@ long http_status(struct http *http); /* 0: there was no answer */
 /* "" if it is not there; valid until the next http_prepare. */
 const char *http_header(struct http *http, const char *name);
 int64_t http_length(struct http *http); /* as announced; -1: it was not */
-/* Whether it is certain that the server has not seen the whole request. */
-bool http_never_sent(CURLcode code);
 /* Errors that no repetition will mend: a certificate, an address that is none. */
 bool http_hopeless(CURLcode code);
 

@@ -10,8 +10,8 @@
  *
  * Order: none. Requests that must follow one another are submitted one after the other's answer.
  *
- * Time: every request is answered within its budget (store_open.h), whatever the store does: retries are the driver's
- * business, and only errors that are worth a retry get one. What is left over is TRANSIENT.
+ * Time: every request is answered within its budget (store_open.h), whatever the store does: repetitions are the driver's
+ * business, and only errors that are worth one get one. What is left over is TRANSIENT.
  *
  * Promises of every driver:
  *   - an object is seen whole or not at all
@@ -20,7 +20,8 @@
  *   - LIST is in the order of bytes_compare
  * What a lost reply leaves open is said by `unsure`: an earlier try of this very request may have been carried out, or may
  * yet be. With EXISTS it means: the object there may be ours. So every object carries a nonce, and the caller reads and
- * compares. With TRANSIENT: read before you judge.
+ * compares. With TRANSIENT: read before you judge, and know that what was sent may still be on its way: never PUT another
+ * content under a key whose last PUT was unsure.
  *
  * Memory: a driver copies no body. GET fills a buf of at most bytes_max, LIST one page; requests_max bounds the rest.
  *

@@ -32,6 +32,16 @@ static void take_work(struct s3_store *s) {
     }
 }
 
+/* While all calls are busy with a store that does not answer, others wait no longer than they would with a call of their own. */
+static void turn_away_late(struct s3_store *s) {
+    struct desk *desk = &s->client.desk;
+    int64_t before_us = desk->clock.now(desk->clock.self).mono_us - (int64_t)s->client.settings.deadline_ms * 1000;
+    for (struct store_request *r; (r = desk_take_late(desk, before_us));) {
+        store_answer(r, STORE_TRANSIENT, "waited too long for its turn");
+        desk_answer(desk, r);
+    }
+}
+
 /* Those whose wait is over fly; the time until the next one's is. */
 static int64_t wake_waiting(struct s3_store *s) {
     int64_t now = s->client.settings.clock.now(s->client.settings.clock.self).mono_us, next = POLL_MS * 1000;
@@ -68,6 +78,7 @@ static void *drive(void *self) {
         if (read(s->wake, &count, sizeof count) < 0 && errno != EAGAIN) break;
         int running;
         do {
+            turn_away_late(s);
             take_work(s);
             curl_multi_perform(s->client.multi, &running);
         } while (land_all(s));

@@ -104,6 +104,7 @@ int main(int argc, char **argv) {
     if (config_load_args(config, argc - 1, argv + 1, &error) != STATUS_OK) return fprintf(stderr, "%.*s\n", (int)error.len, (char *)error.data), 1;
     store_options_read(config, 0, &options);
     options.settings.part_bytes = (uint64_t)config_integer(config, OPTION_PART_BYTES);
+    options.settings.backoff_ms = 20; /* a test has no time to lose */
     bytes_max = (uint64_t)config_integer(config, OPTION_BYTES_MAX);
     waiter.skew_ms = config_integer(config, OPTION_SKEW_MS);
     config_free(config);
