@@ -3,6 +3,7 @@
     with Proxy(server_port) as proxy:
         proxy.fault("PUT .*key", "drop-after")       the next request that matches, and only that one
         proxy.fault("GET", "status", times=3, status=503, code="SlowDown", headers={"Retry-After": "1"})
+        proxy.fault("", "reset", times=1000, chance=0.1)
 
     delay       waits `seconds`, then all is well
     status      answers `status` with an <Error> of `code`, or with `body`; the server sees nothing
@@ -15,6 +16,7 @@
     reset       as drop-before, but with a reset
 """
 import http.client
+import random
 import re
 import socket
 import ssl
@@ -23,8 +25,8 @@ import threading
 
 
 class Fault:
-    def __init__(self, pattern, kind, times, options):
-        self.pattern, self.kind, self.times, self.options = re.compile(pattern), kind, times, options
+    def __init__(self, pattern, kind, times, chance, options):
+        self.pattern, self.kind, self.times, self.chance, self.options = re.compile(pattern), kind, times, chance, options
 
 
 class Proxy:
@@ -36,6 +38,7 @@ class Proxy:
             self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self.tls.load_cert_chain(*tls)
         self.faults, self.seen = [], []
+        self.random = random.Random(1)
         self.lock = threading.Lock()
         self.stopped = threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -50,9 +53,9 @@ class Proxy:
         self.stopped.set()
         self.listener.close()
 
-    def fault(self, pattern, kind, times=1, **options):
+    def fault(self, pattern, kind, times=1, chance=1, **options):
         with self.lock:
-            self.faults.append(Fault(pattern, kind, times, options))
+            self.faults.append(Fault(pattern, kind, times, chance, options))
 
     def clear(self):
         """The requests seen since the last time, as "METHOD target"."""
@@ -64,7 +67,7 @@ class Proxy:
         with self.lock:
             self.seen.append(line)
             for fault in self.faults:
-                if fault.times > 0 and fault.pattern.match(line):
+                if fault.times > 0 and fault.pattern.match(line) and self.random.random() < fault.chance:
                     fault.times -= 1
                     return fault
         return None
