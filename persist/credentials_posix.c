@@ -29,7 +29,7 @@ static enum status from_file(const char *path, struct credentials *out, struct b
     fclose(f);
     enum status status = len < sizeof text ? credentials_parse(bytes_of(text, len), out) : STATUS_ERR_TOO_LARGE;
     sodium_memzero(text, len);
-    if (status == STATUS_ERR_NOT_FOUND) buf_printf(error, "object store: no aws_access_key_id and aws_secret_access_key in [default] of %s", path);
+    if (status == STATUS_ERR_NOT_FOUND) buf_printf(error, "object store: no key and secret in section [default] of %s", path);
     else if (status != STATUS_OK) buf_printf(error, "object store: %s: %s", path, status_text(status));
     return status;
 }

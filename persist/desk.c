@@ -47,7 +47,8 @@ struct store_request *desk_take(struct desk *desk) {
 
 struct store_request *desk_take_late(struct desk *desk, int64_t before_us) {
     pthread_mutex_lock(&desk->lock);
-    struct store_request *first = desk->waiting.first, *late = first && first->since_us < before_us ? store_queue_take(&desk->waiting) : NULL;
+    struct store_request *first = desk->waiting.first;
+    struct store_request *late = first && first->since_us < before_us ? store_queue_take(&desk->waiting) : NULL;
     pthread_mutex_unlock(&desk->lock);
     return late;
 }

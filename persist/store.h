@@ -160,7 +160,9 @@ struct store_probe {
 };
 
 enum status store_probe_start(struct store_probe *probe, const struct store *store, const char *key) MUST_CHECK;
-static inline bool store_probe_owns(const struct store_probe *probe, const struct store_request *request) { return request == &probe->request; }
+static inline bool store_probe_owns(const struct store_probe *probe, const struct store_request *request) {
+    return request == &probe->request;
+}
 void store_probe_step(struct store_probe *probe);
 
 #endif

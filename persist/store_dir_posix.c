@@ -5,13 +5,14 @@
  *
  * An object is written beside, made durable, and only then gets its name: by rename (PUT), which replaces, or by link
  * (CREATE), which fails where the name is taken, on every file system and between machines that share one. The name is
- * durable once its folder is. What a dead process left in .tmp is removed a day later.
+ * durable once its folders are. What a dead process left in .tmp is removed a day later.
  *
  * Nothing bounds the time that a file system takes: on a network mount that hangs, requests and store_close hang too. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -36,7 +37,8 @@ struct dir_store {
 static void fail(struct store_request *r, const char *what) {
     int e = errno;
     bool refused = e == EACCES || e == EPERM || e == EROFS || e == ENOTDIR || e == EISDIR || e == ENAMETOOLONG || e == ELOOP;
-    store_answer(r, refused ? STORE_REFUSED : STORE_TRANSIENT, "%s %.*s: %s", what, (int)r->key.len, (const char *)r->key.data, strerror(e));
+    store_answer(r, refused ? STORE_REFUSED : STORE_TRANSIENT, "%s %.*s: %s", what, (int)r->key.len, (const char *)r->key.data,
+                 strerror(e));
 }
 
 static void key_text(struct bytes key, char out[KEY_TEXT]) {
@@ -75,18 +77,25 @@ static void parent_of(const char *key, char out[KEY_TEXT]) {
 }
 
 static bool make_folders(int root, const char *key) {
-    char path[KEY_TEXT], parent[KEY_TEXT];
+    char path[KEY_TEXT];
     for (const char *slash = strchr(key, '/'); slash; slash = strchr(slash + 1, '/')) {
         size_t len = (size_t)(slash - key);
         memcpy(path, key, len);
         path[len] = 0;
-        if (mkdirat(root, path, 0750) < 0) {
-            if (errno == EEXIST) continue;
-            return false;
-        }
-        parent_of(path, parent);
-        if (!sync_folder(root, parent)) return false;
+        if (mkdirat(root, path, 0750) < 0 && errno != EEXIST) return false;
     }
+    return true;
+}
+
+/* The folder of the object and all above it: whoever made one of them may not have come to that yet. Cheap where it was done. */
+static bool sync_folders(int root, const char *key) {
+    char path[KEY_TEXT];
+    memcpy(path, key, strlen(key) + 1);
+    do {
+        char *slash = strrchr(path, '/');
+        *(slash ? slash : path) = 0;
+        if (!sync_folder(root, path)) return false;
+    } while (*path);
     return true;
 }
 
@@ -108,17 +117,16 @@ static bool is_folder(int root, const char *key) {
 
 /* The content is durable; now the name. */
 static void publish(struct dir_store *d, struct store_request *r, int fd, const char *temporary) {
-    char key[KEY_TEXT], parent[KEY_TEXT];
+    char key[KEY_TEXT];
     key_text(r->key, key);
-    parent_of(key, parent);
     if (!make_folders(d->root, key)) return fail(r, "cannot make the folders of");
     bool named = r->op == STORE_CREATE ? link_new(d->root, fd, temporary, key) : renameat(d->root, temporary, d->root, key) == 0;
     if (!named && errno == EEXIST && is_folder(d->root, key)) errno = EISDIR;
     if (!named && errno == EEXIST) return store_answer(r, STORE_EXISTS, "%s is there already", key);
     if (!named) return fail(r, "cannot name");
-    if (sync_folder(d->root, parent)) return store_answer(r, STORE_DONE, "%s", "");
+    if (sync_folders(d->root, key)) return store_answer(r, STORE_DONE, "%s", "");
     r->unsure = true; /* visible now, but perhaps not after a loss of power */
-    fail(r, "cannot make durable the folder of");
+    fail(r, "cannot make durable the folders of");
 }
 
 static void put(struct dir_store *d, struct store_request *r) {
@@ -181,7 +189,7 @@ static void head(struct dir_store *d, struct store_request *r) {
     close(fd);
 }
 
-static void delete(struct dir_store *d, struct store_request *r) {
+static void remove_object(struct dir_store *d, struct store_request *r) {
     char key[KEY_TEXT], parent[KEY_TEXT];
     key_text(r->key, key);
     parent_of(key, parent);
@@ -219,7 +227,9 @@ static void cut(struct walk *w) {
     if (w->count == w->keep) w->bound = w->found[w->keep - 1].key;
 }
 
-static bool begins(struct bytes text, struct bytes with) { return text.len >= with.len && bytes_equal(bytes_of(text.data, with.len), with); }
+static bool begins(struct bytes text, struct bytes with) {
+    return text.len >= with.len && bytes_equal(bytes_of(text.data, with.len), with);
+}
 
 static bool file_wanted(const struct walk *w, struct bytes key) {
     if (!begins(key, w->request->key) || bytes_compare(key, w->request->after) <= 0) return false;
@@ -308,7 +318,7 @@ static void carry_out(struct dir_store *d, struct store_request *r) {
     case STORE_CREATE: return put(d, r);
     case STORE_GET: return get(d, r);
     case STORE_HEAD: return head(d, r);
-    case STORE_DELETE: return delete(d, r);
+    case STORE_DELETE: return remove_object(d, r);
     case STORE_LIST: return list(d, r);
     }
 }
@@ -349,8 +359,19 @@ static void remove_leftovers(int root, int64_t wall_ms) {
     else if (fd >= 0) close(fd);
 }
 
+/* Also the name of the folder itself is durable, if it is we who made it. */
+static bool make_root(const char *path) {
+    char parent[PATH_MAX];
+    if (mkdir(path, 0750) < 0) return errno == EEXIST;
+    const char *end = path + strlen(path);
+    while (end > path && end[-1] == '/') end--;
+    while (end > path && end[-1] != '/') end--;
+    snprintf(parent, sizeof parent, "%.*s", (int)(end - path), path);
+    return sync_folder(AT_FDCWD, parent);
+}
+
 static int open_root(const char *path) {
-    if (mkdir(path, 0750) < 0 && errno != EEXIST) return -1;
+    if (!make_root(path)) return -1;
     int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root < 0) return -1;
     if (mkdirat(root, TEMPORARY, 0750) == 0 || errno == EEXIST) return root;
@@ -371,7 +392,8 @@ enum status store_dir_open(const char *path, const struct store_settings *settin
     desk_init(&d->desk, settings);
     d->root = root;
     d->threads = mem_zero(settings->concurrency, sizeof *d->threads);
-    while (d->threads_count < settings->concurrency && pthread_create(&d->threads[d->threads_count], NULL, worker, d) == 0) d->threads_count++;
+    uint32_t *count = &d->threads_count;
+    while (*count < settings->concurrency && pthread_create(&d->threads[*count], NULL, worker, d) == 0) (*count)++;
     if (d->threads_count == 0) {
         dir_close(d);
         buf_printf(error, "object store %s: no thread can be started", path);

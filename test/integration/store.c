@@ -97,11 +97,16 @@ static bool read_request(char *words[4], struct store_request *r, struct buf *bo
     return true;
 }
 
+static int complain(const struct buf *error) {
+    fprintf(stderr, "%.*s\n", (int)error->len, (char *)error->data);
+    return 1;
+}
+
 int main(int argc, char **argv) {
     struct config *config = config_new(option_table, sizeof option_table / sizeof *option_table);
     struct store_options options;
     struct buf error = {0};
-    if (config_load_args(config, argc - 1, argv + 1, &error) != STATUS_OK) return fprintf(stderr, "%.*s\n", (int)error.len, (char *)error.data), 1;
+    if (config_load_args(config, argc - 1, argv + 1, &error) != STATUS_OK) return complain(&error);
     store_options_read(config, 0, &options);
     options.settings.part_bytes = (uint64_t)config_integer(config, OPTION_PART_BYTES);
     options.settings.backoff_ms = 20; /* a test has no time to lose */
@@ -111,7 +116,7 @@ int main(int argc, char **argv) {
     wait_init(&waiter, &options.settings);
     if (store_open(store_options_url(&options), &options.settings, &waiter.store, &error) != STATUS_OK) {
         print_answer("UNOPENED", false, 0, 0, "-", "");
-        return fprintf(stderr, "%.*s\n", (int)error.len, (char *)error.data), 1;
+        return complain(&error);
     }
     for (char line[2048]; fgets(line, sizeof line, stdin);) {
         char *words[4] = {0}, none[] = "";
