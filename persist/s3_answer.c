@@ -96,6 +96,25 @@ enum s3_verdict s3_judge(enum s3_kind kind, long status, const char *code) {
     return status >= 500 || good ? S3_UNKNOWN : S3_REFUSES;
 }
 
+static bool number(const char **at, char end, uint64_t *out) {
+    const char *stop = strchr(*at, end);
+    int64_t value;
+    if (!stop || !bytes_to_i64(bytes_of(*at, (size_t)(stop - *at)), &value) || value < 0) return false;
+    *at = stop + (end != 0);
+    *out = (uint64_t)value;
+    return true;
+}
+
+/* "bytes 5-9/100": the last byte is named, not the one after it. */
+bool s3_range_right(const char *content_range, uint64_t offset, uint64_t len, uint64_t came) {
+    uint64_t first, last, size;
+    if (strncmp(content_range, "bytes ", 6) != 0) return false;
+    const char *at = content_range + 6;
+    if (!number(&at, '-', &first) || !number(&at, '/', &last) || !number(&at, 0, &size)) return false;
+    if (first != offset || last < first || last >= size || last - first + 1 != came) return false;
+    return last + 1 == size || (len > 0 && came == len);
+}
+
 /* ---------------------------------------------------------------- listings */
 
 struct page {

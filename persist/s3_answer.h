@@ -39,6 +39,9 @@ struct s3_error {
 void s3_error_read(struct bytes body, struct s3_error *out);
 enum s3_verdict s3_judge(enum s3_kind kind, long status, const char *code);
 
+/* Whether Content-Range and what came are what was asked for: from offset, len bytes (0: to the end) or as many as there are. */
+bool s3_range_right(const char *content_range, uint64_t offset, uint64_t len, uint64_t came);
+
 /* The text of the first element of that name below the root, decoded and appended. False: none, or no XML. */
 bool s3_text(struct bytes body, const char *element, struct buf *out);
 /* A completed upload is told by the root of its answer: 200 comes before it is known whether it succeeds. */

@@ -35,7 +35,7 @@ struct store_settings {
     uint64_t part_bytes; /* larger PUTs go up in parts of this size; 5 MiB at least, but for tests */
     struct clock_port clock;
     /* Called when an answer comes into an empty queue, in a thread of the driver's; must not call the store. An eventfd is
-     * what it is for. NULL: none. */
+     * what it is for, and whoever reads that polls until there is nothing left. NULL: none. */
     void (*ready)(void *arg);
     void *ready_arg;
 };

@@ -281,6 +281,10 @@ def test_a_range_that_was_ignored_is_no_answer(client, proxy):
     assert client.ask("get", "x", 10, 20).result == "MALFORMED"
     proxy.fault("GET ", "status", status=206, body_text="x" * 20, headers={"Content-Range": "bytes 0-19/100"})
     assert client.ask("get", "x", 10, 20).result == "MALFORMED"
+    proxy.fault("GET ", "status", status=206, body_text="x" * 19, headers={"Content-Range": "bytes 10-28/100"})
+    assert client.ask("get", "x", 10, 20).result == "MALFORMED"
+    proxy.fault("GET ", "status", status=206, body_text="x" * 20, headers={"Content-Range": "bytes 10-29/100"})
+    assert client.ask("get", "x", 10, 20).result == "DONE"
     proxy.fault("GET ", "status", status=200, body_text="x" * 20)
     assert client.ask("get", "x", 0, 20).result == "DONE"
 

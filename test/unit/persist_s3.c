@@ -114,6 +114,19 @@ static void the_words_of_an_error_are_found(void **state) {
     assert_false(s3_is_error(bytes_str("<CompleteMultipartUploadResult/>")));
 }
 
+static void ranges_are_those_that_were_asked_for(void **state) {
+    (void)state;
+    assert_true(s3_range_right("bytes 5-9/100", 5, 5, 5));
+    assert_true(s3_range_right("bytes 95-99/100", 95, 50, 5));
+    assert_true(s3_range_right("bytes 95-99/100", 95, 0, 5));
+    static const char *const wrong[] = {"", "bytes", "bytes ", "bytes 5-9", "bytes 5-9/", "bytes 5-9/*", "bytes 4-8/100", "bytes 5-8/100", "bytes 5-10/100",
+                                        "bytes 5-9/9", "bytes 9-5/100", "bytes -5-9/100", "bytes 5-9/100x", "bits 5-9/100"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_false(s3_range_right(wrong[i], 5, 5, 5));
+    assert_false(s3_range_right("bytes 5-9/100", 5, 5, 4));
+    assert_false(s3_range_right("bytes 5-9/100", 5, 0, 5));
+    assert_false(s3_range_right("bytes 5-9/100", 5, 6, 5));
+}
+
 static const char page[] = "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>b</Name>"
                            "<IsTruncated>true</IsTruncated><EncodingType>url</EncodingType><Prefix>p%2F</Prefix>"
                            "<Contents><Key>p%2Fa+b</Key><Size>1</Size><Owner><ID>x</ID><Key>no</Key></Owner></Contents>"
@@ -305,6 +318,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(xml_is_read_as_far_as_it_is_right), cmocka_unit_test(entities_are_five_and_numbers),
         cmocka_unit_test(verdicts_are_those_of_the_table), cmocka_unit_test(the_words_of_an_error_are_found),
+        cmocka_unit_test(ranges_are_those_that_were_asked_for),
         cmocka_unit_test(a_page_is_read), cmocka_unit_test(damaged_pages_do_no_harm),
         cmocka_unit_test(urls_are_those_of_the_place), cmocka_unit_test(what_is_no_place_is_named),
         cmocka_unit_test(credentials_are_those_of_the_default_section), cmocka_unit_test(a_probe_believes_only_what_it_reads),
