@@ -218,6 +218,8 @@ static void explain(struct s3_client *s, struct call *c, long status, const stru
     if (*error->message) buf_printf(out, ": %s", error->message);
     if ((status / 100 == 3 || strcmp(error->code, "AuthorizationHeaderMalformed") == 0) && *region)
         buf_printf(out, "; the bucket is in region %s (object-store-region)", region);
+    const char *id = http_header(&c->http, "x-amz-request-id");
+    if (*id) buf_printf(out, " [%s]", id); /* what the store's own support asks for first */
 }
 
 static void end_get(struct s3_client *s, struct call *c, long status) {

@@ -199,21 +199,28 @@ static void names_that_are_none_are_not_taken(void **state) {
 
 enum { MANY = 1037 };
 
-static void put_many(const char *format) {
-    static struct store_request requests[MANY];
-    static char keys[MANY][64];
-    for (int sent = 0, back = 0; back < MANY;) {
-        if (sent < MANY) {
-            snprintf(keys[sent], sizeof keys[sent], format, home, sent);
-            requests[sent] = (struct store_request){.op = STORE_PUT, .key = bytes_str(keys[sent]), .body = bytes_str(keys[sent])};
-            enum status status = store_submit(&waiter.store, &requests[sent]);
-            if (status == STATUS_OK) sent++;
-            if (status == STATUS_OK) continue;
-            assert_int_equal(status, STATUS_ERR_BUSY);
+/* As many at one time as the store takes. */
+static void ask_all(struct store_request *requests, int count) {
+    for (int sent = 0, back = 0; back < count;) {
+        enum status status = sent < count ? store_submit(&waiter.store, &requests[sent]) : STATUS_ERR_BUSY;
+        if (status == STATUS_OK) {
+            sent++;
+            continue;
         }
+        assert_int_equal(status, STATUS_ERR_BUSY);
         assert_int_equal(wait_next(&waiter)->result, STORE_DONE);
         back++;
     }
+}
+
+static void put_many(const char *format) {
+    static struct store_request requests[MANY];
+    static char keys[MANY][64];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(keys[i], sizeof keys[i], format, home, i);
+        requests[i] = (struct store_request){.op = STORE_PUT, .key = bytes_str(keys[i]), .body = bytes_str(keys[i])};
+    }
+    ask_all(requests, MANY);
 }
 
 /* All keys of a prefix, page by page: how many; each is greater than the one before. */
@@ -401,13 +408,12 @@ static void a_closed_store_gives_every_request_back(void **state) {
 
 static int remove_all(void **state) {
     (void)state;
+    static struct store_request gone[STORE_PAGE_MAX];
     struct store_request r = {.op = STORE_LIST, .key = bytes_str(home), .limit = STORE_PAGE_MAX};
     do {
         assert_int_equal(ask(&r), STORE_DONE);
-        for (size_t i = 0; i < r.count; i++) {
-            struct store_request gone = {.op = STORE_DELETE, .key = r.entries[i].key};
-            assert_int_equal(ask(&gone), STORE_DONE);
-        }
+        for (size_t i = 0; i < r.count; i++) gone[i] = (struct store_request){.op = STORE_DELETE, .key = r.entries[i].key};
+        ask_all(gone, (int)r.count);
     } while (r.count > 0);
     store_request_fini(&r);
     return 0;
