@@ -35,7 +35,7 @@ CORE    := $(wildcard core/*.c)
 LATTICE := $(CORE) $(wildcard lattice/*.c)
 GOSSIP  := $(LATTICE) $(wildcard gossip/*.c)
 PERSIST := $(LATTICE) $(wildcard persist/*.c)
-NODE    := $(GOSSIP) $(filter-out net/main.c,$(wildcard net/*.c))
+NODE    := $(GOSSIP) $(wildcard persist/*.c) $(filter-out net/main.c,$(wildcard net/*.c))
 # A unit test links its own layer and what is below, so a broken layer fails to link.
 CORE_TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/core_*.c))
 LATTICE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/lattice_*.c))
@@ -53,7 +53,7 @@ STORE_CLIENT := $(BUILD)/test/integration/store
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
-.PHONY: help all deps test-deps run demo test sim differential bench bench-deps bench-memory bench-peers bench-ping bench-repair lint format install clean
+.PHONY: help all deps test-deps run demo test sim differential bench bench-deps bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -75,11 +75,8 @@ test-deps: deps # an S3 server, for the tests of the object store
 	@sh test/deps-radosgw.sh
 
 test: test-deps ## run every test; SAN=address|undefined|thread
-	@$(MAKE) --no-print-directory all lint
-	@sh test/run-unit.sh $(TESTS)
-	$(BUILD)/anneal-sim --seeds $(if $(SAN),100,1000) --ops 1000
-	BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(if $(SAN),20000,200000)
-	BUILD=$(BUILD) $(PYTHON) -m pytest -q -rs test/integration
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) SAN=$(SAN) $(PYTHON) -B test/run.py $(TESTS)
 
 sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 	@sh test/sim.sh $(BUILD)/anneal-sim $(or $(FIRST),1) $(SEEDS) $(OPS)
@@ -109,6 +106,9 @@ format: ## lay the sources out by .clang-format (needs clang-format)
 install: all ## into PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/anneal-server $(DESTDIR)$(PREFIX)/bin/anneal-server
 	install -D -m 755 $(BUILD)/anneal-sim $(DESTDIR)$(PREFIX)/bin/anneal-sim
+
+bench-gossip: $(BUILD)/anneal-server ## bytes between two nodes: a hot key, idle with a million keys, after a cut
+	@$(PYTHON) -B test/bench/gossip.py
 
 bench-peers: $(BUILD)/test/bench/peers ## frames between peers: rate, latency, CPU; nng's pub/sub beside it
 	$<
@@ -141,14 +141,14 @@ $(STORE_CLIENT): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST))
 	$(CC) $(LDFLAGS) $^ -o $@ $(CURL_LIBS) $(LDLIBS)
 $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(NODE))
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ -lcmocka $(NNG_LIBS) $(LDLIBS)
+	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ -lcmocka $(NNG_LIBS) $(CURL_LIBS) $(LDLIBS)
 
 $(BUILD)/test/bench/memory $(BUILD)/test/bench/repair: $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 
 $(BUILD)/anneal-server: $(call obj,$(NODE) net/main.c)
-	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ $(NNG_LIBS) $(LDLIBS)
+	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ $(NNG_LIBS) $(CURL_LIBS) $(LDLIBS)
 
 $(BUILD)/anneal-sim: $(call obj,$(SIM))
 	$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)

@@ -18,6 +18,7 @@
     X(ERR_INVALID, "invalid value")                                 \
     X(ERR_OVERFLOW, "out of range")                                 \
     X(ERR_BUSY, "busy, try again")                                  \
+    X(ERR_FULL, "no space left")                                    \
     X(ERR_IO, "input/output error")                                 \
     X(ERR_LIMIT, "a limit was reached")
 

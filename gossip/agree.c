@@ -117,19 +117,28 @@ static int64_t digest_due(const struct gossip *g, const struct member *m) {
     return m->digest_sent_us + (g->change > m->digest_change ? DIGEST_BUSY_MS : g->config.heartbeat_ms) * MS;
 }
 
-int64_t digests_tick(struct gossip *g) {
+static bool takes_digests(const struct member *m) { return m->up && member_counts(m); }
+
+int64_t digests_due(const struct gossip *g) {
     int64_t next = INT64_MAX;
     for (uint32_t i = 0; i < g->member_count; i++) {
+        const struct member *m = g->members[i];
+        int64_t due = takes_digests(m) ? digest_due(g, m) : INT64_MAX;
+        if (due < next) next = due;
+    }
+    return next;
+}
+
+int64_t digests_tick(struct gossip *g) {
+    for (uint32_t i = 0; i < g->member_count; i++) {
         struct member *m = g->members[i];
-        if (!m->up || !member_counts(m)) continue;
+        if (!takes_digests(m)) continue;
         bool beats = g->now.mono_us - m->beat_us >= g->config.heartbeat_ms * MS;
         if (beats) m->beat_us = g->now.mono_us;
         if (beats || g->ask_acks || digest_due(g, m) <= g->now.mono_us) send_digest(g, m, beats || g->ask_acks ? WANTS_ANSWER : 0);
-        int64_t due = digest_due(g, m);
-        if (due < next) next = due;
     }
     g->ask_acks = false;
-    return next;
+    return digests_due(g);
 }
 
 static void accept_vector(struct gossip *g, struct member *m, uint32_t s) {
@@ -427,6 +436,7 @@ static bool read_answer(struct gossip *g, struct wire_reader *r, uint32_t s, uin
     v->wants_cells = v->wants_everything = false;
     v->finer = (struct shard_refinement){0};
     shard_view_changed(g, s);
+    if (g->config.applied.changed) g->config.applied.changed(g->config.applied.self, s);
     return true;
 }
 

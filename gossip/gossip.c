@@ -59,10 +59,17 @@ static void take_event(struct gossip *g, const struct gossip_event *event) {
 
 static int64_t earlier(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* What a batch saves is a frame a mutation, so the next waits QUIET_US for each mutation of the
+ * last but one. Slower writers than that are never made to wait; faster ones soon wait for the
+ * whole batch_us. */
+#define QUIET_US 100
+
 static void publish_at(struct gossip *g, struct now now) {
     g->now = now;
-    publish_dirty(g);
-    g->publish_not_before_us = now.mono_us + g->config.batch_us;
+    uint64_t mutations = publish_dirty(g), most = (uint64_t)g->config.batch_us / QUIET_US + 1;
+    if (mutations > most) mutations = most;
+    int64_t wait_us = mutations > 1 ? (int64_t)(mutations - 1) * QUIET_US : 0;
+    g->publish_not_before_us = now.mono_us + earlier(wait_us, g->config.batch_us);
 }
 
 static int64_t do_what_is_due(struct gossip *g) {
@@ -83,12 +90,28 @@ int64_t gossip_step(struct gossip *g, const struct gossip_event *event, struct n
     g->now = now;
     take_event(g, event);
     int64_t next = atomic_load(&g->paused) ? now.mono_us + PAUSED_MS * MS : do_what_is_due(g);
+    g->planned_us = next;
     pthread_mutex_unlock(&g->lock);
     return next;
 }
 
+void gossip_recovered(struct gossip *g) {
+    g->recovered = true;
+    for (uint32_t s = 0; s < g->config.shard_count; s++) shard_view_changed(g, s);
+}
+
 static void wake_sleeper(struct gossip *g) {
     if (atomic_load(&g->sleeping) && atomic_exchange(&g->sleeping, false) && g->config.wake) g->config.wake(g->config.arg);
+}
+
+bool gossip_deltas(struct gossip *g, struct bytes frame, struct now now) {
+    if (pthread_mutex_trylock(&g->lock) != 0) return false;
+    g->now = now;
+    bool taken = !atomic_load(&g->paused) && transfer_deltas(g, frame);
+    bool sooner = taken && earlier(g->next_pull_us, digests_due(g)) < g->planned_us;
+    pthread_mutex_unlock(&g->lock);
+    if (sooner) wake_sleeper(g);
+    return taken;
 }
 
 /* The bit first, then the flag that leads to it; a sleeper sets `sleeping` and then looks at

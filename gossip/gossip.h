@@ -57,6 +57,13 @@ struct gossip_config {
     void (*wake)(void *arg);
     /* Whoever calls gossip_dirty calls gossip_flush soon: nobody is woken before that. */
     bool flushed_by_writers;
+    /* What was applied of others, for whoever keeps it; each may be NULL. With the gossip's lock held. */
+    struct {
+        void (*deltas)(void *self, struct bytes message); /* a message of deltas, some of them applied */
+        void (*changed)(void *self, uint32_t shard);      /* by an answer */
+        void (*reset)(void *self);                        /* all shards started over */
+        void *self;
+    } applied;
     /* A peer acknowledged something. With the gossip's lock held. */
     void (*acked)(void *arg);
     /* One line for the log. */
@@ -85,6 +92,14 @@ struct gossip_event {
 };
 /* Returns when it wants the next TICK at the latest, in the clock's mono_us. */
 int64_t gossip_step(struct gossip *g, const struct gossip_event *event, struct now now);
+
+/* Before the first step: the shards hold what earlier processes of this node had, which is void
+ * if the cluster has declared the node gone since. */
+void gossip_recovered(struct gossip *g);
+
+/* A short cut for any thread: takes the frame if it holds deltas and nobody is at the gossip.
+ * False: it is for gossip_step. Wakes a sleeper if something is due earlier now. */
+bool gossip_deltas(struct gossip *g, struct bytes frame, struct now now);
 
 /* A shard has new mutations of ours. Any thread, any locks; cheap. */
 void gossip_dirty(struct gossip *g, uint32_t shard);

@@ -17,7 +17,8 @@
 
 #include "gossip/state.h"
 
-enum { FLAG_LEFT = 1, FLAG_GONE = 2, FLAGS_ALL = 3 };
+/* RECOVERED: it holds what an earlier process of its node had. */
+enum { FLAG_LEFT = 1, FLAG_GONE = 2, FLAG_RECOVERED = 4, FLAGS_ALL = 7 };
 
 void gossip_note(struct gossip *g, const char *format, ...) {
     if (!g->config.note) return;
@@ -142,6 +143,7 @@ static void member_fill(struct gossip *g, struct member *m, const struct record 
     memcpy(m->address, r->address.data, r->address.len);
     m->left = r->flags & FLAG_LEFT;
     m->gone = r->flags & FLAG_GONE;
+    m->recovered = r->flags & FLAG_RECOVERED;
     m->latest = mem_zero(g->config.shard_count, sizeof *m->latest);
     m->accepted = mem_zero(g->config.shard_count, sizeof *m->accepted);
     m->said = member_status_of(g, m);
@@ -187,6 +189,7 @@ static void start_over(struct gossip *g) {
     g->config.self = id;
     g->config.self_index = index;
     g->epoch++;
+    g->recovered = false;
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         struct shard_view *v = &g->shards[s];
         shard_lock(g->config.shards[s]);
@@ -198,6 +201,7 @@ static void start_over(struct gossip *g) {
         v->published = 0;
         shard_view_changed(g, s);
     }
+    if (g->config.applied.reset) g->config.applied.reset(g->config.applied.self);
     for (uint32_t i = 0; i < g->member_count; i++) {
         g->members[i]->digest_change = 0;
         g->members[i]->owes_digest = true;
@@ -227,8 +231,11 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
     } else if (id_equal(m->id, r->id)) {
         member_merge(g, m, r);
     } else if (is_later(r, m->epoch, m->id)) {
+        /* What was declared gone stays so if its next process brings it back. */
+        bool still_gone = m->gone && r->flags & FLAG_RECOVERED;
         member_clear(g, m);
         member_fill(g, m, r);
+        m->gone = m->gone || still_gone;
     }
 }
 
@@ -252,11 +259,11 @@ static void write_members(struct gossip *g, struct wire_writer *w, bool wants_an
     wire_u64(w, token);
     wire_u64(w, answered);
     wire_u64(w, 1 + g->member_count);
-    write_record(w, g->config.self_index, g->config.address, g->epoch, g->heartbeat, g->leaving ? FLAG_LEFT : 0);
+    write_record(w, g->config.self_index, g->config.address, g->epoch, g->heartbeat, (g->leaving ? FLAG_LEFT : 0u) | (g->recovered ? FLAG_RECOVERED : 0u));
     for (uint32_t i = 0; i < g->member_count; i++) {
         const struct member *m = g->members[i];
         write_record(w, m->replica, m->address, m->epoch, m->heartbeat,
-                     (m->left ? FLAG_LEFT : 0u) | (m->gone ? FLAG_GONE : 0u));
+                     (m->left ? FLAG_LEFT : 0u) | (m->gone ? FLAG_GONE : 0u) | (m->recovered ? FLAG_RECOVERED : 0u));
     }
 }
 

@@ -31,8 +31,9 @@ static void batch_send(struct gossip *g, struct wire_writer *w) {
     transfer_broadcast(g, w);
 }
 
-/* A log that was cut past our last delta has nothing to say; peers will pull. */
-static void publish_shard(struct gossip *g, uint32_t index, struct wire_writer *w) {
+/* A log that was cut past our last delta has nothing to say; peers will pull. Returns how many
+ * mutations came since the last time. */
+static uint64_t publish_shard(struct gossip *g, uint32_t index, struct wire_writer *w) {
     struct shard *shard = g->config.shards[index];
     struct shard_view *v = &g->shards[index];
     shard_lock(shard);
@@ -50,11 +51,14 @@ static void publish_shard(struct gossip *g, uint32_t index, struct wire_writer *
     if (is_alone(g)) shard_stable(shard, shard_applied(shard));
     shard_unlock(shard);
     if (own > v->published) shard_view_changed(g, index);
+    uint64_t news = own - v->published;
     v->published = upto;
+    return news;
 }
 
-void publish_dirty(struct gossip *g) {
-    if (!atomic_exchange(&g->any_dirty, false)) return;
+uint64_t publish_dirty(struct gossip *g) {
+    uint64_t mutations = 0;
+    if (!atomic_exchange(&g->any_dirty, false)) return 0;
     bool heard = anyone_up(g);
     struct wire_writer w;
     if (heard) batch_open(g, &w);
@@ -62,26 +66,27 @@ void publish_dirty(struct gossip *g) {
     for (uint32_t at = 0; at < g->config.shard_count; at += 64) {
         uint64_t bits = atomic_load_explicit(&g->dirty[at / 64], memory_order_relaxed) ? atomic_exchange(&g->dirty[at / 64], 0) : 0;
         for (; bits; bits &= bits - 1) {
-            publish_shard(g, at + (uint32_t)__builtin_ctzll(bits), heard ? &w : NULL);
+            mutations += publish_shard(g, at + (uint32_t)__builtin_ctzll(bits), heard ? &w : NULL);
             if (heard && w.body.len >= BATCH_BYTES) {
                 batch_send(g, &w);
                 batch_open(g, &w);
             }
         }
     }
-    if (!heard) return;
-    if (w.body.len > empty)
+    if (heard && w.body.len > empty)
         batch_send(g, &w);
-    else
+    else if (heard)
         wire_fini(&w);
+    return mutations;
 }
 
-void publish_read(struct gossip *g, struct wire_reader *r, struct member *from) {
+void publish_read(struct gossip *g, struct wire_reader *r, struct member *from, struct bytes message) {
     uint64_t number;
+    bool any = false;
     while (!r->bad && (number = wire_read_u64(r)) != 0) {
         if (number > g->config.shard_count) {
             r->bad = true;
-            return;
+            break;
         }
         uint32_t index = (uint32_t)number - 1;
         struct shard *shard = g->config.shards[index];
@@ -90,6 +95,7 @@ void publish_read(struct gossip *g, struct wire_reader *r, struct member *from) 
         enum status status = shard_read_delta(shard, r, g->now.wall_ms);
         uint64_t have = vclock_get(shard_applied(shard), from->replica);
         shard_unlock(shard);
+        any = any || status == STATUS_OK;
         if (status == STATUS_OK) {
             shard_view_changed(g, index);
         } else if (status == STATUS_ERR_GAP) {
@@ -100,4 +106,5 @@ void publish_read(struct gossip *g, struct wire_reader *r, struct member *from) 
             r->bad = true;
         }
     }
+    if (any && g->config.applied.deltas) g->config.applied.deltas(g->config.applied.self, message);
 }

@@ -51,7 +51,7 @@ struct member {
     char address[GOSSIP_ADDRESS_MAX];
     uint64_t epoch;     /* among processes of one node id the greatest counts */
     uint64_t heartbeat; /* grows while it lives */
-    bool left, gone;
+    bool left, gone, recovered;
     int64_t heard_us;   /* when its heartbeat grew last, by any way */
     enum member_status said; /* the status that was last noted */
     int link;           /* -1: none */
@@ -119,6 +119,7 @@ struct gossip {
     struct join *link_join[GOSSIP_LINKS];
     uint64_t epoch, heartbeat;
     bool leaving;
+    bool recovered; /* we hold what an earlier process of this node had */
     atomic_bool paused;
 
     struct shard_view *shards;
@@ -129,7 +130,7 @@ struct gossip {
 
     _Atomic uint64_t *dirty; /* bits */
     atomic_bool any_dirty, sleeping;
-    int64_t publish_not_before_us;
+    int64_t publish_not_before_us, planned_us; /* the next TICK, as gossip_step said */
     int64_t next_heartbeat_us, next_stable_us, next_pull_us;
     bool ask_acks;
     struct buf opened, plain; /* scratch */
@@ -146,6 +147,8 @@ void transfer_send_link(struct gossip *g, int link, struct wire_writer *message)
 void transfer_flush(struct gossip *g, struct member *m); /* there may be room */
 void transfer_forget(struct gossip *g, struct member *m);
 void transfer_frame(struct gossip *g, struct bytes frame);
+/* False: it holds no deltas, or is not for us to judge; nothing happened. */
+bool transfer_deltas(struct gossip *g, struct bytes frame);
 
 /* members.c */
 struct member *member_find(struct gossip *g, struct replica_id id);
@@ -161,14 +164,16 @@ void members_free(struct gossip *g);
 void gossip_note(struct gossip *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* publish.c: own mutations out, and theirs in. */
-void publish_dirty(struct gossip *g);
-void publish_read(struct gossip *g, struct wire_reader *r, struct member *from);
+/* Returns how many mutations there were. */
+uint64_t publish_dirty(struct gossip *g);
+void publish_read(struct gossip *g, struct wire_reader *r, struct member *from, struct bytes message);
 
 /* agree.c: digests, pulls, audit, stability. The ticks return when they are due again. */
 void shard_view_changed(struct gossip *g, uint32_t shard);
 void shard_view_look(struct gossip *g, uint32_t shard);
 void shard_view_behind(struct gossip *g, uint32_t shard, int64_t grace_us);
 void digest_read(struct gossip *g, struct wire_reader *r, struct member *from);
+int64_t digests_due(const struct gossip *g);
 int64_t digests_tick(struct gossip *g);
 void audit_read(struct gossip *g, struct wire_reader *r, struct member *from);
 int64_t pulls_tick(struct gossip *g);

@@ -166,7 +166,7 @@ static void read_message(struct gossip *g, struct bytes message, struct replica_
     bool stranger = !from || from->gone;
     if (kind == MESSAGE_MEMBERS) members_read(g, &r, sender);
     else if (stranger) g->stats.frames_stranger++;
-    else if (kind == MESSAGE_DELTAS) publish_read(g, &r, from);
+    else if (kind == MESSAGE_DELTAS) publish_read(g, &r, from, message);
     else if (kind == MESSAGE_DIGEST) digest_read(g, &r, from);
     else if (kind == MESSAGE_PULL) pull_read(g, &r, from);
     else if (kind == MESSAGE_ANSWER) answer_read(g, &r, from);
@@ -228,22 +228,49 @@ static void count_refused(struct gossip *g, enum status status) {
     }
 }
 
-void transfer_frame(struct gossip *g, struct bytes frame) {
-    g->stats.frames_received++;
-    g->stats.bytes_received += frame.len;
+/* Into g->opened, where part->bytes lies then. */
+static enum status open_part(struct gossip *g, struct bytes frame, struct replica_id *sender, struct part *part) {
     g->opened.len = 0;
     enum status status = frame_open(&g->config.keys, frame, &g->opened);
-    if (status == STATUS_OK && g->opened.len < PART_HEADER) status = STATUS_ERR_MALFORMED;
+    if (status != STATUS_OK) return status;
+    if (g->opened.len < PART_HEADER) return STATUS_ERR_MALFORMED;
     const uint8_t *at = g->opened.data;
-    struct part part = {0};
-    if (status == STATUS_OK) {
-        part = (struct part){get_be(at + 16, 8), (uint32_t)get_be(at + 24, 4), (uint32_t)get_be(at + 28, 4),
-                             bytes_of(at + PART_HEADER, g->opened.len - PART_HEADER)};
-        if (!part.count || part.index >= part.count) status = STATUS_ERR_MALFORMED;
-    }
-    if (status != STATUS_OK) {
+    *sender = (struct replica_id){get_be(at, 8), get_be(at + 8, 8)};
+    *part = (struct part){get_be(at + 16, 8), (uint32_t)get_be(at + 24, 4), (uint32_t)get_be(at + 28, 4),
+                          bytes_of(at + PART_HEADER, g->opened.len - PART_HEADER)};
+    return part->count && part->index < part->count ? STATUS_OK : STATUS_ERR_MALFORMED;
+}
+
+static void count_frame(struct gossip *g, struct bytes frame) {
+    g->stats.frames_received++;
+    g->stats.bytes_received += frame.len;
+}
+
+void transfer_frame(struct gossip *g, struct bytes frame) {
+    struct replica_id sender;
+    struct part part;
+    count_frame(g, frame);
+    enum status status = open_part(g, frame, &sender, &part);
+    if (status == STATUS_OK)
+        take_part(g, sender, &part);
+    else
         count_refused(g, status);
-        return;
+}
+
+bool transfer_deltas(struct gossip *g, struct bytes frame) {
+    struct replica_id sender;
+    struct part part;
+    struct wire_reader r;
+    if (open_part(g, frame, &sender, &part) != STATUS_OK || part.count != 1) return false;
+    struct member *from = member_find(g, sender);
+    if (!from || from->gone || wire_open(&r, part.bytes, g->config.replicas) != STATUS_OK) return false;
+    bool deltas = wire_read_u64(&r) == MESSAGE_DELTAS;
+    if (deltas) {
+        count_frame(g, frame);
+        members_heard(g, from);
+        publish_read(g, &r, from, part.bytes);
+        if (r.bad) g->stats.messages_malformed++;
     }
-    take_part(g, (struct replica_id){get_be(at, 8), get_be(at + 8, 8)}, &part);
+    wire_close(&r);
+    return deltas;
 }

@@ -177,7 +177,7 @@ static bool read_payload(struct wire_reader *r, struct parsed *p, struct dot dot
     *payload = (struct payload){.dot = dot};
     payload->clock = wire_read_u64(r);
     payload->value = wire_read_bytes(r);
-    if (kind == KIND_EXPIRY && payload->value.len != 8) return false;
+    if (kind == KIND_EXPIRY && payload->value.len != EXPIRY_BYTES) return false;
     return !r->bad && dot_counter(dot) != 0;
 }
 

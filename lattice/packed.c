@@ -4,9 +4,11 @@
 
 #include "lattice/varint.h"
 
+static size_t dot_size(struct dot dot) { return varint_len(dot_replica(dot)) + varint_len(dot_counter(dot)) + sizeof(uint64_t); }
+
 static size_t size_of(const struct parts *p) {
-    return 1 + varint_len(p->name.len) + p->name.len + varint_len(p->value.len) + varint_len(dot_replica(p->dot)) +
-           varint_len(dot_counter(p->dot)) + sizeof p->clock + p->value.len;
+    return 1 + varint_len(p->name.len) + p->name.len + (p->timed ? EXPIRY_BYTES + dot_size(p->expiry.dot) : 0) +
+           varint_len(p->value.len) + dot_size(p->dot) + p->value.len;
 }
 
 struct bytes packed_name(const void *packed) {
@@ -15,31 +17,50 @@ struct bytes packed_name(const void *packed) {
     return bytes_of(at, len);
 }
 
-void packed_read(const void *packed, struct parts *out) {
-    assert(form_of(packed) != FORM_LOOSE);
-    out->name = packed_name(packed);
-    const uint8_t *at = out->name.data + out->name.len;
-    size_t len = varint_take(&at);
+static const uint8_t *take_dot(const uint8_t *at, struct dot *dot, uint64_t *clock) {
     uint16_t replica = (uint16_t)varint_take(&at);
-    out->dot = dot_make(replica, varint_take(&at));
-    memcpy(&out->clock, at, sizeof out->clock);
-    out->value = bytes_of(at + sizeof out->clock, len);
+    *dot = dot_make(replica, varint_take(&at));
+    memcpy(clock, at, sizeof *clock);
+    return at + sizeof *clock;
 }
 
-static void put_write(uint8_t *at, const struct parts *p) {
+static uint8_t *put_dot(uint8_t *at, struct dot dot, uint64_t clock) {
+    at = varint_put(at, dot_replica(dot));
+    at = varint_put(at, dot_counter(dot));
+    memcpy(at, &clock, sizeof clock);
+    return at + sizeof clock;
+}
+
+void packed_read(const void *packed, struct parts *out) {
+    assert(form_of(packed) & FORM_PACKED);
+    out->name = packed_name(packed);
+    const uint8_t *at = out->name.data + out->name.len;
+    out->timed = form_of(packed) & FORM_TIMED;
+    if (out->timed) {
+        memcpy(out->expiry.at, at, EXPIRY_BYTES);
+        at = take_dot(at + EXPIRY_BYTES, &out->expiry.dot, &out->expiry.clock);
+    }
+    size_t len = varint_take(&at);
+    at = take_dot(at, &out->dot, &out->clock);
+    out->value = bytes_of(at, len);
+}
+
+static void put_parts(uint8_t *packed, const struct parts *p) {
+    uint8_t *at = packed + 1 + varint_len(p->name.len) + p->name.len;
+    *packed = (uint8_t)(FORM_PACKED | FORM_WRITE | (p->timed ? FORM_TIMED | FORM_EXPIRY : 0));
+    if (p->timed) {
+        memcpy(at, p->expiry.at, EXPIRY_BYTES);
+        at = put_dot(at + EXPIRY_BYTES, p->expiry.dot, p->expiry.clock);
+    }
     at = varint_put(at, p->value.len);
-    at = varint_put(at, dot_replica(p->dot));
-    at = varint_put(at, dot_counter(p->dot));
-    memcpy(at, &p->clock, sizeof p->clock);
-    if (p->value.len) memcpy(at + sizeof p->clock, p->value.data, p->value.len);
+    at = put_dot(at, p->dot, p->clock);
+    if (p->value.len && p->value.data != at) memcpy(at, p->value.data, p->value.len);
 }
 
 void *packed_new(const struct parts *p, struct mem_account *account) {
-    uint8_t *packed = mem_take(account, size_of(p)), *at = packed;
-    *at++ = FORM_PACKED;
-    at = varint_put(at, p->name.len);
+    uint8_t *packed = mem_take(account, size_of(p)), *at = varint_put(packed + 1, p->name.len);
     if (p->name.len) memcpy(at, p->name.data, p->name.len);
-    put_write(at + p->name.len, p);
+    put_parts(packed, p);
     return packed;
 }
 
@@ -50,28 +71,36 @@ static size_t packed_size(const void *packed) {
 }
 
 bool packed_renew(void **packed, const struct parts *p, struct mem_account *account) {
-    if (packed_size(*packed) != size_of(p)) {
-        void *old = *packed;
-        *packed = packed_new(p, account);
-        packed_free(old, account);
-        return false;
+    if (packed_size(*packed) == size_of(p)) {
+        put_parts(*packed, p);
+        return true;
     }
-    *(uint8_t *)*packed = FORM_PACKED;
-    put_write((uint8_t *)*packed + 1 + varint_len(p->name.len) + p->name.len, p);
-    return true;
+    void *old = *packed;
+    *packed = packed_new(p, account);
+    packed_free(old, account);
+    return false;
 }
 
 void packed_free(void *packed, struct mem_account *account) { mem_give(account, packed, packed_size(packed)); }
 
-void packed_mark_gone(void *packed) {
-    assert(form_of(packed) == FORM_PACKED);
-    *(uint8_t *)packed = FORM_GONE;
+void packed_drop(void *packed, enum form what) {
+    assert(what == FORM_WRITE || what == FORM_EXPIRY);
+    *(uint8_t *)packed &= (uint8_t)~what;
 }
 
-const struct element *packed_view(const void *packed, struct view *view) {
-    struct parts parts;
-    packed_read(packed, &parts);
-    view->one = (struct sibling){parts.dot, parts.clock, (uint8_t *)(uintptr_t)parts.value.data, (uint32_t)parts.value.len};
-    view->element = (struct element){.siblings = &view->one, .sibling_count = form_of(packed) == FORM_PACKED};
+const uint8_t *packed_expiry(const void *packed) {
+    struct bytes name = packed_name(packed);
+    return form_of(packed) & FORM_EXPIRY ? name.data + name.len : NULL;
+}
+
+const struct element *packed_view(const void *packed, enum form what, struct view *view) {
+    struct parts p;
+    view->element = (struct element){.siblings = &view->one, .sibling_count = (form_of(packed) & what) != 0};
+    if (!view->element.sibling_count) return &view->element;
+    packed_read(packed, &p);
+    if (what == FORM_WRITE)
+        view->one = (struct sibling){p.dot, p.clock, (uint8_t *)(uintptr_t)p.value.data, (uint32_t)p.value.len};
+    else
+        view->one = (struct sibling){p.expiry.dot, p.expiry.clock, (uint8_t *)(uintptr_t)packed_expiry(packed), EXPIRY_BYTES};
     return &view->element;
 }

@@ -1,46 +1,64 @@
-/* One name with one write, in one piece of memory: the usual shape of a key and of a field.
+/* One name with one write, in one piece of memory: the usual shape of a key and of a field. A
+ * key may have one expiry besides.
  *
- *   form | name length | name | value length | replica | counter | clock (8) | value
+ *   form | name length | name | expiry | value length | replica | counter | clock (8) | value
+ *   expiry := nothing | time (8) | clock (8) | replica | counter
  *
  * Lengths, replica and counter are varints, so the frame of a short name and value is about 15
- * bytes. Whatever one write cannot say (concurrent writes, increments, an expiry) needs the
- * loose form; both forms begin with their form byte. Guarded by the shard's lock. */
+ * bytes, and an expiry takes 19. Whatever this cannot say (concurrent writes, increments) needs
+ * the loose form; both forms begin with their form byte. Guarded by the shard's lock. */
 #ifndef ANNEAL_LATTICE_PACKED_H
 #define ANNEAL_LATTICE_PACKED_H
 
 #include "lattice/element.h"
 
+/* Bits of the form byte; the loose form is 0. What was removed keeps its place until it is
+ * settled; a packed item without WRITE and EXPIRY is to be freed by whoever owns the table. */
 enum form {
-    FORM_LOOSE,
-    FORM_PACKED,
-    FORM_GONE, /* packed, its write was removed: to be freed by whoever owns the table */
+    FORM_LOOSE = 0,
+    FORM_PACKED = 1,
+    FORM_WRITE = 2,  /* the write is there */
+    FORM_TIMED = 4,  /* there is place for an expiry, */
+    FORM_EXPIRY = 8, /* and it is there */
 };
 
 /* First byte of either form. */
-static inline enum form form_of(const void *item) { return (enum form) * (const uint8_t *)item; }
+static inline unsigned form_of(const void *item) { return *(const uint8_t *)item; }
 
-/* Views into the item. */
+#define EXPIRY_BYTES 8 /* of a sibling: big-endian milliseconds */
+
+/* Views into the item, but for the expiry. */
 struct parts {
     struct bytes name, value;
     struct dot dot;
     uint64_t clock;
+    bool timed;
+    struct {
+        uint8_t at[EXPIRY_BYTES];
+        struct dot dot;
+        uint64_t clock;
+    } expiry; /* if timed */
 };
 void packed_read(const void *packed, struct parts *out);
 struct bytes packed_name(const void *packed);
 
+/* All that the parts say is there then. */
 void *packed_new(const struct parts *parts, struct mem_account *account);
 /* Writes over *packed, in place if the size stays: true then. The name must be the same one,
- * and the value may not point into *packed. */
+ * and the value may point into *packed only if it does not change. */
 bool packed_renew(void **packed, const struct parts *parts, struct mem_account *account);
 void packed_free(void *packed, struct mem_account *account);
-void packed_mark_gone(void *packed);
+/* FORM_WRITE or FORM_EXPIRY: no longer there. */
+void packed_drop(void *packed, enum form what);
+/* Where the milliseconds of the expiry are; NULL if it is not there. */
+const uint8_t *packed_expiry(const void *packed);
 
 /* An element that lives elsewhere: made on the stack, for reading. */
 struct view {
     struct element element;
     struct sibling one;
 };
-/* No sibling when it is gone. The view must not move. */
-const struct element *packed_view(const void *packed, struct view *view);
+/* FORM_WRITE or FORM_EXPIRY. No sibling when it is not there. The view must not move. */
+const struct element *packed_view(const void *packed, enum form what, struct view *view);
 
 #endif

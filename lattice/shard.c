@@ -15,6 +15,7 @@
 #include "lattice/shard.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <stdlib.h>
 
 #include "core/hlc.h"
@@ -89,11 +90,11 @@ static struct table *table_for(struct key *key, enum kind kind) {
     return kind == KIND_MEMBER ? &key->members : &key->fields;
 }
 
-/* The write of a packed item, if it is not gone, becomes a sibling. */
-static void unpack_into(struct shard *shard, const void *packed, struct element *e) {
-    struct parts parts;
-    packed_read(packed, &parts);
-    if (form_of(packed) == FORM_PACKED) element_add(e, parts.dot, parts.clock, parts.value, &shard->account);
+/* What is there of a packed item becomes a sibling. */
+static void unpack_into(struct shard *shard, const void *packed, enum form what, struct element *e) {
+    struct view view;
+    if (!packed_view(packed, what, &view)->sibling_count) return;
+    element_add(e, view.one.dot, view.one.clock, bytes_of(view.one.data, view.one.len), &shard->account);
 }
 
 /* The key in loose form: unpacked, or made if old is NULL. */
@@ -106,7 +107,8 @@ static struct key *key_loosen(struct shard *shard, struct key *old, struct key_r
         table_insert(&shard->keys, ref.hash, key, &shard->account);
         return key;
     }
-    unpack_into(shard, old, &key->string);
+    unpack_into(shard, old, FORM_WRITE, &key->string);
+    unpack_into(shard, old, FORM_EXPIRY, &key->expiry);
     table_replace(&shard->keys, ref.hash, old, key);
     packed_free(old, &shard->account);
     return key;
@@ -122,7 +124,7 @@ static struct field *field_loosen(struct shard *shard, struct table *table, stru
         table_insert(table, hash, field, &shard->account);
         return field;
     }
-    unpack_into(shard, old, &field->element);
+    unpack_into(shard, old, FORM_WRITE, &field->element);
     table_replace(table, hash, old, field);
     packed_free(old, &shard->account);
     return field;
@@ -131,9 +133,19 @@ static struct field *field_loosen(struct shard *shard, struct table *table, stru
 static bool element_empty(const struct element *e) { return !e->sibling_count && !e->increment_count; }
 static bool element_packs(const struct element *e) { return e->sibling_count == 1 && !e->increment_count; }
 
-static void *pack_element(struct shard *shard, struct bytes name, const struct element *e) {
+static struct parts parts_of(struct bytes name, const struct element *e) {
     const struct sibling *s = &e->siblings[0];
-    return packed_new(&(struct parts){name, bytes_of(s->data, s->len), s->dot, s->clock}, &shard->account);
+    return (struct parts){.name = name, .value = bytes_of(s->data, s->len), .dot = s->dot, .clock = s->clock};
+}
+
+/* One sibling at most. */
+static void add_expiry(struct parts *parts, const struct element *expiry) {
+    const struct sibling *s = expiry->siblings;
+    parts->timed = expiry->sibling_count > 0;
+    if (!parts->timed) return;
+    memcpy(parts->expiry.at, s->data, EXPIRY_BYTES);
+    parts->expiry.dot = s->dot;
+    parts->expiry.clock = s->clock;
 }
 
 static void field_free(struct shard *shard, struct field *field) {
@@ -156,7 +168,7 @@ static void key_free(struct shard *shard, struct key *key) {
 }
 
 static bool field_empty(const struct field *field) {
-    return form_of(field) == FORM_GONE || (form_of(field) == FORM_LOOSE && element_empty(&field->element));
+    return form_of(field) == FORM_LOOSE ? element_empty(&field->element) : !(form_of(field) & FORM_WRITE);
 }
 
 static void note_due(struct shard *shard, const struct key *key);
@@ -167,26 +179,47 @@ static void field_settle(struct shard *shard, struct key *key, struct field *fie
         table_remove(table, hash, field, &shard->account);
         if (!table->count) table_fini(table, &shard->account);
     } else if (form_of(field) == FORM_LOOSE && element_packs(&field->element)) {
-        table_replace(table, hash, field, pack_element(shard, field_name(field), &field->element));
+        struct parts parts = parts_of(field_name(field), &field->element);
+        table_replace(table, hash, field, packed_new(&parts, &shard->account));
     } else {
         return;
     }
     field_free(shard, field);
 }
 
+/* The key's register, and its expiry; reading only. */
+static const struct element *string_of(const struct key *key, struct view *view) {
+    return form_of(key) == FORM_LOOSE ? &key->string : packed_view(key, FORM_WRITE, view);
+}
+static const struct element *expiry_of(const struct key *key, struct view *view) {
+    return form_of(key) == FORM_LOOSE ? &key->expiry : packed_view(key, FORM_EXPIRY, view);
+}
+
+static bool key_has_expiry(const struct key *key) {
+    return form_of(key) == FORM_LOOSE ? key->expiry.sibling_count > 0 : form_of(key) & FORM_EXPIRY;
+}
+
 static bool key_empty(const struct key *key) {
-    if (form_of(key) != FORM_LOOSE) return form_of(key) == FORM_GONE;
+    if (form_of(key) != FORM_LOOSE) return !(form_of(key) & (FORM_WRITE | FORM_EXPIRY));
     return element_empty(&key->string) && element_empty(&key->expiry) && !key->members.count && !key->fields.count;
 }
 
+/* Could it be smaller? */
 static bool key_packs(const struct key *key) {
-    return form_of(key) == FORM_LOOSE && element_packs(&key->string) && element_empty(&key->expiry) &&
-           !key->members.count && !key->fields.count;
+    if (form_of(key) != FORM_LOOSE) return form_of(key) == (FORM_PACKED | FORM_WRITE | FORM_TIMED);
+    return element_packs(&key->string) && key->expiry.sibling_count <= 1 && !key->members.count && !key->fields.count;
 }
 
 bool key_live(const struct key *key) {
-    if (form_of(key) != FORM_LOOSE) return form_of(key) == FORM_PACKED;
+    if (form_of(key) != FORM_LOOSE) return form_of(key) & FORM_WRITE;
     return element_live(&key->string) || key->members_live || key->fields_live;
+}
+
+static void *pack_key(struct shard *shard, const struct key *key) {
+    struct view string, expiry;
+    struct parts parts = parts_of(key_name(key), string_of(key, &string));
+    add_expiry(&parts, expiry_of(key, &expiry));
+    return packed_new(&parts, &shard->account);
 }
 
 static void count_live(struct shard *shard, bool was_live, bool live) {
@@ -196,12 +229,12 @@ static void count_live(struct shard *shard, bool was_live, bool live) {
 
 static void key_shape(struct shard *shard, struct key *key, uint64_t hash, bool was_live) {
     count_live(shard, was_live, key_live(key));
-    if (was_live && !key_live(key) && form_of(key) == FORM_LOOSE && key->expiry.sibling_count) note_due(shard, key);
+    if (was_live && !key_live(key) && key_has_expiry(key)) note_due(shard, key);
     if (key_empty(key)) {
         table_remove(&shard->keys, hash, key, &shard->account);
         if (!shard->keys.count) table_fini(&shard->keys, &shard->account);
     } else if (key_packs(key)) {
-        table_replace(&shard->keys, hash, key, pack_element(shard, key_name(key), &key->string));
+        table_replace(&shard->keys, hash, key, pack_key(shard, key));
     } else {
         return;
     }
@@ -228,6 +261,9 @@ void key_settle(struct shard *shard, struct key *key, uint64_t hash, bool was_li
 
 /* ------------------------------------------------------------------- spots */
 
+/* Of a packed item. */
+static enum form part_of(const struct spot *spot) { return spot->field_hash == KIND_EXPIRY ? FORM_EXPIRY : FORM_WRITE; }
+
 static void spot_aim(struct spot *spot) {
     enum kind kind = kind_of(spot->field_hash);
     const void *packed = NULL;
@@ -241,7 +277,7 @@ static void spot_aim(struct spot *spot) {
     else
         packed = spot->key;
     spot->view.element = (struct element){0};
-    spot->element = spot->loose ? spot->loose : packed ? packed_view(packed, &spot->view) : &spot->view.element;
+    spot->element = spot->loose ? spot->loose : packed ? packed_view(packed, part_of(spot), &spot->view) : &spot->view.element;
 }
 
 bool spot_find(struct shard *shard, struct key *key, uint64_t hash, uint64_t field, struct spot *out) {
@@ -249,7 +285,7 @@ bool spot_find(struct shard *shard, struct key *key, uint64_t hash, uint64_t fie
     enum kind kind = kind_of(ref.hash);
     assert(kind >= KIND_STRING);
     *out = (struct spot){.key = key, .key_hash = hash, .field_hash = ref.hash};
-    if (kind == KIND_EXPIRY && form_of(key) != FORM_LOOSE) return false;
+    if (kind == KIND_EXPIRY && !key_has_expiry(key)) return false;
     if (kind_has_field(kind)) {
         out->field = table_find(fields_of(key, kind), ref.hash, same_field_hash, &ref);
         if (!out->field) return false;
@@ -263,7 +299,7 @@ void spot_make(struct shard *shard, struct key_ref ref, struct key *key, uint64_
     uint64_t hash = element_of(field);
     enum kind kind = kind_of(hash);
     *out = (struct spot){.key_hash = ref.hash, .field_hash = hash, .key_name = ref.name, .field_name = name};
-    out->key = kind == KIND_STRING ? key : key_loosen(shard, key, ref);
+    out->key = kind_has_field(kind) ? key_loosen(shard, key, ref) : key;
     if (kind_has_field(kind)) out->field = table_find(fields_of(out->key, kind), hash, same_field, &name);
     spot_aim(out);
 }
@@ -274,7 +310,7 @@ void spot_drop_if(struct shard *shard, struct spot *spot, bool (*gone)(struct do
         return;
     }
     if (!spot->element->sibling_count || !gone(spot->element->siblings[0].dot, arg)) return;
-    packed_mark_gone(spot->field ? (void *)spot->field : spot->key);
+    packed_drop(spot->field ? (void *)spot->field : spot->key, part_of(spot));
     spot_aim(spot);
 }
 
@@ -295,12 +331,30 @@ static void put_packed(struct shard *shard, struct spot *spot, const struct part
     spot_aim(spot);
 }
 
+/* Beside what a packed key holds already. */
+static void add_packed(struct shard *shard, struct spot *spot, struct dot dot, uint64_t clock, struct bytes value) {
+    struct sibling one = {dot, clock, (uint8_t *)(uintptr_t)value.data, (uint32_t)value.len};
+    struct element added = {.siblings = &one, .sibling_count = 1};
+    struct view view;
+    struct parts parts;
+    if (kind_has_field(kind_of(spot->field_hash))) {
+        parts = parts_of(spot->field_name, &added);
+    } else if (spot->field_hash == KIND_EXPIRY) {
+        parts = parts_of(spot->key_name, string_of(spot->key, &view));
+        add_expiry(&parts, &added);
+    } else {
+        parts = parts_of(spot->key_name, &added);
+        if (spot->key) add_expiry(&parts, expiry_of(spot->key, &view));
+    }
+    put_packed(shard, spot, &parts);
+}
+
 void spot_add(struct shard *shard, struct spot *spot, struct dot dot, uint64_t clock, struct bytes value) {
-    struct bytes name = kind_has_field(kind_of(spot->field_hash)) ? spot->field_name : spot->key_name;
-    if (spot->loose || spot->element->sibling_count)
+    bool alone = spot->field_hash == KIND_EXPIRY && !(spot->key && form_of(spot->key) & FORM_WRITE);
+    if (spot->loose || spot->element->sibling_count || alone)
         element_add(spot_loosen(shard, spot), dot, clock, value, &shard->account);
     else
-        put_packed(shard, spot, &(struct parts){name, value, dot, clock});
+        add_packed(shard, spot, dot, clock, value);
 }
 
 struct element *spot_loosen(struct shard *shard, struct spot *spot) {
@@ -368,22 +422,27 @@ static void note_grave(struct shard *shard, const struct spot *spot) {
 /* A PERSIST whose key is gone is due since it was written: nothing else would remove it. */
 static int64_t key_due(const struct key *key) {
     int64_t at = key_expiry(key);
-    if (at != EXPIRY_NEVER || form_of(key) != FORM_LOOSE || key_live(key)) return at;
+    if (at != EXPIRY_NEVER || key_live(key)) return at;
+    struct view view;
+    const struct element *expiry = expiry_of(key, &view);
     uint64_t clock = UINT64_MAX;
-    for (uint32_t i = 0; i < key->expiry.sibling_count; i++)
-        if (key->expiry.siblings[i].clock < clock) clock = key->expiry.siblings[i].clock;
-    return key->expiry.sibling_count ? (int64_t)(clock >> 16) : EXPIRY_NEVER;
+    for (uint32_t i = 0; i < expiry->sibling_count; i++)
+        if (expiry->siblings[i].clock < clock) clock = expiry->siblings[i].clock;
+    return expiry->sibling_count ? (int64_t)(clock >> 16) : EXPIRY_NEVER;
+}
+
+static void hint_due(struct shard *shard, const struct key *key) {
+    int64_t at = key_due(key);
+    if (at != EXPIRY_NEVER) due_push(&shard->due, (struct due){at, key_hash(shard, key)});
 }
 
 static void note_due(struct shard *shard, const struct key *key) {
-    int64_t at = key_due(key);
-    if (at != EXPIRY_NEVER) due_push(&shard->due, (struct due){at, key->hash});
+    hint_due(shard, key);
     if (shard->due.count <= 2 * shard->expiring + HINTS_SPARE) return;
     due_fini(&shard->due);
     size_t slot = 0;
     struct key *one;
-    while ((one = table_next(&shard->keys, &slot)))
-        if (key_due(one) != EXPIRY_NEVER) due_push(&shard->due, (struct due){key_due(one), one->hash});
+    while ((one = table_next(&shard->keys, &slot))) hint_due(shard, one);
 }
 
 static void close_expiry(struct shard *shard, struct spot *spot) {
@@ -485,9 +544,11 @@ void shard_free(struct shard *shard) {
 
 void shard_reset(struct shard *shard, uint16_t self) {
     uint64_t clock = shard->clock;
+    bool holds = shard->holds;
     shard_clear(shard);
     memset(&shard->keys, 0, sizeof *shard - offsetof(struct shard, keys));
     shard->clock = clock;
+    shard->holds = holds;
     shard->config.self = self;
 }
 
@@ -503,17 +564,21 @@ void shard_log_add(struct shard *shard, const struct record *record) {
 
 /* ----------------------------------------------------------------- reading */
 
-static int64_t expiry_at(const struct sibling *s) {
-    uint64_t at = 0;
-    for (uint32_t i = 0; i < s->len && i < 8; i++) at = at << 8 | s->data[i];
-    return (int64_t)at;
+static int64_t expiry_at(const uint8_t at[EXPIRY_BYTES]) {
+    uint64_t big_endian;
+    memcpy(&big_endian, at, sizeof big_endian);
+    return (int64_t)be64toh(big_endian);
 }
 
 int64_t key_expiry(const struct key *key) {
-    if (form_of(key) != FORM_LOOSE || !key->expiry.sibling_count) return EXPIRY_NEVER;
+    if (form_of(key) != FORM_LOOSE) {
+        const uint8_t *at = packed_expiry(key);
+        return at ? expiry_at(at) : EXPIRY_NEVER;
+    }
+    if (!key->expiry.sibling_count) return EXPIRY_NEVER;
     int64_t latest = INT64_MIN;
     for (uint32_t i = 0; i < key->expiry.sibling_count; i++) {
-        int64_t at = expiry_at(&key->expiry.siblings[i]);
+        int64_t at = expiry_at(key->expiry.siblings[i].data);
         if (at > latest) latest = at;
     }
     return latest;
@@ -528,16 +593,12 @@ struct key *shard_find(struct shard *shard, struct key_ref ref, int64_t now_ms) 
     return key && key_visible(key, now_ms) ? key : NULL;
 }
 
-static const struct element *string_of(const struct key *key, struct view *view) {
-    return form_of(key) == FORM_LOOSE ? &key->string : packed_view(key, view);
-}
-
 static const struct element *element_in(const struct field *field, struct view *view) {
-    return form_of(field) == FORM_LOOSE ? &field->element : packed_view(field, view);
+    return form_of(field) == FORM_LOOSE ? &field->element : packed_view(field, FORM_WRITE, view);
 }
 
 static bool field_live(const struct field *field) {
-    return form_of(field) == FORM_LOOSE ? element_live(&field->element) : form_of(field) == FORM_PACKED;
+    return form_of(field) == FORM_LOOSE ? element_live(&field->element) : form_of(field) & FORM_WRITE;
 }
 
 /* The newest dot of an element, by (clock, replica id); {0} when nothing is live. */
@@ -782,17 +843,16 @@ static void write_spot(struct shard *shard, struct key_ref ref, struct key *key,
 }
 
 static void write_expiry(struct shard *shard, struct key_ref ref, int64_t at_ms, int64_t now_ms) {
-    uint8_t text[8];
+    uint8_t text[EXPIRY_BYTES];
     for (int i = 0; i < 8; i++) text[i] = (uint8_t)((uint64_t)at_ms >> (56 - 8 * i));
     write_spot(shard, ref, shard_key_by_ref(shard, ref), KIND_EXPIRY, (struct bytes){0}, bytes_of(text, sizeof text), now_ms);
 }
 
 void shard_set(struct shard *shard, struct key_ref ref, struct bytes value, bool keep_ttl, int64_t now_ms) {
     struct key *key = key_for_write(shard, ref, now_ms);
-    bool loose = key && form_of(key) == FORM_LOOSE;
     int64_t at = key ? key_expiry(key) : EXPIRY_NEVER;
-    bool others = loose && (key->members.count || key->fields.count);
-    bool has_expiry = loose && key->expiry.sibling_count > 0;
+    bool others = key && form_of(key) == FORM_LOOSE && (key->members.count || key->fields.count);
+    bool has_expiry = key && key_has_expiry(key);
     if (others || (has_expiry && !keep_ttl)) {
         clear_key(shard, key, now_ms);
         key = shard_key_by_ref(shard, ref);
@@ -858,9 +918,11 @@ void shard_expire(struct shard *shard, struct key_ref ref, int64_t at_ms, int64_
 
 /* Who wrote the expiry that counts. */
 static uint16_t expiry_origin(const struct key *key) {
+    struct view view;
+    const struct element *expiry = expiry_of(key, &view);
     int64_t at = key_expiry(key);
-    for (uint32_t i = 0; i < key->expiry.sibling_count; i++)
-        if (expiry_at(&key->expiry.siblings[i]) == at) return dot_replica(key->expiry.siblings[i].dot);
+    for (uint32_t i = 0; i < expiry->sibling_count; i++)
+        if (expiry_at(expiry->siblings[i].data) == at) return dot_replica(expiry->siblings[i].dot);
     return 0;
 }
 
@@ -964,8 +1026,20 @@ static void forget_settled(struct shard *shard, const struct vclock *stable) {
     vclock_copy(&shard->settling_at, &shard->context.applied);
 }
 
+uint16_t shard_self(const struct shard *shard) { return shard->config.self; }
+
+void shard_hold(struct shard *shard, uint64_t counter) {
+    shard->holds = true;
+    shard->held = counter;
+}
+
+static bool is_held(const struct shard *shard, struct dot dot) {
+    return shard->holds && dot_replica(dot) == self_of(shard) && dot_counter(dot) > shard->held;
+}
+
 void shard_stable(struct shard *shard, const struct vclock *stable) {
     forget_settled(shard, stable);
     struct dot dot;
-    while (records_peek(&shard->log, &dot) && vclock_get(stable, dot_replica(dot)) >= dot_counter(dot)) log_drop_oldest(shard);
+    while (records_peek(&shard->log, &dot) && !is_held(shard, dot) && vclock_get(stable, dot_replica(dot)) >= dot_counter(dot))
+        log_drop_oldest(shard);
 }

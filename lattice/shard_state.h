@@ -32,7 +32,7 @@ static inline uint64_t element_of(uint64_t field_hash) {
 }
 static inline bool kind_has_field(enum kind kind) { return kind >= KIND_MEMBER; }
 
-/* A key with one write of a string and nothing else, and a field with one write, are packed:
+/* A key with one write of a string and at most one expiry, and a field with one write, are packed:
  * then these pointers lead to packed items, and form_of tells. What is below is the loose form. */
 struct field {
     uint8_t form;
@@ -47,7 +47,7 @@ struct key {
     uint32_t name_len;
     uint64_t hash;
     struct element string;
-    struct element expiry; /* each sibling's bytes: 8, big-endian milliseconds */
+    struct element expiry; /* each sibling's bytes: EXPIRY_BYTES */
     struct table members;
     struct table fields;
     uint32_t members_live;
@@ -93,6 +93,8 @@ struct shard {
     struct due_heap due; /* at least one hint for each key with an expiry */
     uint64_t expiring;   /* keys with one */
     struct vclock forgotten; /* per origin, the last counter whose record was dropped */
+    bool holds;    /* own records beyond `held` stay in the log */
+    uint64_t held;
     struct dots *removed; /* scratch of the mutation under way */
     uint32_t removed_cap;
 };

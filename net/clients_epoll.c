@@ -2,13 +2,15 @@
 
 #include <assert.h>
 
+#include "persist/keeper.h"
+
 /* A parked session waits in the list of its thread, which alone touches it. */
 struct client {
     struct clients *clients;
     struct session *session;
     struct connection *connection;
-    struct client *next_parked;
-    bool listed;
+    struct client *next_parked, *next_unsettled;
+    bool listed, unsettled;
 };
 
 struct clients {
@@ -17,6 +19,7 @@ struct clients {
     int threads;
     atomic_uint parked;
     struct client *lists[SERVER_THREADS_MAX];
+    struct client *unsettled[SERVER_THREADS_MAX]; /* wrote in this batch */
 };
 
 static bool is_local(const char *peer) {
@@ -64,9 +67,18 @@ static void wait_for_it(struct client *client) {
     connection_tick_within(client->connection, left_us > 0 ? left_us / 1000 + 1 : 0);
 }
 
+static void note_unsettled(struct client *client) {
+    if (client->unsettled || !client->session->unsettled.len) return;
+    struct client **list = &client->clients->unsettled[connection_thread(client->connection)];
+    client->next_unsettled = *list;
+    *list = client;
+    client->unsettled = true;
+}
+
 static bool on_data(void *session, struct connection *connection, struct buf *query, struct buf *out) {
     struct client *client = session;
     bool stays = session_data(client->session, query, out);
+    note_unsettled(client);
     if (stays && client->session->parked) {
         connection_pause(connection);
         list_add(client);
@@ -87,7 +99,9 @@ static void retry_parked(void *app, int thread) {
     struct client *next;
     for (struct client *client = c->lists[thread]; client; client = next) {
         next = client->next_parked;
-        if (!session_retry(client->session, connection_out(client->connection))) {
+        bool done = session_retry(client->session, connection_out(client->connection));
+        note_unsettled(client);
+        if (!done) {
             wait_for_it(client);
             continue;
         }
@@ -99,8 +113,21 @@ static void retry_parked(void *app, int thread) {
 
 static void on_tick(void *app, int thread) {
     struct clients *c = app;
-    node_expire(c->host->node, (uint32_t)thread, (uint32_t)c->threads);
+    if (!atomic_load(&c->host->loading)) node_expire(c->host->node, (uint32_t)thread, (uint32_t)c->threads);
     retry_parked(app, thread);
+}
+
+/* Replies wait for this. Every connection is alive: they are freed after the replies are out. */
+static void on_batch_end(void *app, int thread) {
+    struct clients *c = app;
+    struct keeper *keeper = c->host->node->keeper;
+    enum status status = keeper && !atomic_load(&c->host->loading) ? keeper_commit(keeper) : STATUS_OK;
+    struct client *client = c->unsettled[thread];
+    c->unsettled[thread] = NULL;
+    for (; client; client = client->next_unsettled) {
+        client->unsettled = false;
+        session_settled(client->session, connection_out(client->connection), status);
+    }
 }
 
 static void on_batch_done(void *app, int thread) {
@@ -111,7 +138,7 @@ static void on_batch_done(void *app, int thread) {
 enum status clients_open(struct host *host, const struct server_options *options, struct clients **out) {
     static const struct server_ops ops = {
         .open = on_open, .data = on_data, .close = on_close, .woken = retry_parked, .tick = on_tick,
-        .batch_done = on_batch_done};
+        .batch_end = on_batch_end, .batch_done = on_batch_done};
     struct clients *c = mem_zero(1, sizeof *c);
     c->host = host;
     c->threads = options->threads;

@@ -28,6 +28,7 @@ enum command_flag {
     COMMAND_ALWAYS = 8,  /* not held by CLIENT PAUSE: what it takes to end one */
     COMMAND_ADMIN = 16,
     COMMAND_CLIENT = 32, /* needs a session */
+    COMMAND_LOADING = 64, /* allowed while the node loads what it had */
 };
 
 #define KEYS_COUNTED (-1) /* as first_key: argv[1] says how many keys follow it */
@@ -186,12 +187,12 @@ void reply_expire_time(struct call *call);
     X("reset", 1, COMMAND_NO_AUTH | COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_reset, "the connection as it was when it was new") \
     X("hello", -1, COMMAND_NO_AUTH | COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_hello, "says who the server is; RESP2 only") \
     X("auth", -2, COMMAND_NO_AUTH | COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_auth, "gives the password") \
-    X("select", 2, COMMAND_READ, 0, 0, 0, cmd_select, "database 0, the only one")                        \
+    X("select", 2, COMMAND_READ | COMMAND_LOADING, 0, 0, 0, cmd_select, "database 0, the only one")                        \
     X("client", -2, COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_client, "about connections; CLIENT HELP")
 #define COMMANDS_SERVER(X)                                                                               \
     X("config", -2, COMMAND_ADMIN | COMMAND_CLIENT, 0, 0, 0, cmd_config, "options; CONFIG HELP")         \
-    X("command", -1, COMMAND_READ, 0, 0, 0, cmd_command, "about commands; COMMAND HELP")                 \
-    X("info", -1, COMMAND_READ | COMMAND_CLIENT, 0, 0, 0, cmd_info, "the state of this node")            \
+    X("command", -1, COMMAND_READ | COMMAND_LOADING, 0, 0, 0, cmd_command, "about commands; COMMAND HELP")                 \
+    X("info", -1, COMMAND_READ | COMMAND_CLIENT | COMMAND_LOADING, 0, 0, 0, cmd_info, "the state of this node")            \
     X("time", 1, COMMAND_READ, 0, 0, 0, cmd_time, "seconds and microseconds of this node's clock")       \
     X("shutdown", -1, COMMAND_ADMIN | COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_shutdown, "leaves the cluster and stops") \
     X("debug", -2, COMMAND_ADMIN | COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_debug, "for experiments; DEBUG HELP")

@@ -46,6 +46,7 @@ struct host {
     struct resp_limits limits;
     size_t out_bytes_max;
     struct now started;
+    atomic_bool loading; /* what the node had before: most commands are refused */
     uint64_t run_id[2];
     _Atomic uint16_t port; /* that clients are served on; 0: none */
     pthread_mutex_t lock; /* of sessions and their names */

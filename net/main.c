@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "net/clients.h"
+#include "net/durable_posix.h"
 #include "net/options.h"
 #include "net/os_posix.h"
 #include "net/replicator_nng.h"
@@ -23,6 +24,7 @@ struct app {
     struct host host;
     struct replicator *replicator;
     struct clients *clients;
+    struct durable *durable;
     char address[GOSSIP_ADDRESS_MAX];
     struct buf join, cluster_name;
     struct buf error;
@@ -220,11 +222,21 @@ static enum status port_rewrite(void *arg, struct buf *error) {
     return status;
 }
 
+/* Clients are there already, and told to wait. */
+static bool load(struct app *a) {
+    char *dir = option_text(a, OPTION_DIR);
+    a->durable = durable_open(&a->host, dir, (char *)a->cluster_name.data, &a->error);
+    mem_free(dir);
+    atomic_store(&a->host.loading, false);
+    return a->durable != NULL;
+}
+
 static bool open_clients(struct app *a) {
     char *bind = option_text(a, OPTION_BIND);
     struct host_ports ports = {.kill = port_kill, .shutdown = port_shutdown, .wake = port_wake, .rewrite = port_rewrite,
                                .usage = port_usage, .arg = a};
     host_init(&a->host, a->node, a->config, &ports);
+    atomic_store(&a->host.loading, true);
     struct server_options options = {
         .host = bind,
         .port = (uint16_t)config_integer(a->config, OPTION_PORT),
@@ -279,6 +291,7 @@ static int serve(struct app *a, int signals) {
     clients_close(clients);
     a->clients = NULL;
     leave(a);
+    durable_close(a->durable);
     log_line(LOG_NOTICE, "bye");
     return 0;
 }
@@ -292,7 +305,7 @@ int main(int argc, char **argv) {
     if (os_log_open(logfile, (enum log_level)config_integer(a.config, OPTION_LOGLEVEL), &a.error) != STATUS_OK) return complain(&a);
     mem_free(logfile);
     int signals = take_signals();
-    if (signals < 0 || !open_peers(&a) || !make_node(&a) || !open_clients(&a)) return complain(&a);
+    if (signals < 0 || !open_peers(&a) || !make_node(&a) || !open_clients(&a) || !load(&a)) return complain(&a);
     int code = serve(&a, signals);
     host_fini(&a.host);
     node_free(a.node);

@@ -2,6 +2,8 @@
 
 #include <assert.h>
 
+#include "persist/keeper.h"
+
 /* A node of its own: nobody to reach. */
 static enum status dial_nobody(void *self, int link, const char *address) {
     (void)self, (void)link, (void)address;
@@ -13,6 +15,24 @@ static enum status send_nobody(void *self, int link, struct bytes frame) {
     return STATUS_ERR_NOT_FOUND;
 }
 
+static void keep_deltas(void *self, struct bytes message) {
+    struct keeper *keeper = ((struct node *)self)->keeper;
+    if (keeper) keeper_deltas(keeper, message);
+}
+static void keep_changed(void *self, uint32_t shard) {
+    struct keeper *keeper = ((struct node *)self)->keeper;
+    if (keeper) keeper_changed(keeper, shard);
+}
+static void keep_reset(void *self) {
+    struct keeper *keeper = ((struct node *)self)->keeper;
+    if (keeper) keeper_reset(keeper);
+}
+
+void node_keep(struct node *node, struct keeper *keeper, bool recovered) {
+    node->keeper = keeper;
+    if (recovered) gossip_recovered(node->gossip);
+}
+
 static struct gossip *start_gossip(struct node *node, const struct node_config *config, struct replica_id self,
                                    uint16_t index) {
     struct gossip_config gossip = config->gossip;
@@ -21,6 +41,10 @@ static struct gossip *start_gossip(struct node *node, const struct node_config *
     gossip.replicas = node->replicas;
     gossip.shards = node->shards;
     gossip.shard_count = node->shard_count;
+    gossip.applied.deltas = keep_deltas;
+    gossip.applied.changed = keep_changed;
+    gossip.applied.reset = keep_reset;
+    gossip.applied.self = node;
     gossip.self = self;
     gossip.self_index = index;
     if (!gossip.keys.count) keyring_well_known(&gossip.keys);
@@ -87,8 +111,10 @@ bool node_unlock(struct node *node, uint32_t shard) {
     bool wrote = own != node->seen[shard];
     node->seen[shard] = own;
     shard_unlock(node->shards[shard]);
-    if (wrote) gossip_dirty(node->gossip, shard);
-    return wrote;
+    if (!wrote) return false;
+    if (node->keeper) keeper_dirty(node->keeper, shard);
+    gossip_dirty(node->gossip, shard);
+    return true;
 }
 
 #define EXPIRE_GRACE_MS 5000 /* before we remove what another node should have */

@@ -25,6 +25,7 @@ struct node_config {
     struct gossip_config gossip;
 };
 
+struct keeper;
 struct node {
     struct clock_port clock;
     struct hash_seed seed;
@@ -33,11 +34,15 @@ struct node {
     uint32_t shard_count;
     uint64_t *seen; /* our last counter of each shard that gossip was told of; with its lock */
     struct gossip *gossip;
+    struct keeper *keeper; /* NULL: nothing is kept */
     _Atomic uint64_t expired; /* keys removed since the start */
 };
 
 struct node *node_new(const struct node_config *config);
 void node_free(struct node *node);
+/* From here on the keeper hears of everything that is applied. It outlives the node's use;
+ * `recovered` says that it has put something into the shards. Before the first step of gossip. */
+void node_keep(struct node *node, struct keeper *keeper, bool recovered);
 struct now node_now(const struct node *node);
 /* Which shard holds the key: by its {tag}, if it has one. */
 uint32_t node_shard_of(const struct node *node, struct bytes key);

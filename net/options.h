@@ -39,6 +39,13 @@
     X("join", JOIN, CONFIG_STRING, 0, "", 0, 0, "", "host:port of nodes to join, comma-separated; they may start later") \
     X("cluster-key-file", CLUSTER_KEY_FILE, CONFIG_STRING, 0, "", 0, 0, "",                                     \
       "32 bytes in hex a line; the first seals, all open; needed beyond loopback")                             \
+    X("appendonly", APPENDONLY, CONFIG_BOOL, 0, "no", 0, 0, "", "keep a log of all that is applied, in dir")     \
+    X("appendfsync", APPENDFSYNC, CONFIG_CHOICE, CONFIG_LIVE, "everysec", 0, 0, "no|everysec|always",           \
+      "when the log is synced: before each reply, each second, or when the system likes")                      \
+    X("auto-aof-rewrite-percentage", REWRITE_PERCENTAGE, CONFIG_INTEGER, CONFIG_LIVE, "100", 0, 1000000, "",    \
+      "growth of the log over the last checkpoint that makes a new one; 0 for never")                          \
+    X("auto-aof-rewrite-min-size", REWRITE_MIN_SIZE, CONFIG_BYTES, CONFIG_LIVE, "64mb", 1 << 20, INT64_MAX, "", \
+      "a shorter log makes no checkpoint")                                                                     \
     X("gossip-batch-us", GOSSIP_BATCH_US, CONFIG_INTEGER, 0, "2000", 0, 1000000, "",                            \
       "least microseconds between two sends to peers while busy; when quiet a write is sent at once")          \
     X("gossip-log-bytes", GOSSIP_LOG_BYTES, CONFIG_BYTES, 0, "64mb", 1 << 20, 1LL << 40, "",                    \

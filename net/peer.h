@@ -68,7 +68,7 @@ struct peer_event {
 
 struct peers_stats {
     uint64_t frames_sent, bytes_sent;         /* taken by a connection */
-    uint64_t frames_received, bytes_received; /* queued for the consumer */
+    uint64_t frames_received, bytes_received; /* queued for the consumer, or taken */
     uint64_t pauses;                          /* times the receive queue was full */
     uint64_t inbound, inbound_refused;        /* connections now; refused for inbound_max */
     uint64_t diallers_remade;                 /* by the watchdog */
@@ -93,6 +93,12 @@ void peers_hangup(struct peers *p, int link);
 /* Copies the frame into the link's queue. ERR_BUSY when it is full, ERR_TOO_LARGE above
  * frame_bytes_max, ERR_NOT_FOUND when the link was not dialled. Never blocks. */
 enum status peers_send(struct peers *p, int link, struct bytes frame) MUST_CHECK;
+
+/* Offers each frame to `taker` first, in a thread of the transport, while no other waits or is in
+ * the consumer's hands: for what must not wait for the consumer to wake up. What it takes (true)
+ * is no event. It must not block, hang up or close. NULL ends that, and returns when no taker
+ * runs any more. */
+void peers_take(struct peers *p, bool (*taker)(void *arg, struct bytes frame), void *arg);
 
 /* Readable while there may be events; to be watched level-triggered, never read. */
 int peers_fd(const struct peers *p);

@@ -68,6 +68,7 @@ struct peers {
     struct peers_config config;
     pthread_mutex_t lock, control;
     pthread_cond_t started; /* a link's `starting` fell to 0; with lock */
+    pthread_cond_t quiet;   /* no taker runs; with lock */
     pthread_cond_t stop;    /* for the watchdog; with control */
     pthread_t watchdog;
     nng_socket socket;
@@ -80,6 +81,10 @@ struct peers {
     uint16_t port;
     int fd;
     bool frames_turn;
+    bool (*taker)(void *arg, struct bytes frame);
+    void *taker_arg;
+    bool taking;    /* the taker runs */
+    bool in_hand;   /* the consumer may still be at the frame it got last */
     bool signalled; /* the eventfd is readable */
     bool paused;    /* the receiving aio rests */
     bool closing;   /* with lock */
@@ -193,6 +198,7 @@ static bool next_frame(struct peers *p, struct peer_event *event) {
     if (!p->received.count) return false;
     nng_msg *msg = p->received.slots[p->received.head];
     ring_drop(&p->received, nng_msg_len(msg));
+    p->in_hand = true;
     *event = (struct peer_event){
         .kind = PEER_FRAME, .link = -1, .bytes = bytes_of(nng_msg_body(msg), nng_msg_len(msg)), .owner = msg};
     return true;
@@ -208,16 +214,32 @@ static bool recv_half_empty(const struct peers *p) {
     return p->received.count <= p->config.recv_frames_max / 2 && p->received.bytes <= p->config.recv_bytes_max / 2;
 }
 
+/* With the lock, which is let go while the taker runs. */
+static bool is_taken(struct peers *p, nng_msg *msg) {
+    if (!p->taker || p->received.count || p->in_hand) return false;
+    p->taking = true;
+    pthread_mutex_unlock(&p->lock);
+    bool taken = p->taker(p->taker_arg, bytes_of(nng_msg_body(msg), nng_msg_len(msg)));
+    pthread_mutex_lock(&p->lock);
+    p->taking = false;
+    if (!p->taker) pthread_cond_broadcast(&p->quiet);
+    return taken;
+}
+
 static void on_received(void *arg) {
     struct peers *p = arg;
     nng_msg *msg = nng_aio_result(p->aio) == 0 ? nng_aio_get_msg(p->aio) : NULL;
     nng_aio_set_msg(p->aio, NULL);
     pthread_mutex_lock(&p->lock);
     if (msg) {
-        ring_push(&p->received, msg);
         p->stats.frames_received++;
         p->stats.bytes_received += nng_msg_len(msg);
-        wake(p);
+        if (is_taken(p, msg)) {
+            nng_msg_free(msg);
+        } else {
+            ring_push(&p->received, msg);
+            wake(p);
+        }
     }
     p->paused = recv_full(p);
     p->stats.pauses += p->paused;
@@ -250,6 +272,7 @@ static void quiet(struct peers *p) {
  * would never see one that came. */
 bool peers_next(struct peers *p, struct peer_event *event) {
     pthread_mutex_lock(&p->lock);
+    p->in_hand = false;
     p->frames_turn = !p->frames_turn;
     bool found = p->frames_turn ? next_frame(p, event) || next_link_event(p, event)
                                 : next_link_event(p, event) || next_frame(p, event);
@@ -259,6 +282,15 @@ bool peers_next(struct peers *p, struct peer_event *event) {
     pthread_mutex_unlock(&p->lock);
     if (resume) nng_recv_aio(p->socket, p->aio);
     return found;
+}
+
+void peers_take(struct peers *p, bool (*taker)(void *arg, struct bytes frame), void *arg) {
+    pthread_mutex_lock(&p->lock);
+    p->taker = NULL;
+    while (p->taking) pthread_cond_wait(&p->quiet, &p->lock);
+    p->taker_arg = arg;
+    p->taker = taker;
+    pthread_mutex_unlock(&p->lock);
 }
 
 void peers_release(struct peer_event *event) {
@@ -525,6 +557,7 @@ static struct peers *peers_new(const struct peers_config *config) {
     pthread_cond_init(&p->stop, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&p->started, NULL);
+    pthread_cond_init(&p->quiet, NULL);
     pthread_mutex_init(&p->lock, NULL);
     pthread_mutex_init(&p->control, NULL);
     ring_init(&p->received, config->recv_frames_max);
@@ -536,6 +569,7 @@ static void peers_free(struct peers *p) {
     pthread_mutex_destroy(&p->control);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->started);
+    pthread_cond_destroy(&p->quiet);
     pthread_cond_destroy(&p->stop);
     mem_free(p);
 }

@@ -96,8 +96,15 @@ static bool sleep_until(struct replicator *r, int64_t due_us, int64_t now_us, in
     return !(fds[2].revents & (POLLIN | POLLHUP | POLLERR));
 }
 
+/* Deltas need not wait for the loop to wake up. */
+static bool take_deltas(void *arg, struct bytes frame) {
+    struct node *node = arg;
+    return gossip_deltas(node->gossip, frame, node_now(node));
+}
+
 void replicator_run(struct replicator *r, struct node *node, int extra_fd, int64_t deadline_us) {
     bool going = true;
+    peers_take(r->peers, take_deltas, node);
     while (going) {
         int64_t due_us = take_events(r, node);
         if (!gossip_may_sleep(node->gossip))
@@ -107,4 +114,5 @@ void replicator_run(struct replicator *r, struct node *node, int extra_fd, int64
                 node_now(node).mono_us < deadline_us;
         gossip_awake(node->gossip);
     }
+    peers_take(r->peers, NULL, NULL);
 }

@@ -1,7 +1,8 @@
 /* Drives a node's gossip over nng: one loop, one thread, the caller's.
  *
  * It sleeps until a peer says something, a client writes after a quiet time, or something is
- * due; what comes in is handed to gossip_step one event at a time. */
+ * due; what comes in is handed to gossip_step one event at a time, but for deltas, which the
+ * transport's threads apply themselves when the loop is idle. */
 #ifndef ANNEAL_NET_REPLICATOR_NNG_H
 #define ANNEAL_NET_REPLICATOR_NNG_H
 

@@ -6,6 +6,7 @@
 
 #include "net/options.h"
 #include "net/resp.h"
+#include "persist/keeper.h"
 
 static const char PROTECTED[] =
     "DENIED anneal is running in protected mode because no password is set and this client is not on the "
@@ -61,6 +62,7 @@ void session_free(struct session *s) {
     resp_fini(&s->parser);
     forget_waiting(s);
     buf_fini(&s->name);
+    buf_fini(&s->unsettled);
     mem_free(s->wrote);
     mem_free(s);
 }
@@ -104,6 +106,7 @@ static bool is_held(const struct session *s, const struct command *c, int64_t no
 /* ----------------------------------------------------------------- commands */
 
 void session_wrote(struct session *s, uint32_t shard) {
+    s->writes = true;
     if (!s->wrote) s->wrote = mem_zero((s->host->node->shard_count + 63) / 64, sizeof *s->wrote);
     s->wrote[shard / 64] |= UINT64_C(1) << (shard % 64);
 }
@@ -114,6 +117,43 @@ static void count_reply(struct session *s, struct buf *out, size_t before) {
     if (s->reply_mode == REPLY_SKIPPING) s->reply_mode = REPLY_ON;
     if (s->reply_mode == REPLY_SKIP_NEXT) s->reply_mode = REPLY_SKIPPING;
 }
+
+struct unsettled {
+    size_t from, to;
+};
+
+static void note_unsettled(struct session *s, size_t from, size_t to) {
+    if (s->writes && s->host->node->keeper && to > from) buf_put(&s->unsettled, &(struct unsettled){from, to}, sizeof(struct unsettled));
+    s->writes = false;
+}
+
+/* From the back, so that what is still to do stays where it is. */
+void session_settled(struct session *s, struct buf *out, enum status failure) {
+    struct buf error = {0}, tail = {0};
+    char text[128];
+    snprintf(text, sizeof text, "MISCONF Errors writing to the AOF file: %s", status_text(failure));
+    resp_error(&error, text);
+    for (size_t at = s->unsettled.len; failure != STATUS_OK && at > 0; at -= sizeof(struct unsettled)) {
+        struct unsettled u;
+        memcpy(&u, s->unsettled.data + at - sizeof u, sizeof u);
+        tail.len = 0;
+        buf_put(&tail, out->data + u.to, out->len - u.to);
+        out->len = u.from;
+        buf_put_bytes(out, buf_bytes(&error));
+        buf_put_bytes(out, buf_bytes(&tail));
+    }
+    s->unsettled.len = 0;
+    buf_fini(&error);
+    buf_fini(&tail);
+}
+
+static void reply_misconf(struct host *h, struct buf *out) {
+    char text[192];
+    snprintf(text, sizeof text, "MISCONF Errors writing to the AOF file: %s", status_text(keeper_failure(h->node->keeper)));
+    resp_error(out, text);
+}
+
+static bool refuses_writes(const struct host *h) { return h->node->keeper && keeper_failure(h->node->keeper) != STATUS_OK; }
 
 /* In the order of Redis: what cannot be run at all, who may not, what must wait. */
 static void run(struct session *s, const struct bytes *argv, size_t argc, struct now now, struct buf *out) {
@@ -127,12 +167,17 @@ static void run(struct session *s, const struct bytes *argv, size_t argc, struct
     if (command_check(&call, c)) {
         if (!s->authenticated && !(c->flags & COMMAND_NO_AUTH))
             resp_error(out, "NOAUTH Authentication required.");
+        else if (atomic_load_explicit(&h->loading, memory_order_relaxed) && !(c->flags & (COMMAND_ALWAYS | COMMAND_ADMIN | COMMAND_LOADING)))
+            resp_error(out, "LOADING anneal is loading the dataset in memory");
+        else if (c->flags & COMMAND_WRITE && refuses_writes(h))
+            reply_misconf(h, out);
         else if (is_held(s, c, now.mono_us))
             park(s, &call, atomic_load(&h->paused_until_us));
         else
             command_call(&call, c);
     }
     if (!s->parked) count_reply(s, out, before);
+    note_unsettled(s, before, out->len);
 }
 
 static bool is_full(const struct session *s) { return s->is_full && s->is_full(s->is_full_arg); }

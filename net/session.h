@@ -43,6 +43,9 @@ struct session {
     _Atomic(const struct command *) last;
     /* Shards written through this session, for WAIT; NULL until there is one. */
     uint64_t *wrote;
+    /* Replies to commands that wrote, as (from, to) in the reply buffer: until session_settled. */
+    struct buf unsettled;
+    bool writes; /* the command under way has written */
     /* Parked: the command that waits, copied. */
     bool parked;
     bool waits;          /* it has begun: its handler has run */
@@ -62,6 +65,10 @@ void session_free(struct session *s);
 bool session_data(struct session *s, struct buf *query, struct buf *out);
 /* True when it is parked no more. */
 bool session_retry(struct session *s, struct buf *out);
+
+/* Where a keeper makes writes durable before replies go out: the owner calls this once it has, for
+ * each session with something unsettled. failure: the replies to what wrote become errors. */
+void session_settled(struct session *s, struct buf *out, enum status failure);
 
 /* For handlers, as above. */
 void session_park(struct call *call, int64_t deadline_us);

@@ -6,7 +6,7 @@ passed=0 failed=0
 for binary in "$@"; do
     out=$("$binary" 2>&1) && code=0 || code=$?
     p=$(echo "$out" | grep -c '^\[       OK \]')
-    f=$(echo "$out" | grep -c '^\[  FAILED  \] [a-z_0-9]*$')
+    f=$(echo "$out" | grep '^\[  FAILED  \] [a-z_0-9]*$' | sort -u | wc -l)
     [ "$code" != 0 ] && [ "$f" = 0 ] && f=1
     [ "$f" != 0 ] && echo "$out"
     echo "$(basename "$binary"): $p passed, $f failed"

@@ -9,9 +9,10 @@ import loads
 import report
 import servers
 
-ONLY = ["set", "get", "incr", "memory", "start", "replication"]
+ONLY = ["set", "get", "mix", "incr", "hset", "sadd", "ttl", "memory", "start", "replication"]
 OPS = {1: 60000, 16: 500000}
-BOUND_S = 900  # a run that takes longer has hung
+RESULTS = "test/bench/results"
+BOUND_S = 1500  # a run that takes longer has hung
 NOTES = [
     "servers pinned to CPU %s, load generators to CPU %s, everything on loopback" % (servers.SERVER_CPU,
                                                                                     servers.CLIENT_CPU),
@@ -19,10 +20,12 @@ NOTES = [
     "servers have one thread for clients; RESP is driven by redis-benchmark, latencies are its own",
     "memcached is driven by a Python client with ready batches of set, mg (meta get) and incr: its cpu compares,"
     " its ops/s and latencies are bounded by that client",
-    "replication: 3 nodes (anneal), a primary with 1 and 2 asynchronous replicas (redis); cpu of all nodes a SET",
+    "mix: 80 % GET and 20 % SET, by two load generators side by side; its latencies are those of the GETs",
+    "replication: 3 nodes (anneal), a primary with 1 and 2 asynchronous replicas (redis); cpu of the node that"
+    " the clients use, and of one of the others (receiver)",
     "wire: bytes sent on lo a SET, less those of the same load on a lone server; TCP and IP headers count,"
     " and any other traffic on lo",
-    "seen: from a write's ack to the end of the first GET elsewhere that shows it; a GET's round trip is its grain",
+    "seen: the time from a write's ack from which on half (99 %) of the GETs sent elsewhere show it, at 500 writes/s",
     "lag: from the last ack of 100,000 pipelined SETs until DBSIZE elsewhere counts all",
     "spread: least and greatest ratio within one round",
 ]
@@ -50,7 +53,8 @@ def start_and_fill(figures, name, only):
 
 
 def measure_commands(figures, server, only):
-    for op in [op for op in loads.RESP if op in only]:
+    able = loads.MEMCACHE if server.protocol == "memcache" else [*loads.RESP, "mix"]
+    for op in [op for op in able if op in only]:
         for pipeline, ops in OPS.items():
             result = loads.measure(server, op, pipeline, ops)
             figure = "%s P%d " % (op.upper(), pipeline)
@@ -58,6 +62,19 @@ def measure_commands(figures, server, only):
             figures.add(figure + "ops", "/s", server.name, result["ops"])
             for rank in ("p50", "p99", "p99.9"):
                 figures.add(figure + rank, "ms", server.name, result[rank])
+
+
+def measure_ttl(figures, name):
+    """GET where every key has a TTL, beside GET where none has, on fresh servers."""
+    for ttl_s, what in (0, "without"), (100000, "with"):
+        server = servers.Server(name)
+        try:
+            loads.fill(server, ttl_s=ttl_s)
+            for pipeline, ops in OPS.items():
+                result = loads.measure(server, "get", pipeline, ops)
+                figures.add("GET P%d %s TTLs cpu" % (pipeline, what), "us", name, result["cpu"])
+        finally:
+            server.stop()
 
 
 def measure_alone(figures, peers, only):
@@ -69,14 +86,21 @@ def measure_alone(figures, peers, only):
             measure_commands(figures, server, only)
         finally:
             server.stop()
+        if "ttl" in only and server.protocol == "resp":
+            measure_ttl(figures, name)
 
 
-def wire_of(group, pipeline, ops):
-    """Bytes on lo and CPU of all nodes a SET, once they have come to rest."""
-    bytes_before, cpu_before = loads.lo_bytes(), sum(s.cpu_us() for s in group)
-    loads.measure(group[0], "set", pipeline, ops)
+def replicated_load(figures, system, group, op, pipeline, ops):
+    """Bytes on lo, and CPU of the node that is written to and of all others, until they have come to rest."""
+    figure = "replicated %s P%d " % (op.upper(), pipeline)
+    wire, cpu = loads.lo_bytes(), [s.cpu_us() for s in group]
+    loads.measure(group[0], op, pipeline, ops)
     time.sleep(0.3)
-    return (loads.lo_bytes() - bytes_before) / ops, (sum(s.cpu_us() for s in group) - cpu_before) / ops
+    spent = [(s.cpu_us() - before) / ops for s, before in zip(group, cpu)]
+    figures.add(figure + "wire", "B", system, (loads.lo_bytes() - wire) / ops)
+    figures.add(figure + "cpu", "us", system, spent[0])
+    if group[1:] and op == "set":
+        figures.add(figure + "receiver cpu", "us", system, statistics.mean(spent[1:]))
 
 
 def await_link(group):
@@ -89,6 +113,16 @@ def await_link(group):
             loads.await_size(b, 1)
 
 
+def measure_lag(figures, system, group):
+    seen = loads.glimpses(group[0], group[-1], count=3000, span_us=2000)
+    for share, rank in (.5, "p50"), (.99, "p99"):
+        at_us = loads.rank_us(seen, share)
+        if at_us is None:
+            raise RuntimeError("%s: writes are not seen within 2 ms" % system)
+        figures.add("seen " + rank, "us", system, at_us)
+    figures.add("lag", "ms", system, loads.lag_ms(group[0], group[-1], "bst:"))
+
+
 def measure_group(figures, kind, nodes):
     group, system = [], "%s x%d" % (kind, nodes)
     progress("  %s" % system)
@@ -96,16 +130,12 @@ def measure_group(figures, kind, nodes):
         for _ in range(nodes):
             group.append(servers.Server(kind, [s.port for s in (group if kind == "anneal" else group[:1])]))
         await_link(group)
-        for pipeline, ops in OPS.items():
-            wire, cpu = wire_of(group, pipeline, ops)
-            figures.add("replicated SET P%d wire" % pipeline, "B", system, wire)
-            figures.add("replicated SET P%d cpu" % pipeline, "us", system, cpu)
-        if nodes == 1:
-            return
-        seen = loads.visibility(group[0], group[-1])
-        figures.add("seen p50", "us", system, statistics.median(seen))
-        figures.add("seen p99", "us", system, seen[int(len(seen) * .99)])
-        figures.add("lag", "ms", system, loads.lag_ms(group[0], group[-1], "bst:"))
+        loads.fill(group[0])
+        for op in "set", "get":
+            for pipeline, ops in OPS.items():
+                replicated_load(figures, system, group, op, pipeline, ops)
+        if nodes > 1:
+            measure_lag(figures, system, group)
     finally:
         for server in group:
             server.stop()
@@ -113,8 +143,8 @@ def measure_group(figures, kind, nodes):
 
 def less_lone(figures):
     """Takes the clients' bytes, known from the lone server, off those of a group."""
-    for pipeline in OPS:
-        systems = figures.samples.get("replicated SET P%d wire" % pipeline, {})
+    for figure in [f for f in figures.samples if f.endswith(" wire")]:
+        systems = figures.samples[figure]
         for system in [s for s in systems if not s.endswith(" x1")]:
             lone = systems.get(system.split()[0] + " x1", [])
             systems[system] = [a - b for a, b in zip(systems[system], lone)]
@@ -164,8 +194,10 @@ def main():
             if kind in peers:
                 attempt(figures, "%s x%d" % (kind, nodes), measure_group, kind, nodes)
     less_lone(figures)
-    report.write(figures, "build/bench")
-    print("\n".join(figures.notes), figures.table(), "\n".join(figures.lines()), sep="\n\n")
+    report.write(figures, RESULTS)
+    with open(RESULTS + "/report.txt") as f:
+        print(f.read())
+    print("this table, figures.json and a plot a figure (SVG) are in " + RESULTS)
 
 
 main()

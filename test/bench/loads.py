@@ -10,7 +10,10 @@ import servers
 
 KEYS, CLIENTS, VALUE = 1000000, 50, "v" * 64
 RESP = {"set": ["SET", "key:__rand_int__", VALUE], "get": ["GET", "key:__rand_int__"],
-        "incr": ["INCR", "ctr:__rand_int__"]}
+        "incr": ["INCR", "ctr:__rand_int__"], "hset": ["HSET", "hash:__rand_int__", "field", VALUE],
+        "sadd": ["SADD", "sets", "member:__rand_int__"]}
+MIX = {"get": .8, "set": .2}  # of the load "mix"
+MEMCACHE = {"set", "get", "incr"}
 
 
 def measure(server, op, pipeline, ops):
@@ -22,11 +25,30 @@ def measure(server, op, pipeline, ops):
     return result
 
 
-def resp_load(port, op, pipeline, ops):
-    text = subprocess.run(
-        ["taskset", "-c", servers.CLIENT_CPU, "redis-benchmark", "-p", str(port), "-c", str(CLIENTS),
+def redis_benchmark(port, op, pipeline, ops, clients):
+    return subprocess.Popen(
+        ["taskset", "-c", servers.CLIENT_CPU, "redis-benchmark", "-p", str(port), "-c", str(clients),
          "-P", str(pipeline), "-n", str(ops), "-r", str(KEYS)] + RESP[op],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True).stdout
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def resp_load(port, op, pipeline, ops):
+    """The mix is two generators side by side; its rate is theirs together, its latencies those of the GETs."""
+    shares = MIX if op == "mix" else {op: 1}
+    began = time.perf_counter()
+    running = [redis_benchmark(port, part, pipeline, int(ops * share), int(CLIENTS * share))
+               for part, share in shares.items()]
+    texts = [p.communicate(timeout=60)[0] for p in running]
+    took = time.perf_counter() - began
+    if any(p.returncode for p in running):
+        raise RuntimeError("redis-benchmark failed")
+    result = benchmark_result(texts[0])
+    if len(texts) > 1:
+        result["ops"] = ops / took
+    return result
+
+
+def benchmark_result(text):
     steps = [(float(p), float(ms)) for p, ms in re.findall(r"([\d.]+)% <= ([\d.]+) milliseconds \(cum", text)]
     summary = re.search(r"avg +min +p50 +p95 +p99 +max\s+([\d. ]+)", text).group(1).split()
     return {"ops": float(re.search(r"throughput summary: ([\d.]+)", text).group(1)),
@@ -92,11 +114,13 @@ def receive(s, size):
     return bytes(got)
 
 
-def fill(server, count=KEYS, prefix="key:", value=VALUE):
+def fill(server, count=KEYS, prefix="key:", value=VALUE, ttl_s=0):
     """COUNT keys in order, in batches of 1000."""
     memcache = server.protocol == "memcache"
-    shape = ("set %s%%012d 0 0 %d\r\n%s\r\n" % (prefix, len(value), value) if memcache else
-             "*3\r\n$3\r\nSET\r\n$%d\r\n%s%%012d\r\n$%d\r\n%s\r\n" % (len(prefix) + 12, prefix, len(value), value))
+    resp = "*3\r\n$3\r\nSET\r\n$%d\r\n%s%%012d\r\n$%d\r\n%s\r\n" % (len(prefix) + 12, prefix, len(value), value)
+    if ttl_s:
+        resp = resp.replace("*3", "*5") + "$2\r\nEX\r\n$%d\r\n%d\r\n" % (len(str(ttl_s)), ttl_s)
+    shape = "set %s%%012d 0 0 %d\r\n%s\r\n" % (prefix, len(value), value) if memcache else resp
     answer = b"STORED\r\n" if memcache else b"+OK\r\n"
     with socket.create_connection(("127.0.0.1", server.port), 30) as s:
         for first in range(0, count, 1000):
@@ -123,23 +147,35 @@ def await_size(s, size, seconds=20):
             raise RuntimeError("the peer does not converge")
 
 
-def visibility(writer, reader, count=1000):
-    """Microseconds from a write's ack to the end of the first GET elsewhere that shows it, sorted."""
-    took = []
+def glimpses(writer, reader, count, span_us):
+    """(microseconds from a write's ack to a GET elsewhere, whether that showed it), by time.
+
+    One GET a write, after a random pause: to ask again and again would slow what is measured."""
+    seen = []
     with connect(writer) as a, connect(reader) as b:
         for n in range(count):
             a.sendall(b"SET seen %08d\r\n" % n)
             receive(a, 5)
             acked = time.perf_counter()
-            while True:
-                b.sendall(b"GET seen\r\n")
-                if b.recv(64) == b"$8\r\n%08d\r\n" % n:
-                    break
-                if time.perf_counter() > acked + 5:
-                    raise RuntimeError("a write does not show")
-            took.append((time.perf_counter() - acked) * 1e6)
-            time.sleep(0.0005)
-    return sorted(took)
+            pause = random.uniform(-span_us / 8, span_us) / 1e6  # one in nine at once: a sleep has a least length
+            if pause > 0:
+                time.sleep(pause)
+            asked = time.perf_counter()
+            b.sendall(b"GET seen\r\n")
+            seen.append(((asked - acked) * 1e6, b.recv(64) == b"$8\r\n%08d\r\n" % n))
+            time.sleep(0.001)
+    return sorted(seen)
+
+
+def rank_us(seen, share, window=200):
+    """The earliest time from which on `share` of the next `window` GETs show the write; None if none does."""
+    shown = [int(hit) for _, hit in seen]
+    now = sum(shown[:window])
+    for i in range(len(seen) - window):
+        if now >= share * window:
+            return seen[i][0]
+        now += shown[i + window] - shown[i]
+    return None
 
 
 def lag_ms(writer, reader, prefix, count=100000):

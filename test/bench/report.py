@@ -53,7 +53,7 @@ def number(value):
 
 
 def write(figures, folder):
-    """figures.json, and one bar chart with spread a figure."""
+    """figures.json, report.txt, and one bar chart with spread a figure."""
     os.makedirs(folder, exist_ok=True)
     for old in os.listdir(folder):
         if old.endswith(".svg"):
@@ -61,6 +61,8 @@ def write(figures, folder):
     with open(os.path.join(folder, "figures.json"), "w") as f:
         json.dump({"notes": figures.notes, "units": figures.units, "samples": figures.samples,
                    "lines": list(figures.lines())}, f, indent=1)
+    with open(os.path.join(folder, "report.txt"), "w") as f:
+        f.write("\n\n".join(["\n".join(figures.notes), figures.table(), "\n".join(figures.lines())]) + "\n")
     script = "".join(plot(figures, figure, folder) for figure in figures.samples)
     subprocess.run(["gnuplot"], input=script, text=True, timeout=60, check=False)
 

@@ -60,11 +60,11 @@ def free_port():
 
 
 class Server:
-    def __init__(self, name, join=()):
+    def __init__(self, name, join=(), options=()):
         _, make, self.protocol = TABLE[name]
         self.name, self.port, self.process = name, free_port(), None
         self.folder = tempfile.mkdtemp(prefix="anneal-bench-")
-        command = ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", SERVER_CPU] + make(find(name))(self.port, self.folder, join)
+        command = ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", SERVER_CPU] + make(find(name))(self.port, self.folder, join) + list(options)
         began = time.monotonic()
         try:
             self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

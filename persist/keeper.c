@@ -1,0 +1,553 @@
+/* Locks, outermost first: gather, shard, journal's own. `gather` orders the logging of own
+ * mutations, so that each is in the log once its range says so. */
+#include "persist/keeper.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/mem.h"
+#include "persist/journal.h"
+
+enum record_kind { RECORD_HEADER = 1, RECORD_DELTAS, RECORD_IMAGE, RECORD_RESET, RECORD_END };
+
+#define FORMAT 1u
+#define SYNC_US 1000000
+#define RETRY_US 1000000
+#define STEP_US 100000
+#define NAME_BYTES 40
+#define CHECKPOINT_TMP "checkpoint.tmp"
+
+struct keeper {
+    struct keeper_config config;
+    struct journal *log;
+    uint64_t next_number; /* of the next file */
+    struct buf header;
+
+    pthread_mutex_t gather;
+    _Atomic uint64_t *dirty, *changed; /* bits */
+    atomic_bool any_dirty, any_changed, gathering;
+    uint64_t *logged; /* own mutations up to here; with gather */
+
+    atomic_int sync, failure;
+    _Atomic uint64_t rewrite_percent, rewrite_bytes_min;
+    int64_t sync_at_us, retry_at_us;
+
+    /* The checkpoint under way; of the thread that steps. */
+    struct journal *image;
+    uint64_t image_number;
+    uint32_t image_shard;
+    bool healing;
+
+    pthread_mutex_t lock; /* of what is below */
+    bool wanted;
+    struct keeper_status status;
+};
+
+static void note(struct keeper *k, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void note(struct keeper *k, const char *format, ...) {
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (k->config.note) k->config.note(k->config.arg, text);
+}
+
+static void file_name(char out[NAME_BYTES], const char *what, uint64_t number) {
+    snprintf(out, NAME_BYTES, "%s.%020" PRIu64, what, number);
+}
+
+struct keeper *keeper_new(const struct keeper_config *config) {
+    struct keeper *k = mem_zero(1, sizeof *k);
+    size_t words = (config->shard_count + 63) / 64;
+    k->config = *config;
+    k->log = journal_new(&config->disk);
+    k->next_number = 1;
+    buf_printf(&k->header, "anneal %u, cluster %s, %u shards\n", FORMAT, config->cluster, config->shard_count);
+    pthread_mutex_init(&k->gather, NULL);
+    pthread_mutex_init(&k->lock, NULL);
+    k->dirty = mem_zero(words, sizeof *k->dirty);
+    k->changed = mem_zero(words, sizeof *k->changed);
+    k->logged = mem_zero(config->shard_count, sizeof *k->logged);
+    atomic_store(&k->sync, (int)config->sync);
+    keeper_set_rewrite(k, config->rewrite_percent, config->rewrite_bytes_min);
+    k->status.logs = config->logs;
+    return k;
+}
+
+void keeper_free(struct keeper *k) {
+    journal_free(k->log);
+    if (k->image) journal_free(k->image);
+    buf_fini(&k->header);
+    mem_free((void *)k->dirty);
+    mem_free((void *)k->changed);
+    mem_free(k->logged);
+    pthread_mutex_destroy(&k->gather);
+    pthread_mutex_destroy(&k->lock);
+    mem_free(k);
+}
+
+void keeper_set_sync(struct keeper *k, enum keeper_sync sync) { atomic_store(&k->sync, (int)sync); }
+void keeper_set_rewrite(struct keeper *k, uint64_t percent, uint64_t bytes_min) {
+    atomic_store(&k->rewrite_percent, percent);
+    atomic_store(&k->rewrite_bytes_min, bytes_min);
+}
+
+static void set_failure(struct keeper *k, enum status failure) {
+    enum status before = (enum status)atomic_exchange(&k->failure, (int)failure);
+    if (failure != STATUS_OK && before == STATUS_OK)
+        note(k, "the log cannot be written (%s): writes are refused until it can", status_text(failure));
+    if (failure == STATUS_OK && before != STATUS_OK) note(k, "the log can be written again: writes are taken");
+}
+
+enum status keeper_failure(struct keeper *k) { return (enum status)atomic_load_explicit(&k->failure, memory_order_relaxed); }
+
+/* ----------------------------------------------------------------- logging */
+
+static void set_bit(_Atomic uint64_t *bits, atomic_bool *any, uint32_t at) {
+    uint64_t bit = UINT64_C(1) << (at % 64);
+    if (!(atomic_load_explicit(&bits[at / 64], memory_order_relaxed) & bit)) atomic_fetch_or(&bits[at / 64], bit);
+    if (!atomic_load(any)) atomic_store(any, true);
+}
+
+void keeper_dirty(struct keeper *k, uint32_t shard) {
+    if (k->config.logs) set_bit(k->dirty, &k->any_dirty, shard);
+}
+
+void keeper_changed(struct keeper *k, uint32_t shard) {
+    if (k->config.logs) set_bit(k->changed, &k->any_changed, shard);
+}
+
+static void write_image(struct keeper *k, struct journal *to, uint32_t index) {
+    static const struct shard_summary nothing; /* an answer to one who has nothing is everything */
+    struct shard *shard = k->config.shards[index];
+    struct wire_writer w;
+    struct buf whole = {0};
+    wire_init(&w, k->config.replicas);
+    wire_u64(&w, index + 1);
+    shard_lock(shard);
+    enum status status = shard_write_answer(shard, &w, &nothing);
+    shard_unlock(shard);
+    assert(status == STATUS_OK);
+    (void)status;
+    wire_finish(&w, &whole);
+    wire_fini(&w);
+    journal_add(to, RECORD_IMAGE, buf_bytes(&whole));
+    buf_fini(&whole);
+}
+
+/* False: the shard's own log no longer reaches back to what was logged. */
+static bool write_delta(struct keeper *k, struct wire_writer *w, uint32_t index) {
+    struct shard *shard = k->config.shards[index];
+    uint64_t upto;
+    shard_lock(shard);
+    size_t before = w->body.len;
+    wire_u64(w, index + 1);
+    enum status status = shard_write_delta(shard, w, k->logged[index], &upto);
+    if (status != STATUS_OK) w->body.len = before;
+    k->logged[index] = shard_own(shard);
+    shard_hold(shard, k->logged[index]);
+    shard_unlock(shard);
+    return status != STATUS_ERR_GAP;
+}
+
+/* Own mutations that are not logged yet. Who comes while another is at it waits for that one,
+ * lest it takes for logged what is only about to be. */
+static void gather(struct keeper *k) {
+    if (!atomic_load(&k->any_dirty) && !atomic_load(&k->gathering)) return;
+    pthread_mutex_lock(&k->gather);
+    atomic_store(&k->gathering, true);
+    if (atomic_exchange(&k->any_dirty, false)) {
+        struct wire_writer w;
+        struct buf whole = {0};
+        wire_init(&w, k->config.replicas);
+        wire_u64(&w, 0);
+        size_t empty = w.body.len;
+        for (uint32_t at = 0; at < k->config.shard_count; at += 64)
+            for (uint64_t bits = atomic_exchange(&k->dirty[at / 64], 0); bits; bits &= bits - 1) {
+                uint32_t index = at + (uint32_t)__builtin_ctzll(bits);
+                if (!write_delta(k, &w, index)) write_image(k, k->log, index);
+            }
+        if (w.body.len > empty) {
+            wire_u64(&w, 0);
+            wire_finish(&w, &whole);
+            journal_add(k->log, RECORD_DELTAS, buf_bytes(&whole));
+        }
+        buf_fini(&whole);
+        wire_fini(&w);
+    }
+    atomic_store(&k->gathering, false);
+    pthread_mutex_unlock(&k->gather);
+}
+
+static enum status commit(struct keeper *k, bool sync) {
+    gather(k);
+    enum status status = sync ? journal_sync(k->log) : journal_write(k->log);
+    if (status == STATUS_OK) status = keeper_failure(k);
+    if (status != STATUS_OK) {
+        set_failure(k, status);
+        pthread_mutex_lock(&k->lock);
+        k->status.commits_failed++;
+        pthread_mutex_unlock(&k->lock);
+    }
+    return status;
+}
+
+enum status keeper_commit(struct keeper *k) {
+    return k->config.logs ? commit(k, atomic_load(&k->sync) == SYNC_ALWAYS) : STATUS_OK;
+}
+
+enum status keeper_sync(struct keeper *k) { return k->config.logs ? commit(k, true) : STATUS_ERR_NOT_FOUND; }
+
+void keeper_deltas(struct keeper *k, struct bytes message) {
+    if (k->config.logs) journal_add(k->log, RECORD_DELTAS, message);
+}
+
+void keeper_reset(struct keeper *k) {
+    if (!k->config.logs) return;
+    pthread_mutex_lock(&k->gather);
+    for (uint32_t s = 0; s < k->config.shard_count; s++) k->logged[s] = 0;
+    journal_add(k->log, RECORD_RESET, (struct bytes){0});
+    pthread_mutex_unlock(&k->gather);
+}
+
+static void log_changed(struct keeper *k) {
+    if (!atomic_exchange(&k->any_changed, false)) return;
+    for (uint32_t at = 0; at < k->config.shard_count; at += 64)
+        for (uint64_t bits = atomic_exchange(&k->changed[at / 64], 0); bits; bits &= bits - 1)
+            write_image(k, k->log, at + (uint32_t)__builtin_ctzll(bits));
+}
+
+enum status keeper_close(struct keeper *k) {
+    if (!k->config.logs) return STATUS_OK;
+    log_changed(k);
+    return commit(k, true);
+}
+
+/* -------------------------------------------------------------- checkpoints */
+
+static enum status start_log(struct keeper *k) {
+    char name[NAME_BYTES];
+    file_name(name, "log", k->next_number);
+    enum status status = journal_start(k->log, name);
+    if (status != STATUS_OK) return status;
+    k->next_number++;
+    journal_add(k->log, RECORD_HEADER, buf_bytes(&k->header));
+    return journal_sync(k->log);
+}
+
+struct covered {
+    struct keeper *k;
+    struct buf names; /* each with its 0 */
+};
+
+/* "log.N" or "checkpoint.N": N, or 0 for any other name. */
+static uint64_t number_of(const char *name, const char *what) {
+    size_t len = strlen(what);
+    if (strncmp(name, what, len) != 0 || name[len] != '.') return 0;
+    char *end;
+    uint64_t number = strtoull(name + len + 1, &end, 10);
+    return *end || end == name + len + 1 ? 0 : number;
+}
+
+static void note_covered(void *arg, const char *name, uint64_t size) {
+    struct covered *c = arg;
+    (void)size;
+    uint64_t log = number_of(name, "log"), checkpoint = number_of(name, "checkpoint");
+    if ((log && log < c->k->image_number) || (checkpoint && checkpoint < c->k->image_number))
+        buf_put(&c->names, name, strlen(name) + 1);
+}
+
+static void remove_covered(struct keeper *k) {
+    struct disk_port *disk = &k->config.disk;
+    struct covered c = {.k = k};
+    if (disk->list(disk->self, note_covered, &c) != STATUS_OK) return; /* the next one tries again */
+    for (size_t at = 0; at < c.names.len; at += strlen((char *)c.names.data + at) + 1)
+        if (disk->remove(disk->self, (char *)c.names.data + at) != STATUS_OK) break;
+    buf_fini(&c.names);
+}
+
+static void end_checkpoint(struct keeper *k, enum status status, int64_t now_ms) {
+    uint64_t bytes = k->image ? journal_bytes(k->image) : 0;
+    if (k->image) journal_free(k->image);
+    k->image = NULL;
+    if (status != STATUS_OK) {
+        note(k, "the checkpoint failed: %s", status_text(status));
+        if (k->config.disk.remove(k->config.disk.self, CHECKPOINT_TMP) != STATUS_OK) {} /* the next one writes over it */
+    }
+    pthread_mutex_lock(&k->lock);
+    k->status.saving = false;
+    k->status.saves++;
+    k->status.last_save = status;
+    if (status == STATUS_OK) {
+        k->status.saved_at_ms = now_ms;
+        k->status.checkpoint_bytes = bytes;
+    }
+    pthread_mutex_unlock(&k->lock);
+    if (status == STATUS_OK && k->healing) set_failure(k, STATUS_OK);
+    k->healing = false;
+}
+
+static void begin_checkpoint(struct keeper *k, int64_t now_ms) {
+    struct disk_port *disk = &k->config.disk;
+    pthread_mutex_lock(&k->lock);
+    k->wanted = false;
+    k->status.saving = true;
+    pthread_mutex_unlock(&k->lock);
+    k->healing = k->config.logs && keeper_failure(k) != STATUS_OK;
+    k->image_number = k->next_number;
+    k->image_shard = 0;
+    /* What was applied before the new log began is in the images, which are taken later. */
+    enum status status = k->config.logs ? start_log(k) : STATUS_OK;
+    if (!k->config.logs) k->next_number++;
+    if (status == STATUS_OK) status = disk->remove(disk->self, CHECKPOINT_TMP);
+    k->image = journal_new(disk);
+    if (status == STATUS_OK) status = journal_start(k->image, CHECKPOINT_TMP);
+    journal_add(k->image, RECORD_HEADER, buf_bytes(&k->header));
+    if (status != STATUS_OK) end_checkpoint(k, status, now_ms);
+}
+
+static void go_on_with_checkpoint(struct keeper *k, int64_t now_ms) {
+    struct disk_port *disk = &k->config.disk;
+    char name[NAME_BYTES];
+    enum status status;
+    if (k->image_shard < k->config.shard_count) {
+        write_image(k, k->image, k->image_shard++);
+        status = journal_write(k->image);
+        if (status != STATUS_OK) end_checkpoint(k, status, now_ms);
+        return;
+    }
+    journal_add(k->image, RECORD_END, (struct bytes){0});
+    status = journal_sync(k->image);
+    file_name(name, "checkpoint", k->image_number);
+    if (status == STATUS_OK) status = disk->rename(disk->self, CHECKPOINT_TMP, name);
+    if (status == STATUS_OK) remove_covered(k);
+    end_checkpoint(k, status, now_ms);
+}
+
+static bool is_log_long(struct keeper *k) {
+    uint64_t percent = atomic_load(&k->rewrite_percent), bytes = journal_bytes(k->log);
+    if (!k->config.logs || !percent || bytes < atomic_load(&k->rewrite_bytes_min)) return false;
+    return bytes >= k->status.checkpoint_bytes / 100 * percent;
+}
+
+static bool wants_checkpoint(struct keeper *k, int64_t now_us) {
+    pthread_mutex_lock(&k->lock);
+    bool wanted = k->wanted, failing = keeper_failure(k) != STATUS_OK;
+    bool failed = k->status.last_save != STATUS_OK;
+    pthread_mutex_unlock(&k->lock);
+    if (wanted) return true;
+    if (!failing && !is_log_long(k)) return false;
+    if ((failing || failed) && now_us < k->retry_at_us) return false;
+    k->retry_at_us = now_us + RETRY_US;
+    return true;
+}
+
+uint64_t keeper_save(struct keeper *k) {
+    pthread_mutex_lock(&k->lock);
+    uint64_t number = k->status.saving || k->wanted ? 0 : k->status.saves + 1;
+    k->wanted = true;
+    pthread_mutex_unlock(&k->lock);
+    return number;
+}
+
+int64_t keeper_step(struct keeper *k, struct now now) {
+    if (k->config.logs && now.mono_us >= k->sync_at_us) {
+        k->sync_at_us = now.mono_us + SYNC_US;
+        log_changed(k);
+        if (keeper_failure(k) == STATUS_OK && commit(k, atomic_load(&k->sync) != SYNC_NO) != STATUS_OK)
+            k->retry_at_us = now.mono_us + RETRY_US;
+    }
+    if (k->image)
+        go_on_with_checkpoint(k, now.wall_ms);
+    else if (wants_checkpoint(k, now.mono_us))
+        begin_checkpoint(k, now.wall_ms);
+    return k->image ? 0 : STEP_US;
+}
+
+void keeper_status(struct keeper *k, struct keeper_status *out) {
+    pthread_mutex_lock(&k->lock);
+    *out = k->status;
+    pthread_mutex_unlock(&k->lock);
+    out->failure = keeper_failure(k);
+    out->log_bytes = k->config.logs ? journal_bytes(k->log) : 0;
+}
+
+/* ----------------------------------------------------------------- recovery */
+
+struct recovering {
+    struct keeper *k;
+    struct keeper_recovery *report;
+    struct buf *error;
+    int64_t now_ms;
+    uint64_t *logs, *checkpoints; /* numbers */
+    size_t log_count, checkpoint_count;
+    uint64_t bytes;
+    bool has_header;
+    enum status status;
+};
+
+static void take_image(struct recovering *r, struct bytes payload) {
+    static const struct shard_summary nothing;
+    struct wire_reader reader;
+    enum status status = wire_open(&reader, payload, r->k->config.replicas);
+    if (status == STATUS_OK) {
+        uint64_t number = wire_read_u64(&reader);
+        status = STATUS_ERR_MALFORMED;
+        if (!reader.bad && number >= 1 && number <= r->k->config.shard_count) {
+            struct shard *shard = r->k->config.shards[number - 1];
+            shard_lock(shard);
+            status = shard_read_answer(shard, &reader, &nothing, r->now_ms);
+            shard_unlock(shard);
+        }
+        wire_close(&reader);
+    }
+    *(status == STATUS_OK ? &r->report->images : &r->report->malformed) += 1;
+}
+
+static enum status take_delta(struct recovering *r, struct wire_reader *reader, uint64_t number) {
+    if (number > r->k->config.shard_count) return STATUS_ERR_MALFORMED;
+    struct shard *shard = r->k->config.shards[number - 1];
+    shard_lock(shard);
+    enum status status = shard_read_delta(shard, reader, r->now_ms);
+    shard_unlock(shard);
+    return status;
+}
+
+static void take_deltas(struct recovering *r, struct bytes payload) {
+    struct wire_reader reader;
+    if (wire_open(&reader, payload, r->k->config.replicas) != STATUS_OK) {
+        r->report->malformed++;
+        return;
+    }
+    uint64_t number = wire_read_u64(&reader);
+    while (!reader.bad && (number = wire_read_u64(&reader)) != 0) {
+        enum status status = take_delta(r, &reader, number);
+        r->report->gaps += status == STATUS_ERR_GAP;
+        if (status != STATUS_OK && status != STATUS_ERR_GAP) reader.bad = true;
+    }
+    *(reader.bad ? &r->report->malformed : &r->report->messages) += 1;
+    wire_close(&reader);
+}
+
+static void take_reset(struct keeper *k) {
+    for (uint32_t s = 0; s < k->config.shard_count; s++) {
+        shard_lock(k->config.shards[s]);
+        shard_reset(k->config.shards[s], shard_self(k->config.shards[s]));
+        shard_unlock(k->config.shards[s]);
+    }
+}
+
+static bool take_header(struct recovering *r, struct bytes payload) {
+    if (bytes_equal(payload, buf_bytes(&r->k->header))) return true;
+    buf_printf(r->error, "the files here are of \"%.*s\", this is \"%.*s\"", (int)(payload.len ? payload.len - 1 : 0),
+               (const char *)payload.data, (int)r->k->header.len - 1, (const char *)r->k->header.data);
+    r->status = STATUS_ERR_CLUSTER;
+    return false;
+}
+
+static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
+    struct recovering *r = arg;
+    switch (kind) {
+    case RECORD_HEADER: return take_header(r, payload);
+    case RECORD_IMAGE: take_image(r, payload); break;
+    case RECORD_DELTAS: take_deltas(r, payload); break;
+    case RECORD_RESET: take_reset(r->k); break;
+    case RECORD_END: break;
+    default: r->report->malformed++;
+    }
+    return true;
+}
+
+/* Nothing but the header is looked at. */
+static bool look_at_header(void *arg, uint16_t kind, struct bytes payload) {
+    struct recovering *r = arg;
+    if (kind == RECORD_HEADER) take_header(r, payload);
+    return false;
+}
+
+static void keep_damage(void *arg, struct bytes damage) {
+    struct recovering *r = arg;
+    struct disk_port *disk = &r->k->config.disk;
+    char name[NAME_BYTES];
+    int file;
+    file_name(name, "damage", r->k->next_number);
+    if (disk->open(disk->self, name, &file) != STATUS_OK) return;
+    if (disk->append(disk->self, file, damage) != STATUS_OK || disk->sync(disk->self, file) != STATUS_OK)
+        note(r->k, "%zu damaged bytes could not be put aside", damage.len);
+    disk->close(disk->self, file);
+    note(r->k, "%zu damaged bytes were left out; they are in %s", damage.len, name);
+}
+
+static void add_number(uint64_t **numbers, size_t *count, uint64_t number) {
+    *numbers = mem_realloc(*numbers, (*count + 1) * sizeof **numbers);
+    (*numbers)[(*count)++] = number;
+}
+
+static void note_file(void *arg, const char *name, uint64_t size) {
+    struct recovering *r = arg;
+    uint64_t log = number_of(name, "log"), checkpoint = number_of(name, "checkpoint"), damage = number_of(name, "damage");
+    uint64_t greatest = log > checkpoint ? log : checkpoint;
+    if (log) add_number(&r->logs, &r->log_count, log);
+    if (checkpoint) add_number(&r->checkpoints, &r->checkpoint_count, checkpoint);
+    if (checkpoint) r->k->status.checkpoint_bytes = size;
+    if (damage > greatest) greatest = damage;
+    if (greatest >= r->k->next_number) r->k->next_number = greatest + 1;
+}
+
+static int by_number(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void read_files(struct recovering *r, const char *what, uint64_t *numbers, size_t count, uint64_t *files,
+                       bool (*visit)(void *, uint16_t, struct bytes)) {
+    if (count) qsort(numbers, count, sizeof *numbers, by_number);
+    for (size_t i = 0; i < count && r->status == STATUS_OK; i++) {
+        char name[NAME_BYTES];
+        struct journal_report report = {0};
+        file_name(name, what, numbers[i]);
+        bool all = visit == take_record;
+        enum status status = journal_read(&r->k->config.disk, name, visit, all ? keep_damage : NULL, r, &report);
+        if (!all) continue;
+        if (status != STATUS_OK) note(r->k, "%s could not be read whole: %s", name, status_text(status));
+        ++*files;
+        r->report->damaged += report.damaged + (status != STATUS_OK);
+        r->report->damaged_bytes += report.damaged_bytes;
+        r->report->torn_bytes += report.torn_bytes;
+    }
+}
+
+static void hold_logs(struct keeper *k) {
+    for (uint32_t s = 0; s < k->config.shard_count; s++) {
+        shard_lock(k->config.shards[s]);
+        shard_hold(k->config.shards[s], 0);
+        shard_unlock(k->config.shards[s]);
+    }
+}
+
+enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recovery *out, struct buf *error) {
+    struct disk_port *disk = &k->config.disk;
+    struct recovering r = {.k = k, .report = out, .error = error, .now_ms = now_ms};
+    *out = (struct keeper_recovery){0};
+    r.status = disk->list(disk->self, note_file, &r);
+    if (r.status != STATUS_OK) buf_put_str(error, "cannot list the directory");
+    read_files(&r, "checkpoint", r.checkpoints, r.checkpoint_count, &out->checkpoints, look_at_header);
+    read_files(&r, "log", r.logs, r.log_count, &out->logs, look_at_header);
+    read_files(&r, "checkpoint", r.checkpoints, r.checkpoint_count, &out->checkpoints, take_record);
+    read_files(&r, "log", r.logs, r.log_count, &out->logs, take_record);
+    mem_free(r.logs);
+    mem_free(r.checkpoints);
+    k->status.recovery = *out;
+    k->status.recovered = out->images || out->messages;
+    if (r.status == STATUS_OK && k->config.logs) {
+        hold_logs(k);
+        r.status = start_log(k);
+        if (r.status != STATUS_OK) buf_printf(error, "cannot begin a log: %s", status_text(r.status));
+    }
+    return r.status;
+}

@@ -1,0 +1,101 @@
+/* Keeps a node's shards on its disk: a log of what was applied, compacted by checkpoints.
+ *
+ *   log.N          records of mutations, own and remote, in the order they were applied
+ *   checkpoint.N   an image of every shard; covers all logs below N
+ *
+ * A record is a message of deltas, an image of one shard, or a reset. All of them are joined, so
+ * reading them again, in any order and any number of times, does no harm; a delta whose
+ * predecessor was lost is left out and counted, and peers fill the gap.
+ *
+ * What the acknowledgement of a write means is up to the policy: under SYNC_ALWAYS it survives
+ * the machine, under SYNC_EVERYSEC it survives the process, and the machine but for the last
+ * second or two, under SYNC_NO it survives the process.
+ *
+ * A disk that fails: keeper_commit says so, what was to be acknowledged must not be, and no
+ * write may be taken until keeper_failure is OK again. About every second keeper_step tries to
+ * begin a new log with a new checkpoint; once that is on the disk, all is well.
+ *
+ * Threads: keeper_dirty, keeper_commit, keeper_deltas, keeper_changed, keeper_status and
+ * keeper_save from any; keeper_step from one; never with a shard's lock. */
+#ifndef ANNEAL_PERSIST_KEEPER_H
+#define ANNEAL_PERSIST_KEEPER_H
+
+#include <stdatomic.h>
+
+#include "core/port.h"
+#include "lattice/shard.h"
+#include "persist/disk.h"
+
+enum keeper_sync { SYNC_NO, SYNC_EVERYSEC, SYNC_ALWAYS };
+
+struct keeper_config {
+    struct disk_port disk;
+    struct shard *const *shards;
+    uint32_t shard_count;
+    struct replicas *replicas;
+    const char *cluster; /* its name: files of another one are refused */
+    bool logs;           /* without it there are only the checkpoints that are asked for */
+    enum keeper_sync sync;
+    uint64_t rewrite_percent;  /* a log that has grown by so much over the last checkpoint is compacted; 0: never */
+    uint64_t rewrite_bytes_min;
+    /* One line for the log; may be NULL. */
+    void (*note)(void *arg, const char *text);
+    void *arg;
+};
+
+struct keeper;
+struct keeper *keeper_new(const struct keeper_config *config);
+void keeper_free(struct keeper *k);
+
+struct keeper_recovery {
+    uint64_t checkpoints, logs, images, messages; /* files, and records that were applied */
+    uint64_t gaps;      /* deltas whose predecessors are not here */
+    uint64_t malformed; /* records that no longer make sense */
+    uint64_t damaged, damaged_bytes, torn_bytes;
+};
+/* Reads everything into the shards, then opens a new log. Before anyone else uses the shards.
+ * ERR_CLUSTER: the files belong to another cluster, or another number of shards; nothing was
+ * changed. Damage is put aside in a file damage.N, and does not fail. */
+enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recovery *out, struct buf *error) MUST_CHECK;
+
+/* A shard has own mutations that are not logged. Cheap; with any locks. */
+void keeper_dirty(struct keeper *k, uint32_t shard);
+/* Before replies go out: all that is dirty is as durable as the policy says. */
+enum status keeper_commit(struct keeper *k) MUST_CHECK;
+/* The same, and it survives the machine, whatever the policy. ERR_NOT_FOUND if nothing is logged. */
+enum status keeper_sync(struct keeper *k) MUST_CHECK;
+/* Remote mutations were applied: the message in which they came (wire.h), a number and then
+ * (shard + 1, delta)* 0. */
+void keeper_deltas(struct keeper *k, struct bytes message);
+/* The shard has changed by what no message of deltas tells: an image follows within a second. */
+void keeper_changed(struct keeper *k, uint32_t shard);
+/* The shards have started over, empty. */
+void keeper_reset(struct keeper *k);
+
+/* What is due: the sync of each second, images, checkpoints. Returns the microseconds until it
+ * wants to be called again at the latest. */
+int64_t keeper_step(struct keeper *k, struct now now);
+/* Everything is logged and synced, before the process ends. */
+enum status keeper_close(struct keeper *k) MUST_CHECK;
+
+/* A checkpoint, soon. Returns the number that keeper_status.saves will pass when it is done,
+ * well or not; 0 if one is running already. */
+uint64_t keeper_save(struct keeper *k);
+void keeper_set_sync(struct keeper *k, enum keeper_sync sync);
+void keeper_set_rewrite(struct keeper *k, uint64_t percent, uint64_t bytes_min);
+/* OK, or why writes must be refused. */
+enum status keeper_failure(struct keeper *k);
+
+struct keeper_status {
+    bool logs, saving, recovered;
+    enum status failure;      /* as keeper_failure */
+    enum status last_save;    /* how the last checkpoint ended */
+    uint64_t saves;           /* checkpoints that ended */
+    int64_t saved_at_ms;      /* when the last good one did; 0: none since the start */
+    uint64_t log_bytes, checkpoint_bytes;
+    uint64_t commits_failed;
+    struct keeper_recovery recovery;
+};
+void keeper_status(struct keeper *k, struct keeper_status *out);
+
+#endif

@@ -1,0 +1,54 @@
+"""Runs the parts of make test one after the other, all of them, and adds up: run.py UNIT-TEST..."""
+import os
+import re
+import subprocess
+import sys
+import time
+
+BUILD, SAN = os.environ["BUILD"], os.environ.get("SAN", "")
+SLOW = bool(SAN)  # sanitizers take the same paths with fewer repetitions
+
+PARTS = {
+    "lint": ["make", "-s", "lint"],
+    "unit": ["sh", "test/run-unit.sh"] + sys.argv[1:],
+    "simulator": [BUILD + "/anneal-sim", "--seeds", "100" if SLOW else "1000", "--ops", "1000"],
+    "differential": [sys.executable, "test/integration/differential.py", "20000" if SLOW else "200000"],
+    "integration": [sys.executable, "-m", "pytest", "-q", "-rs", "test/integration"],
+}
+
+
+SUMMARY = re.compile(r"\d+ (passed|failed|seeds)\b")
+
+
+def run(command):
+    """(exit code, the last line that sums up); everything is passed on as it comes."""
+    summary = ""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as p:
+        for line in p.stdout:
+            print(line, end="", flush=True)
+            if SUMMARY.match(line):
+                summary = line
+    return p.returncode, summary
+
+
+def counts(code, summary):
+    """A part that sums nothing up counts as one; one that ends badly without a number has failed once."""
+    said = {word: int(n) for n, word in re.findall(r"(\d+) (passed|failed|seeds)\b", summary)}
+    failed = said.get("failed", 0) or int(code != 0)
+    passed = said["seeds"] - failed if "seeds" in said else said.get("passed", int(code == 0))
+    return passed, failed
+
+
+def main():
+    passed = failed = 0
+    for name, command in PARTS.items():
+        began = time.monotonic()
+        print("== %s" % name, flush=True)
+        good, bad = counts(*run(command))
+        print("== %s: %d passed, %d failed, %.0f s" % (name, good, bad, time.monotonic() - began), flush=True)
+        passed, failed = passed + good, failed + bad
+    print("%d passed, %d failed" % (passed, failed))
+    return failed > 0
+
+
+sys.exit(main())
