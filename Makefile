@@ -9,6 +9,7 @@ PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcu
             libc6-dev openssl python3 python3-pytest python3-redis redis-server redis-tools
 PYTHON  := /usr/bin/python3
 PREFIX  ?= /usr/local
+comma   := ,
 SEEDS   ?= 1000
 OPS     ?= 1000
 
@@ -53,7 +54,7 @@ STORE_CLIENT := $(BUILD)/test/integration/store
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
-.PHONY: help all deps test-deps run demo test sim differential bench bench-deps bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
+.PHONY: help all deps test-deps run demo test sim sim-same mutants differential bench bench-deps bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -80,6 +81,19 @@ test: test-deps ## run every test; SAN=address|undefined|thread
 
 sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 	@sh test/sim.sh $(BUILD)/anneal-sim $(or $(FIRST),1) $(SEEDS) $(OPS)
+
+# The simulator again, by another compiler that optimises nothing: the same seeds, the same trace?
+OTHER_CC := $(if $(shell command -v clang),clang,gcc)
+sim-same: $(BUILD)/anneal-sim ## the same trace from gcc -O2 and clang -O0
+	@$(MAKE) --no-print-directory CC=$(OTHER_CC) BUILD=build/other OPT=-O0 SAN= build/other/anneal-sim
+	@sh test/sim-same.sh $(BUILD)/anneal-sim build/other/anneal-sim
+
+# Faults planted by core/mutant.h, in a build of their own.
+MUTANTS := build/mutants
+MUTANT_TESTS := $(addprefix $(MUTANTS)/test/unit/,lattice_stories lattice_shard net_command net_session)
+mutants: deps ## plant faults, one after the other: each must be caught; ONLY=name,... SEEDS=300
+	@$(MAKE) --no-print-directory BUILD=$(MUTANTS) OPT="-O2 -DMUTANTS" SAN= $(MUTANTS)/anneal-sim $(MUTANT_TESTS)
+	@sh test/mutants.sh $(MUTANTS) $(if $(filter file,$(origin SEEDS)),300,$(SEEDS)) $(subst $(comma), ,$(ONLY))
 
 differential: all ## random commands to a node and to redis-server; N=1000000 SEED=...
 	@BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(or $(N),1000000) $(SEED)
@@ -133,7 +147,7 @@ $(LATTICE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 $(GOSSIP_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(GOSSIP))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
-$(PERSIST_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST))
+$(PERSIST_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST) sim/disk.c)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(CURL_LIBS) $(LDLIBS)
 $(STORE_CLIENT): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST))
