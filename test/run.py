@@ -17,7 +17,7 @@ PARTS = {
     "simulator": ["sh", "test/sim.sh", BUILD + "/anneal-sim", "1", "100" if SLOW else "1000", "1000"],
     "differential": [sys.executable, "test/integration/differential.py", "20000" if SLOW else "200000"],
     "maelstrom": [sys.executable, "-B", "test/maelstrom/run.py", "--binary", BUILD + "/anneal-maelstrom"] + ["--no-proof"] * SLOW,
-    "integration": [sys.executable, "-m", "pytest", "-q", "test/integration"],
+    "integration": [sys.executable, "-m", "pytest", "-q", "-rs", "test/integration"],
 }
 if not SLOW:  # these bring builds of their own
     PARTS |= {
