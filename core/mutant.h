@@ -57,6 +57,7 @@
     X(trust_index, "a dot is read whose replica the message does not name")                          \
     /* gossip */                                                                                     \
     X(ack_before_apply, "a peer counts as having all that it was sent")                              \
+    X(ack_of_another_life, "acknowledgements after starting over count for what was lost by it")     \
     X(ack_own_only, "what is applied here counts as applied everywhere")                             \
     X(accept_early, "a peer's vector counts before what it did by then is applied here")             \
     X(gone_stays, "a node that was declared gone goes on as if it were not")                         \

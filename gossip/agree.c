@@ -525,7 +525,8 @@ uint32_t gossip_count_acked(struct gossip *g, const struct gossip_mark *marks, s
         const struct member *m = g->members[i];
         bool all = member_counts(m) && m->digest_us;
         for (size_t k = 0; k < count && all; k++)
-            all = MUTANT(ack_before_apply) || vclock_get(&m->latest[marks[k].shard], g->config.self_index) >= marks[k].counter;
+            all = (MUTANT(ack_of_another_life) || marks[k].incarnation == g->config.self.incarnation) &&
+                  (MUTANT(ack_before_apply) || vclock_get(&m->latest[marks[k].shard], g->config.self_index) >= marks[k].counter);
         acked += all;
     }
     pthread_mutex_unlock(&g->lock);

@@ -121,6 +121,7 @@ bool gossip_paused(const struct gossip *g);
 struct gossip_mark {
     uint32_t shard;
     uint64_t counter;
+    uint64_t incarnation; /* ours then: who started over since has lost it, and counts anew */
 };
 uint32_t gossip_count_acked(struct gossip *g, const struct gossip_mark *marks, size_t count);
 void gossip_ask(struct gossip *g);

@@ -385,8 +385,15 @@ static bool has_majority(const struct gossip *g) {
     return alive * 2 > all;
 }
 
+/* Nobody is gone before it is down: who is not down counts as alive for the majority, and two halves
+ * could declare each other gone. */
+static bool is_gone(const struct gossip *g, const struct member *m) {
+    int64_t silent_ms = (g->now.mono_us - m->heard_us) / MS;
+    return member_counts(m) && silent_ms >= g->config.gone_ms && silent_ms >= g->config.down_ms && has_majority(g);
+}
+
 static void member_judge(struct gossip *g, struct member *m) {
-    if (member_counts(m) && g->now.mono_us - m->heard_us >= g->config.gone_ms * MS && has_majority(g)) m->gone = true;
+    if (is_gone(g, m)) m->gone = true;
     if (m->left && g->now.mono_us - m->heard_us >= g->config.suspect_ms * MS) m->silent = true;
     if (m->left && m->link >= 0) hangup_member(g, m);
     if (!m->left) dial_member(g, m);

@@ -10,13 +10,14 @@
 static void take_marks(struct call *call) {
     struct session *s = call->session;
     size_t words = (call->node->shard_count + 63) / 64;
+    uint64_t incarnation = gossip_self(call->node->gossip).incarnation; /* before the counters */
     s->marks = mem_alloc(call->node->shard_count * sizeof *s->marks);
     s->mark_count = 0;
     for (size_t w = 0; s->wrote && w < words; w++)
         for (uint64_t bits = s->wrote[w]; bits; bits &= bits - 1) {
             uint32_t shard = (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits);
             shard_lock(call->node->shards[shard]);
-            s->marks[s->mark_count++] = (struct gossip_mark){shard, shard_own(call->node->shards[shard])};
+            s->marks[s->mark_count++] = (struct gossip_mark){shard, shard_own(call->node->shards[shard]), incarnation};
             shard_unlock(call->node->shards[shard]);
         }
 }
