@@ -9,9 +9,9 @@ PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcm
             python3 python3-pytest python3-redis redis-server redis-tools
 PYTHON  := /usr/bin/python3
 PREFIX  ?= /usr/local
+comma   := ,
 SEEDS   ?= 1000
 OPS     ?= 1000
-comma   := ,
 
 ifneq ($(SAN),)
 BUILD   := build/$(SAN)
@@ -59,7 +59,7 @@ FUZZ_BINARIES := $(patsubst %,$(FUZZ)/%,$(FUZZ_TARGETS))
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
-.PHONY: help all deps run demo test sim differential fuzz fuzz-save fuzz-deps fuzz-build bench bench-deps bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
+.PHONY: help all deps run demo test sim sim-same mutants differential fuzz fuzz-save fuzz-deps fuzz-build bench bench-deps bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -83,6 +83,19 @@ test: deps $(if $(SAN),,fuzz-deps) ## run every test; SAN=address|undefined|thre
 
 sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 	@sh test/sim.sh $(BUILD)/anneal-sim $(or $(FIRST),1) $(SEEDS) $(OPS)
+
+# The simulator again, by another compiler that optimises nothing: the same seeds, the same trace?
+OTHER_CC := $(if $(shell command -v clang),clang,gcc)
+sim-same: $(BUILD)/anneal-sim ## the same trace from gcc -O2 and clang -O0
+	@$(MAKE) --no-print-directory CC=$(OTHER_CC) BUILD=build/other OPT=-O0 SAN= build/other/anneal-sim
+	@sh test/sim-same.sh $(BUILD)/anneal-sim build/other/anneal-sim
+
+# Faults planted by core/mutant.h, in a build of their own.
+MUTANTS := build/mutants
+MUTANT_TESTS := $(addprefix $(MUTANTS)/test/unit/,lattice_stories lattice_shard net_command net_session)
+mutants: deps ## plant faults, one after the other: each must be caught; ONLY=name,... SEEDS=300
+	@$(MAKE) --no-print-directory BUILD=$(MUTANTS) OPT="-O2 -DMUTANTS" SAN= $(MUTANTS)/anneal-sim $(MUTANT_TESTS)
+	@sh test/mutants.sh $(MUTANTS) $(if $(filter file,$(origin SEEDS)),300,$(SEEDS)) $(subst $(comma), ,$(ONLY))
 
 differential: all ## random commands to a node and to redis-server; N=1000000 SEED=...
 	@BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(or $(N),1000000) $(SEED)
@@ -149,7 +162,7 @@ $(LATTICE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 $(GOSSIP_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(GOSSIP))
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
-$(PERSIST_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST))
+$(PERSIST_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST) sim/disk.c)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(NODE))

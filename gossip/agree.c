@@ -11,6 +11,7 @@
  * for each shard at a time. A gap in a peer's deltas pulls at once. */
 #include <assert.h>
 
+#include "core/mutant.h"
 #include "gossip/state.h"
 
 enum { WANTS_ANSWER = 1, WANTS_ALL = 2, IS_ANSWER = 4, DIGEST_FLAGS = 7 };
@@ -143,7 +144,7 @@ int64_t digests_tick(struct gossip *g) {
 
 static void accept_vector(struct gossip *g, struct member *m, uint32_t s) {
     uint64_t theirs = vclock_get(&m->latest[s], m->replica);
-    if (theirs > vclock_get(&g->shards[s].applied, m->replica)) return;
+    if (!MUTANT(accept_early) && theirs > vclock_get(&g->shards[s].applied, m->replica)) return;
     vclock_fini(&m->accepted[s]);
     vclock_copy(&m->accepted[s], &m->latest[s]);
 }
@@ -410,6 +411,7 @@ static bool read_answer(struct gossip *g, struct wire_reader *r, uint32_t s, uin
     uint64_t form = wire_read_u64(r);
     struct shard_refinement finer = {0};
     bool asked = v->pull.token == token && token && replica_id_compare(v->pull.peer, from->id) == 0;
+    if (MUTANT(answer_of_another)) asked = v->pull.token != 0;
     if (form > ANSWER_NEEDS_FINER) r->bad = true;
     if (form == ANSWER_NEEDS_FINER && !shard_read_refinement(r, &finer)) return false;
     if (r->bad) return false;
@@ -435,7 +437,7 @@ static bool read_answer(struct gossip *g, struct wire_reader *r, uint32_t s, uin
     g->stats.answers_received++;
     v->wants_cells = v->wants_everything = false;
     v->finer = (struct shard_refinement){0};
-    shard_view_changed(g, s);
+    if (!MUTANT(answer_unseen)) shard_view_changed(g, s);
     if (g->config.applied.changed) g->config.applied.changed(g->config.applied.self, s);
     return true;
 }
@@ -458,7 +460,7 @@ static void stable_vector(struct gossip *g, uint32_t s, struct vclock *out) {
     vclock_copy(out, &g->shards[s].applied);
     for (uint32_t i = 0; i < g->member_count; i++) {
         struct member *m = g->members[i];
-        if (!member_counts(m)) continue;
+        if (!member_may_write(m) || MUTANT(ack_own_only) || (MUTANT(left_holds_nothing) && m->left)) continue;
         accept_vector(g, m, s);
         for (uint32_t k = 0; k < out->count; k++) {
             uint64_t theirs = vclock_get(&m->accepted[s], (uint16_t)k);
@@ -489,7 +491,7 @@ uint32_t gossip_count_acked(struct gossip *g, const struct gossip_mark *marks, s
         const struct member *m = g->members[i];
         bool all = member_counts(m) && m->digest_us;
         for (size_t k = 0; k < count && all; k++)
-            all = vclock_get(&m->latest[marks[k].shard], g->config.self_index) >= marks[k].counter;
+            all = MUTANT(ack_before_apply) || vclock_get(&m->latest[marks[k].shard], g->config.self_index) >= marks[k].counter;
         acked += all;
     }
     pthread_mutex_unlock(&g->lock);

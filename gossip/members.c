@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "core/mutant.h"
 #include "gossip/state.h"
 
 /* RECOVERED: it holds what an earlier process of its node had. */
@@ -49,6 +50,7 @@ static struct member *member_of_node(struct gossip *g, uint64_t node) {
 }
 
 bool member_counts(const struct member *m) { return !m->left && !m->gone; }
+bool member_may_write(const struct member *m) { return !m->silent && !m->gone; }
 
 enum member_status member_status_of(const struct gossip *g, const struct member *m) {
     if (m->gone) return MEMBER_GONE;
@@ -211,7 +213,8 @@ static void start_over(struct gossip *g) {
 /* A record that names our node. */
 static void read_own(struct gossip *g, const struct record *r, struct replica_id sender) {
     if (id_equal(r->id, g->config.self)) {
-        if (r->flags & FLAG_GONE) start_over(g);
+        if (r->epoch > g->epoch) g->epoch = r->epoch;
+        if (r->flags & FLAG_GONE && !MUTANT(gone_stays)) start_over(g);
         return;
     }
     if (id_equal(r->id, sender) && g->stats.twins++ % 100 == 0)
@@ -236,6 +239,13 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
         member_clear(g, m);
         member_fill(g, m, r);
         m->gone = m->gone || still_gone;
+    } else if (m->left && id_equal(r->id, sender) && !(r->flags & FLAG_LEFT)) {
+        /* Back with a clock that is behind: nobody dials one that left, so nobody would tell it
+         * to take a later epoch. */
+        struct record later = *r;
+        later.epoch = m->epoch + 1;
+        member_clear(g, m);
+        member_fill(g, m, &later);
     }
 }
 
@@ -377,6 +387,7 @@ static bool has_majority(const struct gossip *g) {
 
 static void member_judge(struct gossip *g, struct member *m) {
     if (member_counts(m) && g->now.mono_us - m->heard_us >= g->config.gone_ms * MS && has_majority(g)) m->gone = true;
+    if (m->left && g->now.mono_us - m->heard_us >= g->config.suspect_ms * MS) m->silent = true;
     if (m->left && m->link >= 0) hangup_member(g, m);
     if (!m->left) dial_member(g, m);
     enum member_status status = member_status_of(g, m);

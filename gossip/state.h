@@ -52,6 +52,7 @@ struct member {
     uint64_t epoch;     /* among processes of one node id the greatest counts */
     uint64_t heartbeat; /* grows while it lives */
     bool left, gone, recovered;
+    bool silent;        /* left, and not heard since: what still comes of it is too late */
     int64_t heard_us;   /* when its heartbeat grew last, by any way */
     enum member_status said; /* the status that was last noted */
     int link;           /* -1: none */
@@ -153,7 +154,9 @@ bool transfer_deltas(struct gossip *g, struct bytes frame);
 /* members.c */
 struct member *member_find(struct gossip *g, struct replica_id id);
 enum member_status member_status_of(const struct gossip *g, const struct member *m);
-bool member_counts(const struct member *m); /* for stability */
+bool member_counts(const struct member *m); /* it is talked to */
+/* Mutations of it may be on their way: nothing may be forgotten that they might touch. */
+bool member_may_write(const struct member *m);
 void members_read(struct gossip *g, struct wire_reader *r, struct replica_id sender);
 void members_send(struct gossip *g, struct member *m, bool wants_answer);
 void members_tick(struct gossip *g);

@@ -163,7 +163,7 @@ static void read_message(struct gossip *g, struct bytes message, struct replica_
         return;
     }
     uint64_t kind = wire_read_u64(&r);
-    bool stranger = !from || from->gone;
+    bool stranger = !from || !member_may_write(from);
     if (kind == MESSAGE_MEMBERS) members_read(g, &r, sender);
     else if (stranger) g->stats.frames_stranger++;
     else if (kind == MESSAGE_DELTAS) publish_read(g, &r, from, message);

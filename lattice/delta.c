@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "core/hlc.h"
+#include "core/mutant.h"
 #include "lattice/shard_state.h"
 
 #define CLOCK_AHEAD_MS_MAX (5 * 60 * 1000)
@@ -133,7 +134,7 @@ static void write_floors(struct wire_writer *w, const struct element *e, uint16_
     wire_u64(w, count);
     for (uint32_t i = 0; i < e->increment_count; i++) {
         struct increment inc = e->increments[i];
-        if (inc.replica != self) inc.n = inc.gen = inc.clock = 0, inc.total = 0;
+        if (inc.replica != self && !MUTANT(push_others_increments)) inc.n = inc.gen = inc.clock = 0, inc.total = 0;
         if (inc.floor_n || inc.replica == self) write_increment(w, &inc);
     }
 }
@@ -334,13 +335,21 @@ static bool parse_delta(const struct shard *shard, struct wire_reader *r, struct
 struct judge {
     bool (*gone)(struct dot dot, const void *arg);
     const void *arg;
+    bool (*dead)(const struct increment *i, const void *judged); /* a struct judged; NULL: none is */
+};
+
+struct judged {
+    const struct spot *spot;
+    const void *arg;
 };
 
 static void judge_spot(struct shard *shard, struct spot *spot, void *arg) {
     const struct judge *judge = arg;
-    if (!spot->element->sibling_count) return;
+    bool counts = judge->dead && !MUTANT(forgotten_kept) && spot->loose && spot->element->increment_count;
+    if (!spot->element->sibling_count && !counts) return;
     spot_open(shard, spot);
     spot_drop_if(shard, spot, judge->gone, judge->arg);
+    if (counts) element_drop_increments_if(spot->loose, judge->dead, &(struct judged){spot, judge->arg}, &shard->account);
     spot_close(shard, spot);
 }
 
@@ -375,11 +384,14 @@ static void add_unit(struct shard *shard, const struct parsed *p, const struct u
         /* One answer may name an element twice: by its key and by itself. */
         if (context_has(&shard->context, payload->dot) || element_find(spot.element, payload->dot)) continue;
         spot_add(shard, &spot, payload->dot, payload->clock, payload->value);
+        if (MUTANT(ttl_rounded) && spot.field_hash == KIND_EXPIRY) spot.loose->siblings[0].data[7] &= 0xf0;
+        if (MUTANT(drop_loser) && spot.element->sibling_count > 1) element_drop(spot.loose, spot.loose->siblings[0].dot, &shard->account);
     }
     for (uint32_t i = 0; i < u->increments_count; i++) {
         const struct increment *inc = &p->increments[u->increments_at + i];
         /* By `applied` alone: what FLUSHALL saw runs ahead, and its floors are still to come. */
         bool known = inc->n != 0 && inc->n <= vclock_get(&shard->context.applied, inc->replica);
+        if (MUTANT(forgotten_returns)) known = false;
         element_join_increment(spot_loosen(shard, &spot), inc, known, &shard->account);
     }
     spot_close(shard, &spot);
@@ -395,7 +407,7 @@ struct superseded {
 
 static bool is_superseded(struct dot dot, const void *arg) {
     const struct superseded *s = arg;
-    if (dot_replica(dot) == s->origin) return dot_counter(dot) < s->n;
+    if (dot_replica(dot) == s->origin) return dot_counter(dot) < s->n - (MUTANT(keep_before) ? 1 : 0);
     for (uint32_t i = 0; i < s->count; i++)
         if (s->removed[i].v == dot.v) return true;
     return false;
@@ -404,9 +416,10 @@ static bool is_superseded(struct dot dot, const void *arg) {
 static bool is_seen(struct dot dot, const void *arg) { return context_has(arg, dot); }
 
 static void apply_flush(struct shard *shard, struct unit *u) {
-    struct judge judge = {is_seen, &u->flush->seen};
+    struct judge judge = {is_seen, &u->flush->seen, NULL};
     judge_shard(shard, &judge, NULL, NULL);
-    context_merge(&shard->context, &u->flush->seen);
+    if (!MUTANT(flush_elements_only)) context_merge(&shard->context, &u->flush->seen);
+    shard->paths.flushes_heard++;
 }
 
 static void apply_delta_unit(struct shard *shard, struct delta *d, struct unit *u) {
@@ -415,11 +428,14 @@ static void apply_delta_unit(struct shard *shard, struct delta *d, struct unit *
         return;
     }
     struct superseded s = {d->origin, u->n, u->removed_count ? d->parsed.removed_dots + u->removed_at : NULL, u->removed_count};
-    struct judge judge = {is_superseded, &s};
+    struct judge judge = {is_superseded, &s, NULL};
     if (!only_adds(u)) judge_unit(shard, u, &judge);
     add_unit(shard, &d->parsed, u);
-    for (uint32_t i = 0; i < u->removed_count; i++)
+    for (uint32_t i = 0; i < u->removed_count && !MUTANT(forget_unseen); i++) {
         if (!context_has(&shard->context, s.removed[i])) context_add(&shard->context, s.removed[i]);
+        if (MUTANT(applied_by_context)) context_apply(&shard->context, dot_replica(s.removed[i]), dot_counter(s.removed[i]));
+        if (MUTANT(context_of_part)) vclock_raise(&shard->context.prefix, dot_replica(s.removed[i]), dot_counter(s.removed[i]));
+    }
 }
 
 /* Our own log must name what was learned, so that we can tell others. */
@@ -431,7 +447,7 @@ static void log_unit(struct shard *shard, const struct delta *d, struct unit *u)
 }
 
 static void observe(struct shard *shard, uint64_t clock, int64_t now_ms) {
-    hlc_observe(&shard->clock, clock, now_ms, CLOCK_AHEAD_MS_MAX);
+    if (!MUTANT(clock_not_moved)) hlc_observe(&shard->clock, clock, now_ms, CLOCK_AHEAD_MS_MAX);
 }
 
 enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, int64_t now_ms) {
@@ -442,8 +458,9 @@ enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, in
         goto out;
     }
     uint64_t applied = vclock_get(&shard->context.applied, d.origin);
-    if (applied < d.lo) status = STATUS_ERR_GAP;
-    if (applied < d.lo || applied >= d.hi) goto out;
+    bool gap = applied < d.lo && !MUTANT(ignore_gap);
+    if (gap) status = STATUS_ERR_GAP;
+    if (gap || applied >= d.hi) goto out;
     for (size_t i = 0; i < d.parsed.unit_count; i++) {
         apply_delta_unit(shard, &d, &d.parsed.units[i]);
         if (d.parsed.units[i].n > applied) log_unit(shard, &d, &d.parsed.units[i]);
@@ -471,7 +488,7 @@ static enum scope answer_scope(const struct shard *shard, const struct shard_sum
     struct record record;
     if (vclock_empty(theirs)) return SCOPE_ALL;
     for (struct records_at at = records_first(&shard->log); records_next(&at, &record);)
-        if (record.flush && dot_counter(record.dot) > vclock_get(theirs, dot_replica(record.dot))) return SCOPE_ALL;
+        if (record.flush && !MUTANT(flush_by_names) && dot_counter(record.dot) > vclock_get(theirs, dot_replica(record.dot))) return SCOPE_ALL;
     return vclock_covers(theirs, &shard->forgotten) ? SCOPE_NAMED : SCOPE_CELLS;
 }
 
@@ -641,7 +658,7 @@ static struct record *records_beyond(const struct shard *shard, const struct vcl
     struct record *found = mem_alloc((shard->log.count + 1) * sizeof *found), record;
     size_t n = 0, kept = 0;
     for (struct records_at at = records_first(&shard->log); records_next(&at, &record);) {
-        if (dot_counter(record.dot) <= vclock_get(asker, dot_replica(record.dot))) continue;
+        if (dot_counter(record.dot) <= vclock_get(asker, dot_replica(record.dot)) + (MUTANT(pull_skips_first) ? 1 : 0)) continue;
         record.field_hash = element_of(record.field_hash);
         found[n++] = record;
     }
@@ -719,7 +736,7 @@ static void write_whole(struct shard *shard, struct spot *spot, void *arg) {
     const struct element *e = spot->element;
     if (!e->sibling_count && !e->increment_count) return;
     /* Floors that the asker may lack do not show in a cell: they always go. */
-    if (a->mask && !has_floors(e) && !mask_has(a->mask, spot->key_hash, spot->field_hash)) return;
+    if (a->mask && (MUTANT(cells_skip_floors) || !has_floors(e)) && !mask_has(a->mask, spot->key_hash, spot->field_hash)) return;
     wire_u64(a->wire, kind_of(spot->field_hash));
     wire_u64(a->wire, FLAG_NAMED);
     write_name(a->wire, spot);
@@ -789,6 +806,10 @@ struct answer {
     size_t record_count, record_cap;
     struct parsed parsed;
     struct dot *sent; /* all dots of all units, sorted: a dot lives in one element only */
+    struct entry {
+        uint64_t key_hash, field_hash;
+        uint16_t replica;
+    } *entries; /* whose increments were sent, sorted */
     const struct shard_summary *asked;
 };
 
@@ -838,10 +859,24 @@ static int by_dot(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
+static int by_entry(const void *a, const void *b) {
+    const struct entry *x = a, *y = b;
+    if (x->key_hash != y->key_hash) return x->key_hash < y->key_hash ? -1 : 1;
+    if (x->field_hash != y->field_hash) return x->field_hash < y->field_hash ? -1 : 1;
+    return (x->replica > y->replica) - (x->replica < y->replica);
+}
+
 static void collect_sent(struct answer *a) {
     a->sent = mem_alloc((a->parsed.payload_count + 1) * sizeof *a->sent);
     for (size_t i = 0; i < a->parsed.payload_count; i++) a->sent[i] = a->parsed.payloads[i].dot;
     qsort(a->sent, a->parsed.payload_count, sizeof *a->sent, by_dot);
+    a->entries = mem_alloc((a->parsed.increment_count + 1) * sizeof *a->entries);
+    for (size_t i = 0; i < a->parsed.unit_count; i++) {
+        const struct unit *u = &a->parsed.units[i];
+        for (uint32_t k = u->increments_at; k < u->increments_at + u->increments_count; k++)
+            a->entries[k] = (struct entry){u->key_hash, element_of(u->field_hash), a->parsed.increments[k].replica};
+    }
+    qsort(a->entries, a->parsed.increment_count, sizeof *a->entries, by_entry);
 }
 
 /* The sender knows it, and has it no more. */
@@ -856,6 +891,30 @@ static bool is_unsent(struct dot dot, const void *arg) {
 static bool is_learned_late(struct dot dot, const void *arg) {
     const struct answer *a = arg;
     return !context_has(&a->asked->context, dot) && is_unsent(dot, arg);
+}
+
+/* The sender has applied it and holds no entry of its replica: it was reset, and forgotten because
+ * all members that the sender knew had applied the reset. We need not have been one of them yet. */
+static bool is_forgotten(const struct increment *i, const void *arg) {
+    const struct judged *judged = arg;
+    const struct answer *a = judged->arg;
+    struct entry entry = {judged->spot->key_hash, judged->spot->field_hash, i->replica};
+    if (!i->n || i->n > vclock_get(&a->context.applied, i->replica)) return false;
+    return !bsearch(&entry, a->entries, a->parsed.increment_count, sizeof entry, by_entry);
+}
+
+/* In a cell that was equal: what was live when we asked, the sender has. */
+static bool is_forgotten_late(const struct increment *i, const void *arg) {
+    const struct answer *a = ((const struct judged *)arg)->arg;
+    return i->n > vclock_get(&a->asked->context.applied, i->replica) && is_forgotten(i, arg);
+}
+
+static void count_answer(struct shard *shard, const struct answer *a) {
+    struct shard_paths *p = &shard->paths;
+    p->answers_named += a->scope == SCOPE_NAMED;
+    p->answers_whole += a->scope == SCOPE_ALL;
+    p->answers_cells += a->scope == SCOPE_CELLS;
+    p->answers_finer += a->scope == SCOPE_CELLS && a->asked->refinement.bits;
 }
 
 static bool in_mask(const struct spot *spot, const void *arg) {
@@ -892,11 +951,13 @@ static void judge_shard(struct shard *shard, struct judge *judge,
 }
 
 static void judge_answer(struct shard *shard, struct answer *a) {
-    struct judge unsent = {is_unsent, a}, late = {is_learned_late, a};
+    struct judge unsent = {is_unsent, a, is_forgotten}, late = {is_learned_late, a, is_forgotten_late};
     if (a->scope == SCOPE_ALL) judge_shard(shard, &unsent, NULL, NULL);
     if (a->scope == SCOPE_CELLS) {
         judge_shard(shard, &unsent, in_mask, a);
-        judge_shard(shard, &late, off_mask, a);
+        uint64_t before = shard->elements;
+        if (!MUTANT(keep_learned_late)) judge_shard(shard, &late, off_mask, a);
+        shard->paths.learned_late += before - shard->elements;
     }
     for (size_t i = 0; i < a->record_count; i++) {
         struct unit named = {.key_hash = a->records[i].key_hash, .field_hash = a->records[i].field_hash};
@@ -909,7 +970,7 @@ static void log_answer(struct shard *shard, const struct answer *a) {
         struct dot dot = a->records[i].dot;
         if (dot_counter(dot) > vclock_get(&shard->context.applied, dot_replica(dot))) shard_log_add(shard, &a->records[i]);
     }
-    if (a->scope == SCOPE_NAMED) return;
+    if (a->scope == SCOPE_NAMED || MUTANT(answer_not_forgotten)) return;
     /* Nothing names what came: whoever asks us for it is compared by cells. */
     for (uint32_t i = 1; i < a->context.applied.count; i++) {
         uint64_t counter = a->context.applied.counter[i];
@@ -925,9 +986,10 @@ enum status shard_read_answer(struct shard *shard, struct wire_reader *reader, c
         status = STATUS_ERR_MALFORMED;
         goto out;
     }
+    count_answer(shard, &a);
     collect_sent(&a);
     judge_answer(shard, &a);
-    for (size_t i = 0; i < a.parsed.unit_count; i++) add_unit(shard, &a.parsed, &a.parsed.units[i]);
+    for (size_t i = 0; i < a.parsed.unit_count; i += MUTANT(half_answer) ? 2 : 1) add_unit(shard, &a.parsed, &a.parsed.units[i]);
     log_answer(shard, &a);
     context_merge(&shard->context, &a.context);
     context_merge_applied(&shard->context, &a.context);
@@ -937,5 +999,6 @@ out:
     parsed_fini(&a.parsed);
     mem_free(a.records);
     mem_free(a.sent);
+    mem_free(a.entries);
     return status;
 }

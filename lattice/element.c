@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "core/mutant.h"
 #include "lattice/hash.h"
 
 /* ------------------------------------------------------------ increments */
@@ -21,7 +22,7 @@ bool increment_join(struct increment *into, const struct increment *from) {
         into->total = from->total;
         changed = true;
     }
-    if (from->floor_n > into->floor_n) {
+    if (MUTANT(floor_by_total) ? from->floor > into->floor : from->floor_n > into->floor_n) {
         into->floor_n = from->floor_n;
         into->floor = from->floor;
         changed = true;
@@ -58,7 +59,7 @@ bool element_join_increment(struct element *e, const struct increment *from, boo
                             struct mem_account *account) {
     struct increment *here = element_increment(e, from->replica);
     if (!here) {
-        if (known) return false;
+        if (known || (MUTANT(early_floor_dropped) && !from->n)) return false;
         here = increment_insert(e, from->replica, account);
     }
     return increment_join(here, from);
@@ -90,17 +91,26 @@ bool element_reset_increments(struct element *e) {
     return any;
 }
 
-void element_forget_dead(struct element *e, struct mem_account *account) {
+void element_drop_increments_if(struct element *e, bool (*gone)(const struct increment *i, const void *arg),
+                                const void *arg, struct mem_account *account) {
     uint32_t count = e->increment_count, kept = 0;
-    for (uint32_t i = 0; i < count; i++) kept += increment_live(&e->increments[i]);
+    for (uint32_t i = 0; i < count; i++)
+        if (!gone(&e->increments[i], arg)) e->increments[kept++] = e->increments[i];
     if (kept == count) return;
     struct increment *fewer = kept ? mem_take(account, kept * sizeof *fewer) : NULL;
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < count; i++)
-        if (increment_live(&e->increments[i])) fewer[at++] = e->increments[i];
+    if (kept) memcpy(fewer, e->increments, kept * sizeof *fewer);
     mem_give(account, e->increments, count * sizeof *fewer);
     e->increments = fewer;
     e->increment_count = kept;
+}
+
+static bool is_dead(const struct increment *i, const void *arg) {
+    (void)arg;
+    return !increment_live(i);
+}
+
+void element_forget_dead(struct element *e, struct mem_account *account) {
+    element_drop_increments_if(e, is_dead, NULL, account);
 }
 
 bool element_has_increments(const struct element *e) {
@@ -179,7 +189,7 @@ const struct sibling *element_newest(const struct element *e, const struct repli
     for (uint32_t i = 0; i < e->sibling_count; i++) {
         const struct sibling *s = &e->siblings[i];
         if (!best || s->clock > best->clock ||
-            (s->clock == best->clock &&
+            (s->clock == best->clock && !MUTANT(tie_by_arrival) &&
              replica_id_compare(replicas_id(replicas, dot_replica(s->dot)),
                                 replicas_id(replicas, dot_replica(best->dot))) > 0))
             best = s;

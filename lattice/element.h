@@ -76,6 +76,9 @@ void element_increase(struct element *e, uint16_t self, uint64_t n, uint64_t clo
                       struct mem_account *account);
 /* SET and DEL: every increment seen is under its floor. True if any was live. */
 bool element_reset_increments(struct element *e);
+/* Drops increments for which gone() says so. */
+void element_drop_increments_if(struct element *e, bool (*gone)(const struct increment *i, const void *arg),
+                                const void *arg, struct mem_account *account);
 /* Forgets dead entries: only once their resets are causally stable. */
 void element_forget_dead(struct element *e, struct mem_account *account);
 

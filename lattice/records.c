@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "core/mutant.h"
 #include "lattice/shard_state.h"
 #include "lattice/varint.h"
 
@@ -87,7 +88,7 @@ static void add_chunk(struct records *r, size_t most) {
         r->before = (struct dot){0};
     }
     r->newest = chunk;
-    r->last = (struct dot){0};
+    if (!MUTANT(chunk_continues)) r->last = (struct dot){0};
 }
 
 void records_add(struct records *r, const struct record *record, uint16_t self) {

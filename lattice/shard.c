@@ -19,6 +19,7 @@
 #include <stdlib.h>
 
 #include "core/hlc.h"
+#include "core/mutant.h"
 #include "lattice/shard_state.h"
 
 /* ------------------------------------------------------------------ tables
@@ -249,8 +250,11 @@ static void table_settle(struct shard *shard, struct key *key, enum kind kind) {
     if (!table->count) return;
     struct field **changes = mem_alloc(table->count * sizeof *changes), *field;
     size_t count = 0, at = 0;
-    while ((field = table_next(table, &at)))
-        if (field_empty(field) || field_packs(field)) changes[count++] = field;
+    while ((field = table_next(table, &at))) {
+        if (!field_empty(field) && !field_packs(field)) continue;
+        if (MUTANT(settle_in_passing)) field_settle(shard, key, field, field_hash(shard, field, kind));
+        else changes[count++] = field;
+    }
     for (size_t i = 0; i < count; i++) field_settle(shard, key, changes[i], field_hash(shard, changes[i], kind));
     mem_free(changes);
 }
@@ -455,7 +459,7 @@ static void close_expiry(struct shard *shard, struct spot *spot) {
 
 void spot_close(struct shard *shard, struct spot *spot) {
     note_grave(shard, spot);
-    *cell_of(shard, spot) += spot_hash(shard, spot);
+    if (!(MUTANT(cell_missed) && spot->field_hash == KIND_EXPIRY)) *cell_of(shard, spot) += spot_hash(shard, spot);
     if (spot->field_hash == KIND_EXPIRY) close_expiry(shard, spot);
     bool live = element_live(spot->element);
     shard->elements += (uint64_t)live - (uint64_t)spot->was_live;
@@ -510,7 +514,7 @@ static void free_fields(struct shard *shard, struct table *table) {
 static void log_drop_oldest(struct shard *shard) {
     struct record oldest;
     if (!records_pop(&shard->log, &oldest)) return;
-    vclock_raise(&shard->forgotten, dot_replica(oldest.dot), dot_counter(oldest.dot));
+    if (!MUTANT(cut_is_not_forgotten)) vclock_raise(&shard->forgotten, dot_replica(oldest.dot), dot_counter(oldest.dot));
     if (!oldest.flush) return;
     context_fini(&oldest.flush->seen);
     mem_free(oldest.flush);
@@ -561,7 +565,7 @@ void shard_unlock(struct shard *shard) { pthread_mutex_unlock(&shard->lock); }
 
 void shard_log_add(struct shard *shard, const struct record *record) {
     records_add(&shard->log, record, shard->config.self);
-    while (shard->log.bytes > shard->config.log_bytes_max) log_drop_oldest(shard);
+    for (; shard->log.bytes > shard->config.log_bytes_max; shard->paths.records_cut++) log_drop_oldest(shard);
 }
 
 /* ----------------------------------------------------------------- reading */
@@ -581,7 +585,8 @@ int64_t key_expiry(const struct key *key) {
     int64_t latest = INT64_MIN;
     for (uint32_t i = 0; i < key->expiry.sibling_count; i++) {
         int64_t at = expiry_at(key->expiry.siblings[i].data);
-        if (at > latest) latest = at;
+        if (MUTANT(persist_loses) && at == EXPIRY_NEVER && key->expiry.sibling_count > 1) continue;
+        if (MUTANT(shortest_expiry) ? i == 0 || at < latest : at > latest) latest = at;
     }
     return latest;
 }
@@ -645,7 +650,7 @@ enum key_type key_type(const struct shard *shard, const struct key *key) {
     int count = 0;
     for (enum key_type type = KEY_STRING; type <= KEY_HASH; type++)
         if (has[type]) only = type, count++;
-    if (count <= 1) return only;
+    if (count <= 1 || MUTANT(clash_by_kind)) return only;
     struct age best = {0};
     for (enum key_type type = KEY_STRING; type <= KEY_HASH; type++) {
         if (!has[type]) continue;
@@ -793,7 +798,7 @@ static void clear_spot(struct shard *shard, struct spot *spot, void *arg) {
     (void)arg;
     spot_open(shard, spot);
     spot_drop_if(shard, spot, see_and_remove, &shard);
-    if (spot->loose) element_reset_increments(spot->loose);
+    if (spot->loose && !(MUTANT(reset_keeps_fields) && spot->field)) element_reset_increments(spot->loose);
     spot_close(shard, spot);
 }
 
@@ -809,7 +814,7 @@ static void log_mutation(struct shard *shard, uint64_t n, uint64_t key_hash, uin
 /* One mutation that removes all that is seen of the key. The key may be gone afterwards. */
 static void clear_key(struct shard *shard, struct key *key, int64_t now_ms) {
     bool was_live = key_live(key);
-    uint64_t hash = key_hash(shard, key), n = next_dot(shard, now_ms);
+    uint64_t hash = key_hash(shard, key), n = MUTANT(dot_twice) ? shard_own(shard) : next_dot(shard, now_ms);
     key_each(shard, key, clear_spot, NULL);
     log_mutation(shard, n, hash, KIND_KEY);
     key_settle(shard, key, hash, was_live);
@@ -855,7 +860,7 @@ void shard_set(struct shard *shard, struct key_ref ref, struct bytes value, bool
     int64_t at = key ? key_expiry(key) : EXPIRY_NEVER;
     bool others = key && form_of(key) == FORM_LOOSE && (key->members.count || key->fields.count);
     bool has_expiry = key && key_has_expiry(key);
-    if (others || (has_expiry && !keep_ttl)) {
+    if (others || (has_expiry && !keep_ttl && !MUTANT(set_keeps_ttl))) {
         clear_key(shard, key, now_ms);
         key = shard_key_by_ref(shard, ref);
     }
@@ -901,7 +906,7 @@ bool shard_remove_field(struct shard *shard, struct key_ref ref, enum key_type t
     if (!key || !key_field(shard, key, type, name)) return false;
     /* The last one takes the key with it, and its expiry: Redis's rule. */
     uint64_t left = (uint64_t)element_live(&key->string) + key->members_live + key->fields_live;
-    if (left == 1) {
+    if (left == 1 && !MUTANT(expiry_stays)) {
         clear_key(shard, key, now_ms);
         return true;
     }
@@ -939,7 +944,7 @@ size_t shard_expire_due(struct shard *shard, int64_t now_ms, int64_t grace_ms, s
             clear_key(shard, key, now_ms);
             removed++;
         } else {
-            due_push(&shard->due, (struct due){at + grace_ms, due.key_hash});
+            if (!MUTANT(hint_lost)) due_push(&shard->due, (struct due){at + grace_ms, due.key_hash});
         }
     }
     *next_ms = shard->due.count ? shard->due.items[0].at_ms : EXPIRY_NEVER;
@@ -959,6 +964,7 @@ static bool counts(const struct key *key) {
     size_t at = 0;
     struct field *field;
     if (form_of(key) != FORM_LOOSE) return false;
+    if (MUTANT(flush_live_only)) return element_has_increments(&key->string);
     if (key->string.increment_count) return true;
     while ((field = table_next(&key->fields, &at)))
         if (form_of(field) == FORM_LOOSE && field->element.increment_count) return true;
@@ -976,6 +982,7 @@ void shard_flush(struct shard *shard, int64_t now_ms) {
         if (counts(keys[i])) {
             clear_key(shard, keys[i], now_ms);
             keys[i] = NULL;
+            shard->paths.flush_resets++;
         }
     uint64_t n = next_dot(shard, now_ms);
     for (size_t i = 0; i < count; i++) {
@@ -994,6 +1001,7 @@ void shard_flush(struct shard *shard, int64_t now_ms) {
 
 uint64_t shard_own(const struct shard *shard) { return vclock_get(&shard->context.applied, shard->config.self); }
 const struct vclock *shard_applied(const struct shard *shard) { return &shard->context.applied; }
+const struct shard_paths *shard_paths(const struct shard *shard) { return &shard->paths; }
 uint64_t shard_mem_bytes(const struct shard *shard) { return shard->account.bytes + shard->log.bytes; }
 
 uint64_t shard_digest(const struct shard *shard) {
@@ -1010,16 +1018,17 @@ static void forget_grave(struct shard *shard, const struct element_name *name) {
     if (!key || !spot_find(shard, key, name->key_hash, name->field_hash, &spot) || !spot.loose) return;
     bool was_live = key_live(key);
     element_forget_dead(spot.loose, &shard->account);
+    shard->paths.graves_forgotten++;
     spot_settle(shard, &spot, was_live);
 }
 
 /* What died before settling_at, and has not been touched since, is dead everywhere: whoever
  * could have raised it has applied its reset, and all that they did before is applied here. */
 static void forget_settled(struct shard *shard, const struct vclock *stable) {
-    if (!vclock_covers(stable, &shard->settling_at)) return;
+    if (!MUTANT(floor_forgotten_early) && !vclock_covers(stable, &shard->settling_at)) return;
     sort_graves(&shard->fresh);
     for (size_t i = 0; i < shard->settling.count; i++)
-        if (!in_graves(&shard->fresh, &shard->settling.names[i])) forget_grave(shard, &shard->settling.names[i]);
+        if (MUTANT(forget_touched) || !in_graves(&shard->fresh, &shard->settling.names[i])) forget_grave(shard, &shard->settling.names[i]);
     struct graves empty = shard->settling;
     empty.count = 0;
     shard->settling = shard->fresh;

@@ -184,6 +184,24 @@ enum status shard_write_answer(struct shard *shard, struct wire_writer *writer,
 enum status shard_read_answer(struct shard *shard, struct wire_reader *reader,
                               const struct shard_summary *asked, int64_t now_ms) MUST_CHECK;
 
+/* How often rare ways were taken, since the shard was made. */
+#define SHARD_PATHS(X)                                                      \
+    X(answers_named, "answers by names, read")                              \
+    X(answers_cells, "answers by cells, read")                              \
+    X(answers_finer, "answers by finer cells, read")                        \
+    X(answers_whole, "answers with everything, read")                       \
+    X(learned_late, "writes dropped for an answer, learned since it was asked") \
+    X(flushes_heard, "flushes of others")                                   \
+    X(flush_resets, "keys with increments that a flush here reset")         \
+    X(graves_forgotten, "elements whose dead increments were forgotten")    \
+    X(records_cut, "records cut from the log before they were stable")
+struct shard_paths {
+#define X(name, help) uint64_t name;
+    SHARD_PATHS(X)
+#undef X
+};
+const struct shard_paths *shard_paths(const struct shard *shard);
+
 /* All members have applied `stable`: logs are cut, and resets that were here two calls ago
  * are forgotten with their dead increments. */
 void shard_stable(struct shard *shard, const struct vclock *stable);

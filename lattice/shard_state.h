@@ -84,6 +84,7 @@ struct shard {
     struct context context;
     uint64_t clock;
     struct mem_account account;
+    struct shard_paths paths;
     uint64_t cells[SHARD_CELLS];
     struct records log;
     /* Dead increments wait here for their resets to be stable: those of `settling` died before

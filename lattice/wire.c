@@ -3,6 +3,7 @@
 #include <msgpack.h>
 
 #include "core/mem.h"
+#include "core/mutant.h"
 
 /* ------------------------------------------------------------------ writer */
 
@@ -131,7 +132,7 @@ struct bytes wire_read_bytes(struct wire_reader *r) {
         return (struct bytes){0};
     }
     uint64_t len = read_be(r, (size_t)1 << (tag - 0xc4));
-    if (r->bad || len > (uint64_t)(r->end - r->at)) {
+    if (r->bad || (len > (uint64_t)(r->end - r->at) && !MUTANT(trust_length))) {
         spoil(r);
         return (struct bytes){0};
     }
@@ -160,7 +161,7 @@ __int128 wire_read_fixed(struct wire_reader *r) {
 
 struct dot wire_read_dot(struct wire_reader *r) {
     uint64_t index = wire_read_u64(r), counter = wire_read_u64(r);
-    if (r->bad || index >= r->id_count || counter > DOT_COUNTER_MAX) {
+    if (r->bad || (index >= r->id_count && !MUTANT(trust_index)) || counter > DOT_COUNTER_MAX) {
         spoil(r);
         return (struct dot){0};
     }

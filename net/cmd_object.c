@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/mutant.h"
 #include "net/command.h"
 #include "net/resp.h"
 
@@ -50,6 +51,9 @@ static void copy_key(struct call *call, const struct place *from, const struct p
         struct buf value = {0};
         buf_put_bytes(&value, key_string(from->shard, from->key, &scratch));
         shard_set(to->shard, to->ref, buf_bytes(&value), false, call->now_ms);
+        __int128 number;
+        if (MUTANT(rename_counts_twice) && fixed_parse(buf_bytes(&value), &number) == STATUS_OK)
+            shard_increase(to->shard, to->ref, number, call->now_ms);
         buf_fini(&value);
     } else {
         write_fields(call, from, to);

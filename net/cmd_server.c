@@ -342,7 +342,7 @@ static const struct {
     const char *name, *title;
     void (*write)(struct call *, struct buf *);
 } SECTIONS[] = {{"server", "Server", info_server}, {"clients", "Clients", info_clients}, {"memory", "Memory", info_memory},
-                {"stats", "Stats", info_stats},    {"replication", "Replication", info_replication},
+                {"persistence", "Persistence", info_persistence}, {"stats", "Stats", info_stats},    {"replication", "Replication", info_replication},
                 {"gossip", "Gossip", info_gossip}, {"cpu", "CPU", info_cpu}, {"keyspace", "Keyspace", info_keyspace}};
 
 static bool is_section_wanted(const struct call *call, const char *name) {
@@ -374,9 +374,9 @@ void cmd_time(struct call *call) {
     resp_bulk_integer(call->out, ms % 1000 * 1000);
 }
 
-/* NOSAVE, SAVE, NOW, FORCE, ABORT. False, and an error. Nothing is saved yet, so NOSAVE is what
- * happens and SAVE cannot be; stopping is not a state that could be aborted. */
-static bool read_shutdown(struct call *call) {
+/* NOSAVE, SAVE, NOW, FORCE, ABORT. False, and an error. The log is closed properly in any case;
+ * stopping is not a state that could be aborted. */
+static bool read_shutdown(struct call *call, bool *save) {
     static const char *const words[] = {"nosave", "save", "now", "force", "abort"};
     enum { NOSAVE = 1, SAVE = 2, ABORT = 16 };
     unsigned given = 0;
@@ -390,16 +390,16 @@ static bool read_shutdown(struct call *call) {
         reply_syntax(call);
     else if (given & ABORT)
         resp_error(call->out, "ERR No shutdown in progress.");
-    else if (given & SAVE)
-        resp_error(call->out, "ERR there is nothing to save to: persistence is not configured");
     else
-        return true;
-    return false;
+        *save = given & SAVE;
+    return !bad && !(given & ABORT);
 }
 
 void cmd_shutdown(struct call *call) {
     struct host *h = call->session->host;
-    if (!read_shutdown(call)) return;
+    bool save;
+    if (!read_shutdown(call, &save)) return;
+    if (save && !call_save(call, true)) return;
     if (!h->ports.shutdown) {
         resp_error(call->out, "ERR Errors trying to SHUTDOWN. Check logs.");
         return;

@@ -1,4 +1,5 @@
 /* Sets. A member that is added again takes a new dot, or a concurrent SREM would win. */
+#include "core/mutant.h"
 #include "net/command.h"
 #include "net/resp.h"
 
@@ -18,6 +19,7 @@ void cmd_sadd(struct call *call) {
     int64_t added = 0;
     if (!set_at(call, 1, &place)) return;
     for (size_t i = 2; i < call->argc; i++) {
+        if (MUTANT(sadd_without_dot) && member_of(&place, call->argv[i])) continue;
         added += member_of(&place, call->argv[i]) == NULL;
         shard_add_member(place.shard, place.ref, call->argv[i], call->now_ms);
         call_place_again(call, &place);

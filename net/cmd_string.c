@@ -1,5 +1,6 @@
 /* Strings and counters. A condition (NX, XX, MSETNX) is judged on this node alone; when it
  * fails, nothing is written and so nothing is replicated. */
+#include "core/mutant.h"
 #include "net/command.h"
 #include "net/resp.h"
 
@@ -115,7 +116,7 @@ void cmd_set(struct call *call) {
     bool asks = o.get || o.nx || o.xx;
     struct place place = asks ? call_place(call, call->argv[1]) : call_locate(call, call->argv[1]);
     if (o.get && !call_expects(call, &place, KEY_STRING)) return;
-    bool write = !(o.nx && place.key) && !(o.xx && !place.key);
+    bool write = MUTANT(refused_nx_writes) || (!(o.nx && place.key) && !(o.xx && !place.key));
     if (o.get)
         reply_text(call, &place);
     else if (write)

@@ -194,11 +194,21 @@ void reply_expire_time(struct call *call);
     X("command", -1, COMMAND_READ | COMMAND_LOADING, 0, 0, 0, cmd_command, "about commands; COMMAND HELP")                 \
     X("info", -1, COMMAND_READ | COMMAND_CLIENT | COMMAND_LOADING, 0, 0, 0, cmd_info, "the state of this node")            \
     X("time", 1, COMMAND_READ, 0, 0, 0, cmd_time, "seconds and microseconds of this node's clock")       \
+    X("save", 1, COMMAND_ADMIN | COMMAND_CLIENT, 0, 0, 0, cmd_save, "writes a checkpoint, and waits for it")  \
+    X("bgsave", -1, COMMAND_ADMIN | COMMAND_CLIENT, 0, 0, 0, cmd_bgsave, "writes a checkpoint")           \
+    X("bgrewriteaof", 1, COMMAND_ADMIN | COMMAND_CLIENT, 0, 0, 0, cmd_bgrewriteaof, "writes a checkpoint, after which older logs go") \
+    X("lastsave", 1, COMMAND_READ | COMMAND_CLIENT | COMMAND_LOADING, 0, 0, 0, cmd_lastsave, "when the last checkpoint was done, in Unix seconds") \
+    X("waitaof", 4, COMMAND_CLIENT, 0, 0, 0, cmd_waitaof, "waits until what this client wrote is on the disk") \
     X("shutdown", -1, COMMAND_ADMIN | COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_shutdown, "leaves the cluster and stops") \
     X("debug", -2, COMMAND_ADMIN | COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_debug, "for experiments; DEBUG HELP")
 #define COMMANDS_CLUSTER(X)                                                                              \
     X("wait", 3, COMMAND_CLIENT, 0, 0, 0, cmd_wait, "waits until peers have applied what this client wrote") \
     X("anneal", -2, COMMAND_READ, 0, 0, 0, cmd_anneal, "the cluster; ANNEAL HELP")
+
+/* A checkpoint. True when it is there; else the command is parked, or has its error. While another
+ * is written that is an error, or comes after it. */
+bool call_save(struct call *call, bool after);
+void info_persistence(struct call *call, struct buf *out);
 
 /* "ERR unknown subcommand", as Redis words it; family is in upper case. */
 void reply_subcommand(struct call *call, const char *family);

@@ -1,5 +1,7 @@
 #include "net/node.h"
 
+#include "core/mutant.h"
+
 #include <assert.h>
 
 #include "persist/keeper.h"
@@ -61,12 +63,12 @@ struct node *node_new(const struct node_config *config) {
     node->shard_count = config->shards;
     node->replicas = replicas_new();
     /* Fresh at every start: a dot that repeats would read as seen and removed. */
-    struct replica_id self = {config->node_id, node->clock.entropy(node->clock.self)};
+    struct replica_id self = {config->node_id, MUTANT(same_incarnation) ? 1 : node->clock.entropy(node->clock.self)};
     uint16_t index;
     if (replicas_intern(node->replicas, self, &index) != STATUS_OK) assert(false);
     struct shard_config shard = {node->replicas, node->seed, index, config->log_bytes_max / config->shards};
     node->shards = mem_zero(config->shards, sizeof *node->shards);
-    node->seen = mem_zero(config->shards, sizeof *node->seen);
+    node->locked_at = mem_zero(config->shards, sizeof *node->locked_at);
     for (uint32_t i = 0; i < config->shards; i++) node->shards[i] = shard_new(i, &shard);
     node->gossip = start_gossip(node, config, self, index);
     return node;
@@ -76,7 +78,7 @@ void node_free(struct node *node) {
     gossip_free(node->gossip);
     for (uint32_t i = 0; i < node->shard_count; i++) shard_free(node->shards[i]);
     mem_free(node->shards);
-    mem_free(node->seen);
+    mem_free(node->locked_at);
     replicas_free(node->replicas);
     mem_free(node);
 }
@@ -104,12 +106,13 @@ uint64_t node_key_count(const struct node *node) {
     return count;
 }
 
-void node_lock(struct node *node, uint32_t shard) { shard_lock(node->shards[shard]); }
+void node_lock(struct node *node, uint32_t shard) {
+    shard_lock(node->shards[shard]);
+    node->locked_at[shard] = shard_own(node->shards[shard]);
+}
 
 bool node_unlock(struct node *node, uint32_t shard) {
-    uint64_t own = shard_own(node->shards[shard]);
-    bool wrote = own != node->seen[shard];
-    node->seen[shard] = own;
+    bool wrote = shard_own(node->shards[shard]) != node->locked_at[shard] && !(MUTANT(unlock_unseen) && node->locked_at[shard]);
     shard_unlock(node->shards[shard]);
     if (!wrote) return false;
     if (node->keeper) keeper_dirty(node->keeper, shard);

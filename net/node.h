@@ -32,7 +32,7 @@ struct node {
     struct replicas *replicas;
     struct shard **shards;
     uint32_t shard_count;
-    uint64_t *seen; /* our last counter of each shard that gossip was told of; with its lock */
+    uint64_t *locked_at; /* by shard: our counter when clients locked it; with its lock */
     struct gossip *gossip;
     struct keeper *keeper; /* NULL: nothing is kept */
     _Atomic uint64_t expired; /* keys removed since the start */

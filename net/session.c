@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/mutant.h"
 #include "net/options.h"
 #include "net/resp.h"
 #include "persist/keeper.h"
@@ -196,7 +197,7 @@ bool session_data(struct session *s, struct buf *query, struct buf *out) {
         commands++;
     }
     if (commands) atomic_fetch_add_explicit(&s->host->commands_processed, commands, memory_order_relaxed);
-    buf_drop_front(query, resp_take(&s->parser));
+    buf_drop_front(query, MUTANT(fragment_lost) ? query->len : resp_take(&s->parser));
     if (r == RESP_ERROR) {
         char text[128];
         snprintf(text, sizeof text, "ERR %s", s->parser.error);

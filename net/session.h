@@ -53,6 +53,7 @@ struct session {
     struct buf waiting;
     struct bytes *waiting_argv;
     size_t waiting_argc;
+    uint64_t save_number;      /* of SAVE */
     struct gossip_mark *marks; /* of WAIT */
     size_t mark_count;
     struct session *next, *prev; /* in the host's list */

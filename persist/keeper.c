@@ -347,10 +347,11 @@ static bool wants_checkpoint(struct keeper *k, int64_t now_us) {
     return true;
 }
 
-uint64_t keeper_save(struct keeper *k) {
+uint64_t keeper_save(struct keeper *k, bool after) {
     pthread_mutex_lock(&k->lock);
-    uint64_t number = k->status.saving || k->wanted ? 0 : k->status.saves + 1;
-    k->wanted = true;
+    bool busy = k->status.saving || k->wanted;
+    uint64_t number = busy && !after ? 0 : k->status.saves + 1 + k->status.saving;
+    if (number) k->wanted = true;
     pthread_mutex_unlock(&k->lock);
     return number;
 }

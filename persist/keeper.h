@@ -47,11 +47,16 @@ struct keeper;
 struct keeper *keeper_new(const struct keeper_config *config);
 void keeper_free(struct keeper *k);
 
+#define KEEPER_RECOVERY(X)                                                              \
+    X(checkpoints) X(logs)   /* files */                                                \
+    X(images) X(messages)    /* records that were applied */                            \
+    X(gaps)                  /* deltas whose predecessors are not here */               \
+    X(malformed)             /* records that no longer make sense */                    \
+    X(damaged) X(damaged_bytes) X(torn_bytes) /* see journal.h */
 struct keeper_recovery {
-    uint64_t checkpoints, logs, images, messages; /* files, and records that were applied */
-    uint64_t gaps;      /* deltas whose predecessors are not here */
-    uint64_t malformed; /* records that no longer make sense */
-    uint64_t damaged, damaged_bytes, torn_bytes;
+#define X(name) uint64_t name;
+    KEEPER_RECOVERY(X)
+#undef X
 };
 /* Reads everything into the shards, then opens a new log. Before anyone else uses the shards.
  * ERR_CLUSTER: the files belong to another cluster, or another number of shards; nothing was
@@ -78,9 +83,9 @@ int64_t keeper_step(struct keeper *k, struct now now);
 /* Everything is logged and synced, before the process ends. */
 enum status keeper_close(struct keeper *k) MUST_CHECK;
 
-/* A checkpoint, soon. Returns the number that keeper_status.saves will pass when it is done,
- * well or not; 0 if one is running already. */
-uint64_t keeper_save(struct keeper *k);
+/* A checkpoint, soon. Returns what keeper_status.saves will have reached when it has ended, well or
+ * not. 0 if one is running or about to, unless it is to come after that one (`after`). */
+uint64_t keeper_save(struct keeper *k, bool after);
 void keeper_set_sync(struct keeper *k, enum keeper_sync sync);
 void keeper_set_rewrite(struct keeper *k, uint64_t percent, uint64_t bytes_min);
 /* OK, or why writes must be refused. */

@@ -4,9 +4,16 @@
 
 #include "core/mem.h"
 
+/* Numbers of writes, in order. */
+struct numbers {
+    uint32_t *at;
+    size_t count, cap;
+};
+
 struct model {
     struct model_op *ops;
     size_t count, cap;
+    struct numbers of_key[MODEL_KEYS + 1]; /* those that touch a key, FLUSHALL too; the last: all */
 };
 
 struct model *model_new(void) { return mem_zero(1, sizeof(struct model)); }
@@ -16,8 +23,25 @@ void model_free(struct model *m) {
         mem_free(m->ops[i].seen);
         mem_free(m->ops[i].removed);
     }
+    for (size_t k = 0; k <= MODEL_KEYS; k++) mem_free(m->of_key[k].at);
     mem_free(m->ops);
     mem_free(m);
+}
+
+static void numbers_add(struct numbers *n, size_t number) {
+    if (n->count == n->cap) n->at = mem_realloc(n->at, (n->cap = n->cap ? n->cap * 2 : 64) * sizeof *n->at);
+    n->at[n->count++] = (uint32_t)number;
+}
+
+/* The place of the first beyond it. */
+static size_t numbers_after(const struct numbers *n, size_t number) {
+    size_t low = 0, high = n->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (n->at[middle] > number) high = middle;
+        else low = middle + 1;
+    }
+    return low;
 }
 
 static bool covers(const struct model_seen *seen, uint32_t count, const struct model_seen *at) {
@@ -50,9 +74,13 @@ static bool removes(const struct model_op *b, const struct model_op *a) {
 enum life { GONE, OPEN, LIVES };
 
 static bool took(const struct model_op *b, size_t number) {
-    for (uint32_t k = 0; k < b->removed_count; k++)
-        if (b->removed[k] == number) return true;
-    return false;
+    uint32_t low = 0, high = b->removed_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (b->removed[middle] < number) low = middle + 1;
+        else high = middle;
+    }
+    return low < b->removed_count && b->removed[low] == number;
 }
 
 /* Somebody whose write is in the cut had seen it. */
@@ -62,15 +90,21 @@ static bool was_seen(const struct model *m, const struct model_cut *cut, const s
     return false;
 }
 
+static bool is_increment(enum model_kind kind) { return kind == MODEL_INCR || kind == MODEL_HINCR; }
+
 static enum life life(const struct model *m, const struct model_cut *cut, size_t number) {
     const struct model_op *a = &m->ops[number];
     enum life life = LIVES;
     if (!in_cut(a, cut)) return GONE;
-    for (size_t i = number + 1; i < m->count; i++) {
-        const struct model_op *b = &m->ops[i];
+    const struct numbers *later = &m->of_key[a->key];
+    for (size_t k = numbers_after(later, number); k < later->count; k++) {
+        const struct model_op *b = &m->ops[later->at[k]];
         if (b->shard != a->shard || !removes(b, a)) continue;
         bool here = in_cut(b, cut);
         if (here && took(b, number)) return GONE;
+        /* A delta tells of its elements as they are when it is sent, so what somebody else has
+         * removed of them by then is felt before that removal is in the cut. */
+        if (took(b, number)) life = OPEN;
         if (life == LIVES && covers(b->seen, b->seen_count, &a->at) && (here || was_seen(m, cut, b))) life = OPEN;
     }
     return life;
@@ -81,19 +115,22 @@ static bool takes(const struct model *m, const struct model_op *b, size_t number
     struct model_cut had = {b->shard, b->seen, b->seen_count};
     if (a->shard != b->shard || !removes(b, a) || !in_cut(a, &had)) return false;
     bool own = a->at.node == b->at.node && a->at.incarnation == b->at.incarnation;
-    return own || a->kind == MODEL_INCR || a->kind == MODEL_HINCR || b->key == MODEL_KEYS || life(m, &had, number) == LIVES;
+    return own || is_increment(a->kind) || b->key == MODEL_KEYS || life(m, &had, number) == LIVES;
 }
 
 void model_add(struct model *m, struct model_op op) {
     struct model_seen *seen = mem_alloc((op.seen_count + 1) * sizeof *seen);
     for (uint32_t i = 0; i < op.seen_count; i++) seen[i] = op.seen[i];
     op.seen = seen;
-    op.removed = mem_alloc((m->count + 1) * sizeof *op.removed);
+    const struct numbers *before = &m->of_key[op.key];
+    op.removed = mem_alloc((before->count + 1) * sizeof *op.removed);
     op.removed_count = 0;
-    for (size_t i = 0; i < m->count; i++)
-        if (takes(m, &op, i)) op.removed[op.removed_count++] = (uint32_t)i;
+    for (size_t k = 0; k < before->count; k++)
+        if (takes(m, &op, before->at[k])) op.removed[op.removed_count++] = before->at[k];
     op.removed = mem_realloc(op.removed, (op.removed_count + 1) * sizeof *op.removed);
     if (m->count == m->cap) m->ops = mem_realloc(m->ops, (m->cap = m->cap ? m->cap * 2 : 256) * sizeof *m->ops);
+    for (uint32_t k = 0; k <= MODEL_KEYS; k++)
+        if (op.key == MODEL_KEYS || op.key == k || k == MODEL_KEYS) numbers_add(&m->of_key[k], m->count);
     m->ops[m->count++] = op;
 }
 
@@ -110,7 +147,8 @@ static struct known known_of(const struct model *m, const struct model_cut *cut,
                              enum model_kind incr, uint32_t field) {
     struct known k = {0};
     bool base_must = false;
-    for (size_t i = 0; i < m->count; i++) {
+    for (size_t n = 0; n < m->of_key[key].count; n++) {
+        size_t i = m->of_key[key].at[n];
         const struct model_op *a = &m->ops[i];
         if (a->key != key || a->field != field || (a->kind != set && a->kind != incr)) continue;
         enum life l = life(m, cut, i);
@@ -144,7 +182,8 @@ static bool is_value(const struct known *k, int64_t value) {
 
 static enum life life_of_member(const struct model *m, const struct model_cut *cut, uint32_t key, uint32_t field) {
     enum life best = GONE;
-    for (size_t i = 0; i < m->count; i++) {
+    for (size_t n = 0; n < m->of_key[key].count; n++) {
+        size_t i = m->of_key[key].at[n];
         const struct model_op *a = &m->ops[i];
         if (a->kind != MODEL_SADD || a->key != key || a->field != field) continue;
         enum life l = life(m, cut, i);
@@ -154,7 +193,8 @@ static enum life life_of_member(const struct model *m, const struct model_cut *c
 }
 
 bool model_allows_absent(struct model *m, const struct model_cut *cut, uint32_t key) {
-    for (size_t i = 0; i < m->count; i++) {
+    for (size_t n = 0; n < m->of_key[key].count; n++) {
+        size_t i = m->of_key[key].at[n];
         enum model_kind kind = m->ops[i].kind;
         bool adds = kind != MODEL_DEL && kind != MODEL_SREM && kind != MODEL_HDEL;
         if (adds && m->ops[i].key == key && life(m, cut, i) == LIVES) return false;

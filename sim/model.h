@@ -9,7 +9,9 @@
  * "Showed", not "had seen": what an earlier write had removed already is that write's to remove,
  * and a cut may lack it, as deltas of different origins may overtake each other. What such a
  * write, seen by one of the cut but not in it, removes may be there or not. Once every write
- * that was seen is in the cut, which is so when nodes agree, nothing is left open. */
+ * that was seen is in the cut, which is so when nodes agree, nothing is left open. A delta tells
+ * of its elements as they are when it is sent, so a removal may be felt before it is in the cut:
+ * what any write took is open until that write is in it. */
 #ifndef ANNEAL_SIM_MODEL_H
 #define ANNEAL_SIM_MODEL_H
 
@@ -34,7 +36,7 @@ struct model_op {
     struct model_seen at;    /* the counter that it took last */
     struct model_seen *seen; /* owned by the model; what its node had applied before */
     uint32_t seen_count;
-    uint32_t *removed; /* filled in by the model: numbers of writes */
+    uint32_t *removed; /* filled in by the model: numbers of writes, in order */
     uint32_t removed_count;
 };
 

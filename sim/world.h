@@ -3,56 +3,74 @@
  * One thread, one seed: the same seed gives the same run, frame by frame, and the same trace
  * hash. The nodes are the shipped ones; only their ports are ours. Links keep what nng gives
  * (order, reconnects, a bounded queue) and take what networks take: in a hostile world frames
- * are lost, repeated, and overtake each other. */
+ * are lost, repeated, damaged, and overtake each other; nodes are slow, stand still, lose their
+ * memory and come back; clocks are wrong. */
 #ifndef ANNEAL_SIM_WORLD_H
 #define ANNEAL_SIM_WORLD_H
 
 #include "core/rng.h"
 #include "net/node.h"
+#include "sim/swarm.h"
 
-#define WORLD_NODES_MAX 9
-
-struct world_faults {
-    unsigned loss_percent, duplicate_percent, reorder_percent, corrupt_percent;
-    int64_t latency_us_min, latency_us_max;
-    unsigned partitions; /* per simulated minute, as are crashes and jumps */
-    unsigned crashes;
-    unsigned clock_jumps;
-    int64_t skew_ms_max; /* of clocks, either way */
-};
+#define WORLD_STATS(X)                                                 \
+    X(events, "events")                                                \
+    X(frames, "frames")                                                \
+    X(lost, "lost")                                                    \
+    X(duplicated, "repeated")                                          \
+    X(reordered, "overtook")                                           \
+    X(corrupted, "damaged")                                            \
+    X(refused_busy, "refused by a full queue")                         \
+    X(cuts, "partitions into two sides")                               \
+    X(cuts_one_way, "partitions of one direction")                     \
+    X(cuts_bridged, "partitions with a bridge")                        \
+    X(cuts_uneven, "partitions of single directions")                  \
+    X(crashes, "crashes")                                              \
+    X(stops, "nodes that stood still")                                 \
+    X(slows, "nodes that became slow")                                 \
+    X(jumps, "clock jumps")                                            \
+    X(joins, "nodes that joined late")
 
 struct world_stats {
-    uint64_t events, frames, lost, duplicated, reordered, corrupted, refused_busy, partitions, crashes, jumps;
+#define X(name, help) uint64_t name;
+    WORLD_STATS(X)
+#undef X
 };
 
 struct world;
 
-/* Nodes are named n0:1, n1:1 ... as addresses. */
-struct world *world_new(uint64_t seed, uint32_t nodes, uint32_t shards, uint64_t log_bytes_max);
+/* What the world asks of whoever runs it; any may be NULL. */
+struct world_ports {
+    /* Before a node's memory is lost, and when it is there again. */
+    void (*restart)(void *arg, uint32_t node, bool up);
+    /* After each step of a node, with what it was about. */
+    void (*step)(void *arg, uint32_t node, const struct gossip_event *event);
+    void *arg;
+};
+
+/* Nodes are named n0:1, n1:1 ... as addresses. The swarm outlives it. No faults yet. */
+struct world *world_new(uint64_t seed, const struct swarm *swarm, const struct world_ports *ports);
 void world_free(struct world *w);
 
 /* NULL while it is down. */
 struct node *world_node(struct world *w, uint32_t index);
+bool world_stands_still(const struct world *w, uint32_t index);
 uint32_t world_node_count(const struct world *w);
 struct rng *world_rng(struct world *w);
 int64_t world_now_us(const struct world *w);
-void world_faults(struct world *w, const struct world_faults *faults);
 
 /* Runs what is due until the time has come. */
 void world_run(struct world *w, int64_t until_us);
+/* From now on the swarm's faults happen. */
+void world_faults_begin(struct world *w);
 /* No more faults: links heal, all nodes are up, clocks agree. */
 void world_heal(struct world *w);
 /* Loses its memory; comes back, empty and as another replica, after down_us. */
 void world_crash(struct world *w, uint32_t index, int64_t down_us);
-/* Called before a node's memory is lost, and when it is there again. */
-void world_on_restart(struct world *w, void (*fn)(void *arg, uint32_t node, bool up), void *arg);
 
 void world_stats(const struct world *w, struct world_stats *out);
 uint64_t world_trace_hash(const struct world *w);
 void world_trace_add(struct world *w, struct bytes bytes); /* what callers do is in it too */
 /* Prints what happens to nodes and network. */
 void world_verbose(struct world *w, bool verbose);
-/* Called after each step of a node, with what it was about. */
-void world_on_step(struct world *w, void (*fn)(void *arg, uint32_t node, const struct gossip_event *event), void *arg);
 
 #endif

@@ -27,7 +27,7 @@ def start(base):
         os.makedirs(directory, exist_ok=True)
         join = ",".join(f"127.0.0.1:{p + 10000}" for p in PORTS)
         nodes.append(subprocess.Popen([SERVER, "--port", str(port), "--dir", directory, "--join", join, "--logfile",
-                                       os.path.join(directory, "log"), "--enable-debug-command", "local"],
+                                       os.path.join(directory, "log"), "--enable-debug-command", "local", "--appendonly", "yes"],
                                       start_new_session=True))
     deadline = time.monotonic() + 15
     for node, port in zip(nodes, PORTS):
@@ -82,6 +82,7 @@ def run():
           "    redis-cli -p 7003 GET greeting\n"
           "    redis-cli -p 7002 ANNEAL NODES\n"
           "`make demo` shows what happens when the nodes cannot hear each other. Ctrl-C stops them.\n"
+          f"What they hold is kept in {base}: it is there again after the next `make run`, even if you kill -9 them all.\n"
           f"Logs: {base}/<port>/log. Lag: how long a node takes to know that a peer has all it wrote.\n", flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     before, last = [{}] * len(PORTS), time.monotonic()

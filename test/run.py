@@ -8,18 +8,21 @@ import time
 BUILD, SAN = os.environ["BUILD"], os.environ.get("SAN", "")
 SLOW = bool(SAN)  # sanitizers take the same paths with fewer repetitions
 
+MAKE = ["make", "-s", "--no-print-directory"]
+
 PARTS = {
-    "lint": ["make", "-s", "lint"],
+    "lint": MAKE + ["lint"],
     "unit": ["sh", "test/run-unit.sh"] + sys.argv[1:],
-    "fuzz": ["sh", "test/fuzz.sh"] + os.environ["FUZZ"].split(),
-    "simulator": [BUILD + "/anneal-sim", "--seeds", "100" if SLOW else "1000", "--ops", "1000"],
+    "kept seeds": ["sh", "test/sim-seeds.sh", BUILD + "/anneal-sim"],
+    "simulator": ["sh", "test/sim.sh", BUILD + "/anneal-sim", "1", "100" if SLOW else "1000", "1000"],
     "differential": [sys.executable, "test/integration/differential.py", "20000" if SLOW else "200000"],
     "integration": [sys.executable, "-m", "pytest", "-q", "test/integration"],
 }
-if SAN:
-    del PARTS["fuzz"]  # brings sanitizers of its own
+if not SLOW:  # these bring builds of their own
+    PARTS |= {"fuzz": ["sh", "test/fuzz.sh"] + os.environ["FUZZ"].split(), "same trace": MAKE + ["sim-same"], "mutants": MAKE + ["mutants"]}
 
-SUMMARY = re.compile(r"\d+ (passed|failed|seeds)\b")
+
+SUMMARY = re.compile(r"(?:[a-z ]+: )?\d+ (?:passed|failed|seeds)\b")
 
 
 def run(command):

@@ -133,6 +133,25 @@ static void hashes_hold_fields_and_counters(void **state) {
     node_free(n);
 }
 
+/* A node that was declared gone counts from 1 again, as another replica. */
+static void what_is_written_after_starting_over_is_told(void **state) {
+    (void)state;
+    struct node *n = fresh_node();
+    uint16_t index;
+    uint32_t shard = node_shard_of(n, bytes_str("a"));
+    says(n, "SET a 1", "+OK\r\n");
+    assert_int_equal(replicas_intern(n->replicas, (struct replica_id){1, 77}, &index), STATUS_OK);
+    shard_lock(n->shards[shard]);
+    shard_reset(n->shards[shard], index);
+    shard_unlock(n->shards[shard]);
+    node_lock(n, shard);
+    shard_set(n->shards[shard], shard_ref(n->shards[shard], bytes_str("a")), bytes_str("2"), false, wall_ms);
+    assert_true(node_unlock(n, shard));
+    node_lock(n, shard);
+    assert_false(node_unlock(n, shard));
+    node_free(n);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strings_are_set_and_read),
@@ -141,6 +160,7 @@ int main(void) {
         cmocka_unit_test(keys_expire_and_stay_as_told),
         cmocka_unit_test(keys_are_removed_and_counted),
         cmocka_unit_test(hashes_hold_fields_and_counters),
+        cmocka_unit_test(what_is_written_after_starting_over_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,85 @@
+/* Faults planted on purpose: each a mistake that is easy to make at its place. `make mutants`
+ * builds with -DMUTANTS, selects one after the other by the environment (MUTANT=name), and fails
+ * if the tests let any of them live. Without -DMUTANTS nothing of this is compiled.
+ *
+ * A site is one short line:  if (MUTANT(name)) ...   or   MUTANT(name) ? wrong : right */
+#ifndef ANNEAL_CORE_MUTANT_H
+#define ANNEAL_CORE_MUTANT_H
+
+#define MUTANT_TABLE(X)                                                                              \
+    /* joins and contexts */                                                                         \
+    X(applied_by_context, "a removed dot that was not seen counts as applied")                       \
+    X(drop_loser, "of concurrent writes one is dropped where they meet")                             \
+    X(forget_unseen, "removed dots that were not seen yet are forgotten")                            \
+    X(keep_before, "a delta's write leaves the write right before it")                               \
+    X(context_of_part, "what was removed claims all that came before it")                            \
+    X(ignore_gap, "a delta is applied that does not continue what was")                              \
+    X(half_answer, "an answer counts as applied, but a part of its content is left out")             \
+    X(keep_learned_late, "what was learned since a pull was asked is not judged by the answer")      \
+    X(cells_skip_floors, "an answer by cells leaves out floors where cells are equal")               \
+    X(pull_skips_first, "a pull leaves out the first mutation beyond the asker's vector")            \
+    X(cut_is_not_forgotten, "what is cut from the log is not noted as forgotten")                    \
+    X(answer_not_forgotten, "what came by cells counts as named by the log")                         \
+    X(tie_by_arrival, "equal clocks are told apart by the order in which replicas were met")         \
+    X(clash_by_kind, "of two types at one key a fixed one is seen, not the newest")                  \
+    X(clock_not_moved, "a clock is not moved by the clocks that it hears of")                        \
+    X(flush_elements_only, "a flush removes what is there, not what is on its way")                  \
+    X(flush_live_only, "a flush does not pass on floors of increments that are dead here")           \
+    X(flush_by_names, "an answer by names leaves out what a flush removed")                          \
+    /* counters */                                                                                   \
+    X(floor_by_total, "of two floors the one with the greater total counts")                         \
+    X(floor_forgotten_early, "dead increments are forgotten before all have seen their reset")       \
+    X(forget_touched, "dead increments are forgotten though they were touched since")                \
+    X(push_others_increments, "a reset pushes the increments of others as well")                     \
+    X(forgotten_returns, "an increment that was reset and forgotten counts again when it is heard of")\
+    X(forgotten_kept, "an answer leaves increments that its sender has forgotten")                   \
+    X(early_floor_dropped, "a floor that comes before what it resets is dropped")                    \
+    X(reset_keeps_fields, "a write of a field does not reset its increments")                        \
+    X(rename_counts_twice, "a copy of a counter has the increments in its base, and again")          \
+    /* dots */                                                                                       \
+    X(dot_twice, "a DEL takes the dot of the mutation before it")                                    \
+    X(same_incarnation, "a node that restarts is the same replica again")                            \
+    X(sadd_without_dot, "SADD of a member that is there takes no dot")                               \
+    X(refused_nx_writes, "a SET NX that is refused is written all the same")                         \
+    /* expiry */                                                                                     \
+    X(ttl_rounded, "an expiry is rounded on its way")                                                \
+    X(shortest_expiry, "of concurrent expiries the shortest counts")                                 \
+    X(persist_loses, "PERSIST loses against a concurrent expiry")                                    \
+    X(set_keeps_ttl, "SET does not clear the expiry")                                                \
+    X(expiry_stays, "the last member that goes leaves the expiry behind")                            \
+    /* bookkeeping */                                                                                \
+    X(cell_missed, "the sum of a cell is not kept when an expiry changes")                           \
+    X(settle_in_passing, "what is empty is removed while its table is walked")                       \
+    X(account_missed, "a value that is replaced stays in the account")                               \
+    X(chunk_continues, "a chunk of the log relies on the one before it")                             \
+    X(hint_lost, "an expiry that is put off is not looked at again")                                 \
+    X(trust_length, "a length on the wire is believed")                                              \
+    X(trust_index, "a dot is read whose replica the message does not name")                          \
+    /* gossip */                                                                                     \
+    X(ack_before_apply, "a peer counts as having all that it was sent")                              \
+    X(ack_own_only, "what is applied here counts as applied everywhere")                             \
+    X(accept_early, "a peer's vector counts before what it did by then is applied here")             \
+    X(gone_stays, "a node that was declared gone goes on as if it were not")                         \
+    X(left_holds_nothing, "a member that left no longer counts, though it may still be heard")       \
+    X(answer_of_another, "an answer is taken for the pull that is out, whichever it answers")        \
+    X(answer_unseen, "a digest does not tell of what an answer brought")                             \
+    /* clients */                                                                                    \
+    X(fragment_lost, "what follows a command in its buffer is dropped with it")                      \
+    X(unlock_unseen, "gossip hears only of the first write to a shard")
+
+enum mutant {
+    MUTANT_NONE,
+#define X(name, what) MUTANT_##name,
+    MUTANT_TABLE(X)
+#undef X
+    MUTANT_COUNT
+};
+
+#ifdef MUTANTS
+extern enum mutant mutant_selected; /* before main */
+#define MUTANT(name) (mutant_selected == MUTANT_##name)
+#else
+#define MUTANT(name) 0
+#endif
+
+#endif

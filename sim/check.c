@@ -1,0 +1,274 @@
+/* What must hold: after each read, at intervals, and in the end. */
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "sim/run.h"
+
+#define SETTLE_US INT64_C(120000000)
+
+void run_fail(struct run *r, uint32_t node, const char *format, ...) {
+    if (r->failed) return;
+    va_list args;
+    va_start(args, format);
+    printf("seed %llu: at %lld us node %u: ", (unsigned long long)r->seed, (long long)world_now_us(r->world), node);
+    vprintf(format, args);
+    printf("\n");
+    va_end(args);
+    r->failed = true;
+}
+
+uint32_t vector_of(const struct node *node, uint32_t shard, struct model_seen *out) {
+    const struct vclock *v = shard_applied(node->shards[shard]);
+    uint32_t count = 0;
+    for (uint32_t i = 1; i < v->count; i++) {
+        if (!v->counter[i]) continue;
+        assert(count < ORIGINS_MAX);
+        struct replica_id id = replicas_id(node->replicas, (uint16_t)i);
+        out[count++] = (struct model_seen){id.node, id.incarnation, v->counter[i]};
+    }
+    return count;
+}
+
+/* ------------------------------------------------------------------- reads */
+
+static bool read_set(struct bytes reply, uint32_t *members) {
+    char text[64];
+    unsigned f;
+    *members = 0;
+    while (next_text(&reply, text, sizeof text)) {
+        if (sscanf(text, "f%u", &f) != 1 || f >= MODEL_FIELDS) return false;
+        *members |= 1u << f;
+    }
+    return true;
+}
+
+static bool read_hash(struct bytes reply, uint32_t *fields, int64_t values[MODEL_FIELDS]) {
+    char text[64];
+    unsigned f;
+    *fields = 0;
+    memset(values, 0, MODEL_FIELDS * sizeof *values);
+    while (next_text(&reply, text, sizeof text)) {
+        if (sscanf(text, "f%u", &f) != 1 || f >= MODEL_FIELDS || !next_text(&reply, text, sizeof text)) return false;
+        *fields |= 1u << f;
+        values[f] = atoll(text);
+    }
+    return true;
+}
+
+/* Whatever this node shows of the key, the model must allow at what the node has applied. */
+static bool key_is_allowed(struct run *r, uint32_t index, const struct model_cut *cut, uint32_t key, const char *name) {
+    char type[64], text[64];
+    uint32_t fields;
+    int64_t values[MODEL_FIELDS];
+    struct bytes reply = client_ask(r, index, 2, (const char *[]){"TYPE", name});
+    if (!next_text(&reply, type, sizeof type)) return false;
+    if (!strcmp(type, "none")) return model_allows_absent(r->model, cut, key);
+    if (!strcmp(type, "string")) {
+        reply = client_ask(r, index, 2, (const char *[]){"GET", name});
+        return next_text(&reply, text, sizeof text) && model_allows_string(r->model, cut, key, atoll(text));
+    }
+    if (!strcmp(type, "set"))
+        return read_set(client_ask(r, index, 2, (const char *[]){"SMEMBERS", name}), &fields) &&
+               model_allows_set(r->model, cut, key, fields);
+    return read_hash(client_ask(r, index, 2, (const char *[]){"HGETALL", name}), &fields, values) &&
+           model_allows_hash(r->model, cut, key, fields, values);
+}
+
+void check_key(struct run *r, uint32_t index, uint32_t key) {
+    struct node *node = world_node(r->world, index);
+    struct model_seen seen[ORIGINS_MAX];
+    char name[16];
+    name_key(name, sizeof name, 'm', key);
+    struct model_cut cut = {.shard = node_shard_of(node, bytes_str(name)), .seen = seen};
+    cut.count = vector_of(node, cut.shard, seen);
+    r->counts.reads++;
+    if (r->failed || key_is_allowed(r, index, &cut, key, name)) return;
+    const struct buf *reply = &r->clients[index].reply;
+    run_fail(r, index, "%s shows what no history allows:\n%.*s", name, (int)reply->len, (char *)reply->data);
+    model_explain(r->model, &cut, key);
+}
+
+/* ---------------------------------------------------------- what was issued */
+
+static struct issued *issued_of(struct run *r, struct replica_id id) {
+    for (uint32_t i = 0; i < r->issued_count; i++)
+        if (replica_id_compare(r->issued[i].id, id) == 0) return &r->issued[i];
+    return NULL;
+}
+
+void note_issued(struct run *r, uint32_t index) {
+    const struct node *node = world_node(r->world, index);
+    struct replica_id self = gossip_self(node->gossip);
+    struct issued *i = issued_of(r, self);
+    if (!i) {
+        assert(r->issued_count < ORIGINS_MAX);
+        i = &r->issued[r->issued_count++];
+        *i = (struct issued){self, mem_zero(node->shard_count, sizeof *i->counters)};
+    }
+    for (uint32_t s = 0; s < node->shard_count; s++) i->counters[s] = shard_own(node->shards[s]);
+}
+
+static bool was_issued(struct run *r, const struct node *node, uint32_t shard, struct dot dot) {
+    if (!dot_counter(dot)) return true;
+    struct issued *i = issued_of(r, replicas_id(node->replicas, dot_replica(dot)));
+    return i && dot_counter(dot) <= i->counters[shard];
+}
+
+/* A context speaks of mutations that were made. */
+static void check_context(struct run *r, uint32_t index, uint32_t shard) {
+    const struct node *node = world_node(r->world, index);
+    struct shard_summary now;
+    shard_summarise(node->shards[shard], false, &now);
+    const struct context *c = &now.context;
+    bool right = true;
+    for (uint32_t i = 1; i < c->applied.count; i++) right = right && was_issued(r, node, shard, dot_make((uint16_t)i, c->applied.counter[i]));
+    for (uint32_t i = 1; i < c->prefix.count; i++) right = right && was_issued(r, node, shard, dot_make((uint16_t)i, c->prefix.counter[i]));
+    for (uint32_t i = 0; i < c->extra_count; i++) right = right && was_issued(r, node, shard, c->extra[i]);
+    if (!right) run_fail(r, index, "shard %u claims to have seen what nobody did", shard);
+    shard_summary_fini(&now);
+}
+
+/* What was applied stays applied, for as long as the memory lasts. */
+static void check_progress(struct run *r, uint32_t index) {
+    const struct node *node = world_node(r->world, index);
+    struct seen_before *b = &r->before[index];
+    struct replica_id self = gossip_self(node->gossip);
+    bool same = b->applied && replica_id_compare(self, b->self) == 0;
+    if (!b->applied) b->applied = mem_zero(node->shard_count, sizeof *b->applied);
+    b->self = self;
+    for (uint32_t s = 0; s < node->shard_count; s++) {
+        if (same && !vclock_covers(shard_applied(node->shards[s]), &b->applied[s]))
+            run_fail(r, index, "shard %u has forgotten what it had applied", s);
+        vclock_fini(&b->applied[s]);
+        vclock_copy(&b->applied[s], shard_applied(node->shards[s]));
+    }
+}
+
+void check_state(struct run *r, uint32_t index) {
+    const struct node *node = world_node(r->world, index);
+    check_progress(r, index);
+    for (uint32_t s = 0; s < node->shard_count && !r->failed; s++) {
+        const char *wrong = shard_recount(node->shards[s], &r->facts);
+        r->counts.recounts++;
+        if (wrong) run_fail(r, index, "shard %u, counted again: %s", s, wrong);
+        check_context(r, index, s);
+    }
+}
+
+void checks_fini(struct run *r) {
+    for (uint32_t i = 0; i < r->issued_count; i++) mem_free(r->issued[i].counters);
+    for (uint32_t i = 0; i < WORLD_NODES_MAX; i++) {
+        for (int64_t s = 0; r->before[i].applied && s < r->swarm.shards; s++) vclock_fini(&r->before[i].applied[s]);
+        mem_free(r->before[i].applied);
+    }
+}
+
+/* ------------------------------------------------------------ what is shown */
+
+static uint64_t hash_text(const char *text, uint64_t seed) { return hash_content(bytes_str(text), seed); }
+
+/* A sum over elements, whose order is each node's own. */
+static uint64_t dump_elements(struct run *r, uint32_t index, const char *command, const char *key, bool pairs) {
+    struct bytes reply = client_ask(r, index, 2, (const char *[]){command, key});
+    char text[128];
+    uint64_t sum = 0;
+    while (next_text(&reply, text, sizeof text)) {
+        uint64_t one = hash_text(text, 1);
+        if (pairs && next_text(&reply, text, sizeof text)) one = hash_text(text, one);
+        sum += one;
+    }
+    return sum;
+}
+
+uint64_t dump_key(struct run *r, uint32_t index, const char *key) {
+    char type[64] = "", until[64] = "";
+    struct bytes reply = client_ask(r, index, 2, (const char *[]){"TYPE", key});
+    next_text(&reply, type, sizeof type);
+    reply = client_ask(r, index, 2, (const char *[]){"PEXPIRETIME", key});
+    next_text(&reply, until, sizeof until);
+    uint64_t hash = hash_text(until, hash_text(type, 1));
+    if (!strcmp(type, "string")) return hash + dump_elements(r, index, "GET", key, false);
+    if (!strcmp(type, "set")) return hash + dump_elements(r, index, "SMEMBERS", key, false);
+    if (!strcmp(type, "hash")) return hash + dump_elements(r, index, "HGETALL", key, true);
+    return hash;
+}
+
+static uint64_t dump_node(struct run *r, uint32_t index) {
+    struct buf keys = {0};
+    char key[64];
+    uint64_t sum = 0;
+    buf_put_bytes(&keys, client_ask(r, index, 2, (const char *[]){"KEYS", "*"}));
+    for (struct bytes rest = buf_bytes(&keys); next_text(&rest, key, sizeof key);)
+        sum += hash_text(key, dump_key(r, index, key));
+    buf_fini(&keys);
+    return sum;
+}
+
+/* ------------------------------------------------------------------ the end */
+
+static bool all_agree(struct run *r) {
+    uint32_t nodes = world_node_count(r->world);
+    uint64_t first = gossip_digest(world_node(r->world, 0)->gossip, -1);
+    for (uint32_t i = 0; i < nodes; i++) {
+        struct member_info info[WORLD_NODES_MAX + 1];
+        struct node *node = world_node(r->world, i);
+        if (gossip_digest(node->gossip, -1) != first) return false;
+        size_t count = gossip_members(node->gossip, info, WORLD_NODES_MAX + 1);
+        if (count != nodes) return false;
+        for (size_t k = 0; k < count; k++)
+            if (info[k].missing || info[k].unacked) return false;
+    }
+    return true;
+}
+
+static void explain_shards(struct run *r, uint32_t index) {
+    const struct node *node = world_node(r->world, index), *first = world_node(r->world, 0);
+    struct model_seen seen[ORIGINS_MAX];
+    for (uint32_t s = 0; s < node->shard_count; s++) {
+        if (gossip_digest(node->gossip, s) == gossip_digest(first->gossip, s)) continue;
+        printf("     shard %u differs from n0's:", s);
+        uint32_t count = vector_of(node, s, seen);
+        for (uint32_t i = 0; i < count; i++)
+            printf(" n%llu/%llx:%llu", (unsigned long long)seen[i].node - 1, (unsigned long long)seen[i].incarnation >> 48,
+                   (unsigned long long)seen[i].counter);
+        printf("\n");
+    }
+}
+
+static void explain_disagreement(struct run *r) {
+    run_fail(r, 0, "nodes do not agree %lld s after the network healed", (long long)(SETTLE_US / 1000000));
+    for (uint32_t i = 0; i < world_node_count(r->world); i++) {
+        struct node *node = world_node(r->world, i);
+        struct member_info info[WORLD_NODES_MAX + 1];
+        size_t count = gossip_members(node->gossip, info, WORLD_NODES_MAX + 1);
+        printf("  n%u digest %016llx\n", i, (unsigned long long)gossip_digest(node->gossip, -1));
+        explain_shards(r, i);
+        for (size_t k = 1; k < count && k < WORLD_NODES_MAX + 1; k++)
+            printf("     %s %s%s unacked %llu missing %llu digest %lld ms ago\n", info[k].address,
+                   member_status_text(info[k].status), info[k].connected ? "" : " not connected",
+                   (unsigned long long)info[k].unacked, (unsigned long long)info[k].missing, (long long)info[k].digest_age_ms);
+    }
+}
+
+void check_settled(struct run *r) {
+    uint32_t nodes = world_node_count(r->world);
+    world_heal(r->world);
+    for (uint32_t i = 0; i < nodes; i++) {
+        r->counts.expired += node_expire(world_node(r->world, i), 0, 1);
+        note_issued(r, i);
+    }
+    int64_t end = world_now_us(r->world) + SETTLE_US;
+    do {
+        world_run(r->world, world_now_us(r->world) + 500000);
+        clients_retry(r);
+    } while (!all_agree(r) && world_now_us(r->world) < end);
+    if (!all_agree(r)) explain_disagreement(r);
+    uint64_t first = r->failed ? 0 : dump_node(r, 0);
+    for (uint32_t i = 0; i < nodes && !r->failed; i++) {
+        for (uint32_t key = 0; key < r->swarm.keys; key++) check_key(r, i, key);
+        check_state(r, i);
+        if (i && !r->failed && dump_node(r, i) != first) run_fail(r, i, "shows another state than node 0");
+    }
+}

@@ -1,0 +1,170 @@
+/* Clients: RESP in fragments into the shipped sessions, and WAIT taken at its word. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "net/options.h"
+#include "net/resp.h"
+#include "sim/run.h"
+
+struct config *client_config(void) { return config_new(option_table, OPTION_COUNT); }
+
+static void client_up(struct run *r, uint32_t index) {
+    struct client *c = &r->clients[index];
+    if (c->session) return;
+    host_init(&c->host, world_node(r->world, index), r->config, NULL);
+    c->session = session_new(&c->host, 1, "sim:1", "sim:2", true, &c->reply);
+    c->waiter = session_new(&c->host, 2, "sim:3", "sim:2", true, &c->wait_reply);
+}
+
+void client_lost(struct run *r, uint32_t index) {
+    struct client *c = &r->clients[index];
+    if (c->session) {
+        session_free(c->session);
+        session_free(c->waiter);
+        host_fini(&c->host);
+    }
+    buf_fini(&c->query);
+    buf_fini(&c->reply);
+    buf_fini(&c->wait_query);
+    buf_fini(&c->wait_reply);
+    mem_free(c->wait_marks);
+    *c = (struct client){0};
+}
+
+static void put_command(struct buf *query, int argc, const char *const *argv) {
+    resp_array(query, (size_t)argc);
+    for (int i = 0; i < argc; i++) resp_bulk(query, bytes_str(argv[i]));
+}
+
+/* In up to three fragments; nothing may be answered before the last. */
+static void feed(struct run *r, struct session *s, struct buf *query, struct bytes whole, struct buf *reply) {
+    struct rng *rng = world_rng(r->world);
+    size_t at = 0, before = reply->len;
+    for (uint64_t cuts = rng_below(rng, 3); cuts > 0; cuts--) {
+        size_t to = at + (size_t)rng_below(rng, whole.len - at);
+        buf_put(query, whole.data + at, to - at);
+        session_data(s, query, reply);
+        assert(reply->len == before);
+        at = to;
+    }
+    buf_put(query, whole.data + at, whole.len - at);
+    session_data(s, query, reply);
+    assert(!s->closing);
+    assert(query->len == 0 || s->parked);
+}
+
+struct bytes client_ask(struct run *r, uint32_t index, int argc, const char *const *argv) {
+    struct client *c = &r->clients[index];
+    client_up(r, index);
+    r->whole.len = 0;
+    put_command(&r->whole, argc, argv);
+    c->reply.len = 0;
+    feed(r, c->session, &c->query, buf_bytes(&r->whole), &c->reply);
+    assert(c->reply.len > 0);
+    world_trace_add(r->world, buf_bytes(&c->reply));
+    r->counts.commands++;
+    note_issued(r, index);
+    return buf_bytes(&c->reply);
+}
+
+/* -------------------------------------------------------------------- WAIT */
+
+static bool has_marked(const struct run *r, const struct client *c, const struct node *node) {
+    uint16_t index;
+    if (replicas_intern(node->replicas, c->wait_self, &index) != STATUS_OK) return false;
+    for (uint32_t s = 0; s < node->shard_count; s++)
+        if (vclock_get(shard_applied(node->shards[s]), index) < c->wait_marks[s]) return false;
+    (void)r;
+    return true;
+}
+
+/* Whoever counted has it, or had it and has lost its memory since. */
+static void judge_wait(struct run *r, uint32_t index, uint32_t claimed) {
+    struct client *c = &r->clients[index];
+    uint32_t could = 0;
+    for (uint32_t i = 0; i < world_node_count(r->world); i++) {
+        struct node *node = world_node(r->world, i);
+        bool same = node && gossip_self(node->gossip).incarnation == c->wait_others[i];
+        if (i != index) could += !same || has_marked(r, c, node);
+    }
+    r->counts.waits++;
+    if (claimed > could) run_fail(r, index, "WAIT counts %u peers, but only %u can have applied the write", claimed, could);
+}
+
+static void answered(struct run *r, uint32_t index) {
+    struct client *c = &r->clients[index];
+    world_trace_add(r->world, buf_bytes(&c->wait_reply));
+    assert(c->wait_reply.len && c->wait_reply.data[0] == ':');
+    buf_put_byte(&c->wait_reply, 0);
+    judge_wait(r, index, (uint32_t)atoi((const char *)c->wait_reply.data + 1));
+    mem_free(c->wait_marks);
+    c->wait_marks = NULL;
+}
+
+static void take_marks(struct run *r, struct client *c, struct node *node) {
+    c->wait_self = gossip_self(node->gossip);
+    c->wait_marks = mem_zero(node->shard_count, sizeof *c->wait_marks);
+    for (uint32_t s = 0; s < node->shard_count; s++)
+        if (c->waiter->wrote && c->waiter->wrote[s / 64] >> (s % 64) & 1) c->wait_marks[s] = shard_own(node->shards[s]);
+    for (uint32_t i = 0; i < world_node_count(r->world); i++) {
+        struct node *other = world_node(r->world, i);
+        c->wait_others[i] = other ? gossip_self(other->gossip).incarnation : 0;
+    }
+}
+
+void client_wait(struct run *r, uint32_t index) {
+    struct rng *rng = world_rng(r->world);
+    struct client *c = &r->clients[index];
+    char key[16], peers[16], timeout[16];
+    client_up(r, index);
+    if (c->waiter->parked) return;
+    name_key(key, sizeof key, 'w', rng_below(rng, 4));
+    snprintf(peers, sizeof peers, "%u", 1 + (unsigned)rng_below(rng, world_node_count(r->world)));
+    snprintf(timeout, sizeof timeout, "%u", 1 + (unsigned)rng_below(rng, 3000));
+    c->wait_reply.len = r->whole.len = 0;
+    put_command(&r->whole, 3, (const char *[]){"SET", key, "1"});
+    feed(r, c->waiter, &c->wait_query, buf_bytes(&r->whole), &c->wait_reply);
+    note_issued(r, index);
+    take_marks(r, c, world_node(r->world, index));
+    c->wait_reply.len = r->whole.len = 0;
+    put_command(&r->whole, 3, (const char *[]){"WAIT", peers, timeout});
+    feed(r, c->waiter, &c->wait_query, buf_bytes(&r->whole), &c->wait_reply);
+    r->counts.parked += c->waiter->parked;
+    if (!c->waiter->parked) answered(r, index);
+}
+
+void clients_retry(struct run *r) {
+    for (uint32_t i = 0; i < world_node_count(r->world); i++) {
+        struct client *c = &r->clients[i];
+        if (c->waiter && c->waiter->parked && session_retry(c->waiter, &c->wait_reply)) answered(r, i);
+    }
+}
+
+/* ----------------------------------------------------------------- replies */
+
+bool next_text(struct bytes *reply, char *out, size_t size) {
+    while (reply->len) {
+        const char *end = memchr(reply->data, '\r', reply->len);
+        assert(end);
+        size_t line = (size_t)(end - (const char *)reply->data);
+        char kind = (char)reply->data[0];
+        long long number = atoll((const char *)reply->data + 1);
+        const char *text = (const char *)reply->data + 1;
+        size_t len = line - 1, used = line + 2;
+        if (kind == '$' && number >= 0) {
+            text = end + 2;
+            len = (size_t)number;
+            used += len + 2;
+        }
+        *reply = bytes_of(reply->data + used, reply->len - used);
+        if (kind == '*' || (kind == '$' && number < 0)) continue;
+        snprintf(out, size, "%.*s", (int)len, text);
+        return true;
+    }
+    return false;
+}
+
+void name_key(char *out, size_t size, char space, uint64_t number) {
+    snprintf(out, size, "%c%llu", space, (unsigned long long)number);
+}

@@ -1,0 +1,181 @@
+#include "sim/disk.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/mem.h"
+
+#define FILES_MAX 256
+#define NAME_MAX_BYTES 64
+#define TORN_BYTES_MAX 64
+
+struct file {
+    char name[NAME_MAX_BYTES]; /* "": removed, but open */
+    struct buf data;
+    size_t synced;
+    int opened;
+    bool used;
+};
+
+struct disk_sim {
+    struct file files[FILES_MAX];
+    struct rng rng;
+    uint32_t append_fails, sync_fails;
+    uint64_t limit;
+};
+
+struct disk_sim *disk_sim_new(uint64_t seed) {
+    struct disk_sim *d = mem_zero(1, sizeof *d);
+    rng_seed(&d->rng, seed);
+    d->limit = UINT64_MAX;
+    return d;
+}
+
+static void forget(struct file *f) {
+    buf_fini(&f->data);
+    *f = (struct file){0};
+}
+
+void disk_sim_free(struct disk_sim *d) {
+    for (int i = 0; i < FILES_MAX; i++) forget(&d->files[i]);
+    mem_free(d);
+}
+
+uint64_t disk_sim_bytes(const struct disk_sim *d) {
+    uint64_t bytes = 0;
+    for (int i = 0; i < FILES_MAX; i++) bytes += d->files[i].data.len;
+    return bytes;
+}
+
+static struct file *find(struct disk_sim *d, const char *name) {
+    for (int i = 0; i < FILES_MAX; i++)
+        if (d->files[i].used && strcmp(d->files[i].name, name) == 0) return &d->files[i];
+    return NULL;
+}
+
+/* A file that is removed lives on until it is closed. */
+static void unlink_file(struct file *f) {
+    f->name[0] = 0;
+    if (!f->opened) forget(f);
+}
+
+static enum status sim_open(void *self, const char *name, int *file) {
+    struct disk_sim *d = self;
+    struct file *f = find(d, name);
+    for (int i = 0; i < FILES_MAX && !f; i++)
+        if (!d->files[i].used) f = &d->files[i];
+    if (!f) return STATUS_ERR_IO;
+    if (!f->used) snprintf(f->name, sizeof f->name, "%s", name);
+    f->used = true;
+    f->opened++;
+    *file = (int)(f - d->files);
+    return STATUS_OK;
+}
+
+static void sim_close(void *self, int file) {
+    struct file *f = &((struct disk_sim *)self)->files[file];
+    if (--f->opened == 0 && !f->name[0]) forget(f);
+}
+
+static enum status sim_append(void *self, int file, struct bytes bytes) {
+    struct disk_sim *d = self;
+    uint64_t used = disk_sim_bytes(d);
+    enum status status = STATUS_OK;
+    if (rng_below(&d->rng, 1000000) < d->append_fails) status = STATUS_ERR_IO;
+    if (used + bytes.len > d->limit) status = STATUS_ERR_FULL;
+    uint64_t room = d->limit > used ? d->limit - used : 0, part = bytes.len < room ? bytes.len : room;
+    if (status != STATUS_OK) bytes.len = (size_t)rng_below(&d->rng, part + 1);
+    buf_put_bytes(&d->files[file].data, bytes);
+    return status;
+}
+
+static enum status sim_sync(void *self, int file) {
+    struct disk_sim *d = self;
+    if (rng_below(&d->rng, 1000000) < d->sync_fails) return STATUS_ERR_IO;
+    d->files[file].synced = d->files[file].data.len;
+    return STATUS_OK;
+}
+
+static enum status sim_cut(void *self, int file, uint64_t size) {
+    struct file *f = &((struct disk_sim *)self)->files[file];
+    if (size < f->data.len) f->data.len = (size_t)size;
+    if (f->synced > f->data.len) f->synced = f->data.len;
+    return STATUS_OK;
+}
+
+static enum status sim_read(void *self, int file, uint64_t at, size_t len, struct buf *out) {
+    const struct file *f = &((struct disk_sim *)self)->files[file];
+    if (at >= f->data.len) return STATUS_OK;
+    size_t left = f->data.len - (size_t)at;
+    buf_put(out, f->data.data + at, left < len ? left : len);
+    return STATUS_OK;
+}
+
+static enum status sim_rename(void *self, const char *from, const char *to) {
+    struct file *f = find(self, from), *old = find(self, to);
+    if (!f) return STATUS_ERR_NOT_FOUND;
+    if (old) unlink_file(old);
+    snprintf(f->name, sizeof f->name, "%s", to);
+    return STATUS_OK;
+}
+
+static enum status sim_remove(void *self, const char *name) {
+    struct file *f = find(self, name);
+    if (f) unlink_file(f);
+    return STATUS_OK;
+}
+
+static enum status sim_list(void *self, void (*visit)(void *arg, const char *name, uint64_t size), void *arg) {
+    const struct disk_sim *d = self;
+    for (int i = 0; i < FILES_MAX; i++)
+        if (d->files[i].used && d->files[i].name[0]) visit(arg, d->files[i].name, d->files[i].data.len);
+    return STATUS_OK;
+}
+
+struct disk_port disk_sim_port(struct disk_sim *d) {
+    return (struct disk_port){sim_open, sim_close, sim_append, sim_sync, sim_cut, sim_read, sim_rename, sim_remove, sim_list, d};
+}
+
+static void close_all(struct disk_sim *d) {
+    for (int i = 0; i < FILES_MAX; i++) {
+        struct file *f = &d->files[i];
+        f->opened = 0;
+        if (f->used && !f->name[0]) forget(f);
+    }
+}
+
+void disk_sim_kill(struct disk_sim *d) { close_all(d); }
+
+void disk_sim_crash(struct disk_sim *d) {
+    close_all(d);
+    for (int i = 0; i < FILES_MAX; i++) {
+        struct file *f = &d->files[i];
+        if (f->data.len == f->synced) continue;
+        f->data.len = f->synced + (size_t)rng_below(&d->rng, f->data.len - f->synced + 1);
+        size_t torn = (size_t)rng_below(&d->rng, TORN_BYTES_MAX);
+        for (size_t at = f->data.len; at > f->synced && torn > 0; at--, torn--) f->data.data[at - 1] = (uint8_t)rng_below(&d->rng, 256);
+        f->synced = f->data.len;
+    }
+}
+
+void disk_sim_fail(struct disk_sim *d, uint32_t appends, uint32_t syncs) {
+    d->append_fails = appends;
+    d->sync_fails = syncs;
+}
+
+void disk_sim_limit(struct disk_sim *d, uint64_t bytes) { d->limit = bytes; }
+
+bool disk_sim_rot(struct disk_sim *d) {
+    uint64_t bytes = disk_sim_bytes(d);
+    if (!bytes) return false;
+    uint64_t at = rng_below(&d->rng, bytes);
+    for (int i = 0; i < FILES_MAX; i++) {
+        struct file *f = &d->files[i];
+        if (at < f->data.len) {
+            f->data.data[at] ^= (uint8_t)(1u << rng_below(&d->rng, 8));
+            return true;
+        }
+        at -= f->data.len;
+    }
+    return false;
+}

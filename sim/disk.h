@@ -1,0 +1,29 @@
+/* A disk in memory that does what disks do: forgets what was not synced when the machine stops,
+ * tears the last write, fills up, fails.
+ *
+ * Names are durable at once, which is what the port promises of rename and open-then-sync. */
+#ifndef ANNEAL_SIM_DISK_H
+#define ANNEAL_SIM_DISK_H
+
+#include "core/rng.h"
+#include "persist/disk.h"
+
+struct disk_sim;
+struct disk_sim *disk_sim_new(uint64_t seed);
+void disk_sim_free(struct disk_sim *disk);
+struct disk_port disk_sim_port(struct disk_sim *disk);
+
+/* The machine stops: of what was not synced an arbitrary part stays, and the last bytes of that may be
+ * garbage. Files that were open are closed. */
+void disk_sim_crash(struct disk_sim *disk);
+/* Only the process stops: what was written stays. */
+void disk_sim_kill(struct disk_sim *disk);
+/* Of so many in a million calls; an append that fails may have done a part of its work. */
+void disk_sim_fail(struct disk_sim *disk, uint32_t appends, uint32_t syncs);
+/* No byte more than these, in all files; UINT64_MAX for no limit. */
+void disk_sim_limit(struct disk_sim *disk, uint64_t bytes);
+/* Flips a bit somewhere; false if there are no bytes. */
+bool disk_sim_rot(struct disk_sim *disk);
+uint64_t disk_sim_bytes(const struct disk_sim *disk);
+
+#endif

@@ -1,0 +1,105 @@
+/* What goes wrong, and how often: the swarm says. */
+#include <stdio.h>
+#include <string.h>
+
+#include "sim/world_state.h"
+
+/* -------------------------------------------------------------- partitions */
+
+static void cut_sides(struct world *w, const bool *side, bool one_way) {
+    for (uint32_t a = 0; a < w->node_count; a++)
+        for (uint32_t b = 0; b < w->node_count; b++) w->cut[a][b] = side[a] != side[b] && (!one_way || side[a]);
+}
+
+/* One node that both sides can still reach. */
+static void leave_a_bridge(struct world *w) {
+    uint32_t bridge = (uint32_t)rng_below(&w->rng, w->node_count);
+    for (uint32_t i = 0; i < w->node_count; i++) w->cut[i][bridge] = w->cut[bridge][i] = false;
+}
+
+static void cut_at_random(struct world *w) {
+    unsigned percent = 10 + (unsigned)rng_below(&w->rng, 60);
+    for (uint32_t a = 0; a < w->node_count; a++)
+        for (uint32_t b = 0; b < w->node_count; b++) w->cut[a][b] = a != b && rng_percent(&w->rng, percent);
+}
+
+static void change_partition(struct world *w) {
+    static const char *const names[] = {"heals", "is cut in two", "is cut one way", "is cut but for a bridge", "is cut here and there"};
+    uint64_t *const counts[] = {NULL, &w->stats.cuts, &w->stats.cuts_one_way, &w->stats.cuts_bridged, &w->stats.cuts_uneven};
+    uint64_t kind = rng_percent(&w->rng, 35) ? 0 : 1 + rng_below(&w->rng, 4);
+    bool side[WORLD_NODES_MAX] = {0};
+    unsigned share = 20 + (unsigned)rng_below(&w->rng, 31);
+    memset(w->cut, 0, sizeof w->cut);
+    for (uint32_t i = 0; i < w->node_count; i++) side[i] = rng_percent(&w->rng, share);
+    if (kind >= 1 && kind <= 3) cut_sides(w, side, kind == 2);
+    if (kind == 3) leave_a_bridge(w);
+    if (kind == 4) cut_at_random(w);
+    if (kind) ++*counts[kind];
+    if (w->verbose) printf("%10lld network %s\n", (long long)w->now_us, names[kind]);
+}
+
+/* ------------------------------------------------------------------- nodes */
+
+static struct sim_node *any_node(struct world *w) { return &w->nodes[rng_below(&w->rng, w->node_count)]; }
+
+static void crash(struct world *w) {
+    struct sim_node *n = any_node(w);
+    world_crash(w, n->index, world_between(w, 1000, rng_percent(&w->rng, 50) ? 1000000 : 20000000));
+}
+
+static void stop(struct world *w) {
+    struct sim_node *n = any_node(w);
+    n->stopped_until_us = w->now_us + world_between(w, 1000, rng_percent(&w->rng, 50) ? 1000000 : 15000000);
+    w->stats.stops++;
+    if (w->verbose) printf("%10lld n%u stands still until %lld\n", (long long)w->now_us, n->index, (long long)n->stopped_until_us);
+}
+
+static void slow(struct world *w) {
+    struct sim_node *n = any_node(w);
+    n->slow_us = n->slow_us ? 0 : world_between(w, 1000, 3000000);
+    w->stats.slows += n->slow_us != 0;
+}
+
+static void jump(struct world *w) {
+    struct sim_node *n = any_node(w);
+    n->skew_ms = world_between(w, -w->swarm->skew_ms, w->swarm->skew_ms);
+    w->stats.jumps++;
+}
+
+/* ------------------------------------------------------------------- rates */
+
+void fault_happens(struct world *w) {
+    const struct swarm *s = w->swarm;
+    const struct {
+        int64_t rate;
+        void (*happen)(struct world *w);
+    } table[] = {{s->cuts, change_partition}, {s->crashes, crash}, {s->stops, stop}, {s->slows, slow}, {s->jumps, jump}};
+    int64_t all = 0;
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) all += table[i].rate;
+    if (!w->hostile || !all) return;
+    int64_t pick = (int64_t)rng_below(&w->rng, (uint64_t)all);
+    size_t i = 0;
+    while (pick >= table[i].rate) pick -= table[i++].rate;
+    table[i].happen(w);
+    event_push(w, (struct event){.at_us = w->now_us + world_between(w, 1, 2 * MINUTE_US / all), .kind = EVENT_FAULT});
+}
+
+void world_faults_begin(struct world *w) {
+    w->hostile = true;
+    for (uint32_t i = 0; i < w->node_count; i++) {
+        struct sim_node *n = &w->nodes[i];
+        n->skew_ms = world_between(w, -w->swarm->skew_ms, w->swarm->skew_ms);
+        n->drift = world_between(w, -w->swarm->drift, w->swarm->drift);
+    }
+    event_push(w, (struct event){.at_us = w->now_us + world_between(w, 1, 1000000), .kind = EVENT_FAULT});
+}
+
+void world_heal(struct world *w) {
+    memset(w->cut, 0, sizeof w->cut);
+    w->hostile = false;
+    for (uint32_t i = 0; i < w->node_count; i++) {
+        struct sim_node *n = &w->nodes[i];
+        n->skew_ms = n->drift = n->slow_us = n->stopped_until_us = 0;
+        if (!n->node) node_start(n);
+    }
+}

@@ -1,0 +1,104 @@
+/* One run: a seed's world, the clients of its nodes, and what judges them. */
+#ifndef ANNEAL_SIM_RUN_H
+#define ANNEAL_SIM_RUN_H
+
+#include "lattice/recount.h"
+#include "net/session.h"
+#include "sim/model.h"
+#include "sim/world.h"
+
+#define ORIGINS_MAX 512
+
+#define RUN_COUNTS(X)                                            \
+    X(commands, "commands answered")                             \
+    X(writes, "writes that the model knows")                     \
+    X(reads, "reads judged by it")                               \
+    X(unmodelled, "other commands")                              \
+    X(refused, "commands that were refused, and wrote nothing")  \
+    X(copies, "copies compared with their originals")            \
+    X(expired, "keys removed because they expired")              \
+    X(flushes, "FLUSHALL")                                       \
+    X(bulk, "commands that added to a large collection")         \
+    X(waits, "WAITs answered honestly")                          \
+    X(parked, "WAITs that had to wait")                          \
+    X(leaves, "nodes that left")                                 \
+    X(forgotten, "members that were declared gone by hand")      \
+    X(recounts, "shards counted again")                          \
+    X(chunks, "runs whose table of replicas grew beyond one chunk")
+
+struct run_counts {
+#define X(name, help) uint64_t name;
+    RUN_COUNTS(X)
+#undef X
+};
+
+/* A node's clients, and what one of them waits for. */
+struct client {
+    struct host host;
+    struct session *session, *waiter; /* NULL: none yet */
+    struct buf query, reply, wait_query, wait_reply;
+    struct replica_id wait_self; /* who it was when it was asked */
+    uint64_t *wait_marks;        /* by shard */
+    uint64_t wait_others[WORLD_NODES_MAX]; /* incarnations then; 0: down */
+};
+
+/* What a node had done by now, by replica: nobody may claim to have seen more. */
+struct issued {
+    struct replica_id id;
+    uint64_t *counters; /* by shard */
+};
+
+struct run {
+    uint64_t seed;
+    struct swarm swarm;
+    struct world *world;
+    struct model *model;
+    struct config *config; /* of all nodes' clients; outlives it */
+    struct client clients[WORLD_NODES_MAX];
+    struct buf whole; /* scratch */
+    struct issued issued[ORIGINS_MAX];
+    uint32_t issued_count;
+    struct seen_before {
+        struct replica_id self;
+        struct vclock *applied; /* by shard */
+    } before[WORLD_NODES_MAX];
+    int64_t next_operator_us;
+    struct run_counts counts;
+    struct shard_facts facts;
+    struct shard_paths paths;
+    struct gossip_stats gossip;
+    bool failed, verbose;
+    const char *watch; /* a key to be printed whenever a node's view of it changes, or NULL */
+    struct buf watched[WORLD_NODES_MAX];
+};
+
+/* Says what is wrong and where, once; the run is over. */
+void run_fail(struct run *r, uint32_t node, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* client.c: commands through the shipped sessions, in fragments. The reply lasts until the next. */
+struct config *client_config(void); /* of all nodes */
+struct bytes client_ask(struct run *r, uint32_t index, int argc, const char *const *argv);
+void client_wait(struct run *r, uint32_t index); /* a write and a WAIT for it, judged when it answers */
+void clients_retry(struct run *r);               /* those that are parked */
+void client_lost(struct run *r, uint32_t index); /* before its node's memory is */
+/* The next bulk, integer or status of a reply; false at its end. Arrays are walked through. */
+bool next_text(struct bytes *reply, char *out, size_t size);
+void name_key(char *out, size_t size, char space, uint64_t number);
+
+/* workload.c */
+void client_acts(struct run *r);
+
+/* check.c. vector_of: what a node has applied of a shard. */
+uint32_t vector_of(const struct node *node, uint32_t shard, struct model_seen *out);
+void note_issued(struct run *r, uint32_t index);
+void check_key(struct run *r, uint32_t index, uint32_t key);
+void check_state(struct run *r, uint32_t index); /* counts again, contexts, nothing forgotten */
+void check_settled(struct run *r);               /* heals, and waits until all agree */
+void checks_fini(struct run *r);
+/* A hash of all that a node shows of a key. */
+uint64_t dump_key(struct run *r, uint32_t index, const char *key);
+
+/* watch.c */
+void watch(struct run *r, uint32_t index, const struct gossip_event *event);
+
+#endif

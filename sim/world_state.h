@@ -1,0 +1,79 @@
+/* What the world is made of: shared by world.c, links.c and faults.c, included by nobody else. */
+#ifndef ANNEAL_SIM_WORLD_STATE_H
+#define ANNEAL_SIM_WORLD_STATE_H
+
+#include "sim/world.h"
+
+#define MINUTE_US INT64_C(60000000)
+
+enum event_kind { EVENT_TICK, EVENT_CONNECT, EVENT_DISCONNECT, EVENT_ARRIVE, EVENT_SENT, EVENT_START, EVENT_FAULT };
+
+struct event {
+    int64_t at_us;
+    uint64_t seq;
+    enum event_kind kind;
+    uint32_t node, from; /* SENT: from is how many bytes */
+    uint64_t life, generation; /* of the node, of the link: others are over */
+    int link;
+    struct buf *frame;
+};
+
+struct link {
+    int target; /* -1: not dialled */
+    uint64_t generation, target_life;
+    bool connected;
+    uint32_t frames;
+    uint64_t bytes;
+    int64_t last_us; /* when the last frame arrives: order is kept */
+};
+
+struct sim_node {
+    struct world *world;
+    uint32_t index;
+    struct node *node; /* NULL: down */
+    uint64_t life;
+    int64_t skew_ms, drift; /* of its clock; in 1/1000 */
+    int64_t stopped_until_us;
+    int64_t slow_us; /* most that a frame to it takes longer */
+    int64_t tick_at_us;
+    char address[16];
+    char join[WORLD_NODES_MAX * 8];
+    struct link links[GOSSIP_LINKS];
+};
+
+struct world {
+    struct rng rng;
+    const struct swarm *swarm;
+    bool hostile;
+    int64_t now_us;
+    uint64_t seq;
+    struct event *heap;
+    size_t count, cap;
+    struct sim_node nodes[WORLD_NODES_MAX];
+    uint32_t node_count;
+    bool cut[WORLD_NODES_MAX][WORLD_NODES_MAX]; /* [from][to] */
+    struct world_stats stats;
+    uint64_t trace;
+    bool verbose;
+    struct world_ports ports;
+};
+
+/* world.c */
+void event_push(struct world *w, struct event event);
+int64_t world_between(struct world *w, int64_t least, int64_t most); /* at random */
+void node_start(struct sim_node *n);
+void node_step(struct sim_node *n, struct gossip_event event);
+
+/* links.c: the transport port, and what becomes of frames. */
+struct transport_port links_port(struct sim_node *n);
+void links_clear(struct sim_node *n); /* of a node that starts */
+void links_lose(struct world *w, uint32_t target);
+void link_connect(struct sim_node *n, int link);
+void link_disconnect(struct sim_node *n, int link);
+void link_sent(struct sim_node *n, const struct event *e);
+void link_arrive(struct world *w, const struct event *e);
+
+/* faults.c */
+void fault_happens(struct world *w);
+
+#endif

@@ -1,0 +1,316 @@
+"""What was acknowledged comes back: kill -9, full disks, damage, restarts of all nodes."""
+import os
+import random
+import subprocess
+import tempfile
+import threading
+import time
+
+import pytest
+import redis
+from servers import SERVER, Cluster
+
+LOG = ["--appendonly", "yes"]
+
+
+def connect(cluster, i):
+    """A client of a node that has loaded what it had."""
+    client = redis.Redis("127.0.0.1", cluster.ports[i], socket_timeout=20, single_connection_client=True)
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            client.ping()
+            return client
+        except (redis.BusyLoadingError, redis.ConnectionError):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def digest(client):
+    return client.execute_command("ANNEAL", "DIGEST")
+
+
+def files(cluster, i, start):
+    return sorted(f for f in os.listdir(cluster.nodes[i].dir) if f.startswith(start))
+
+
+def fill(client, keys=500):
+    pipe = client.pipeline(transaction=False)
+    for n in range(keys):
+        pipe.set(f"s{n}", "v" * (n % 90))
+        pipe.incrby(f"c{n % 50}", n)
+        pipe.hset(f"h{n % 30}", f"f{n}", n)
+        pipe.sadd(f"m{n % 20}", n)
+        pipe.set(f"t{n}", "x", ex=1000 + n)
+        if n % 3 == 0:
+            pipe.delete(f"s{n - 1}", f"t{n - 2}")
+            pipe.srem(f"m{n % 20}", n)
+    pipe.execute()
+
+
+def test_a_restart_finds_everything():
+    with Cluster(1, *LOG) as cluster:
+        a = connect(cluster, 0)
+        fill(a)
+        before, ttl = digest(a), a.ttl("t499")
+        assert cluster.nodes[0].stop() == 0
+        cluster.start(0)
+        a = connect(cluster, 0)
+        assert digest(a) == before
+        assert ttl - 30 < a.ttl("t499") <= ttl
+        fill(a, 100)  # and it goes on
+        before = digest(a)
+        cluster.nodes[0].kill()
+        cluster.start(0)
+        assert digest(connect(cluster, 0)) == before
+
+
+class Writer(threading.Thread):
+    """Counts and sets until its connection breaks; knows what was acknowledged, and what may have been done."""
+
+    def __init__(self, port, name):
+        super().__init__()
+        self.client = redis.Redis("127.0.0.1", port, socket_timeout=10, single_connection_client=True, retry=None)
+        self.name_, self.acked, self.sent = name, 0, 0
+        self.start()
+
+    def run(self):
+        try:
+            while True:
+                self.sent += 1
+                pipe = self.client.pipeline(transaction=False)
+                pipe.incr(f"count:{self.name_}")
+                pipe.set(f"last:{self.name_}", self.sent)
+                pipe.sadd(f"all:{self.name_}", self.sent)
+                pipe.execute()
+                self.acked = self.sent
+        except (redis.ConnectionError, redis.TimeoutError):
+            pass
+
+
+@pytest.mark.parametrize("policy", ["always", "everysec", "no"])
+def test_kill_9_loses_nothing_acknowledged(policy):
+    """The process, not the machine: so under every policy."""
+    with Cluster(1, *LOG, "--appendfsync", policy, "--threads", "2", "--auto-aof-rewrite-min-size", "1mb") as cluster:
+        for round_ in range(8):
+            connect(cluster, 0)
+            writers = [Writer(cluster.ports[0], f"{round_}.{n}") for n in range(4)]
+            time.sleep(random.uniform(0.1, 0.5))
+            cluster.nodes[0].kill()
+            for writer in writers:
+                writer.join()
+            cluster.start(0)
+            a = connect(cluster, 0)
+            for w in writers:
+                count, last = int(a.get(f"count:{w.name_}") or 0), int(a.get(f"last:{w.name_}") or 0)
+                assert w.acked <= count <= w.sent
+                assert w.acked <= last <= w.sent
+                assert a.scard(f"all:{w.name_}") in (w.acked, w.sent)
+            assert a.info("persistence")["recovery_gaps"] == 0
+
+
+def test_all_nodes_die_and_come_back():
+    with Cluster(3, *LOG) as cluster:
+        clients = [connect(cluster, i) for i in range(3)]
+        deadline = time.monotonic() + 10
+        while any(c.info("replication")["peers_up"] != 2 for c in clients):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        for client in clients:
+            fill(client, 200)
+            client.incrby("shared", 7)
+        await_equal(clients)
+        before = digest(clients[0])
+        for node in cluster.nodes:
+            node.kill()
+        for i in range(3):
+            cluster.start(i)
+        clients = [connect(cluster, i) for i in range(3)]
+        assert [digest(c) for c in clients] == [before] * 3
+        assert clients[0].get("shared") == b"21"
+        clients[1].incr("shared")
+        await_equal(clients)
+        assert clients[2].get("shared") == b"22"
+
+
+def await_equal(clients, seconds=20):
+    deadline = time.monotonic() + seconds
+    while len({digest(c) for c in clients}) > 1:
+        assert time.monotonic() < deadline, "nodes do not agree"
+        time.sleep(0.05)
+
+
+def test_what_came_from_peers_is_kept_too():
+    """By deltas, and by pulls of a node that was away."""
+    with Cluster(2, *LOG) as cluster:
+        a, b = connect(cluster, 0), connect(cluster, 1)
+        fill(a, 100)
+        await_equal([a, b])
+        cluster.nodes[1].kill()
+        fill(a, 300)
+        cluster.start(1)
+        b = connect(cluster, 1)
+        await_equal([a, b])
+        time.sleep(1.5)  # what was pulled is imaged within a second
+        before = digest(b)
+        for node in cluster.nodes:
+            node.kill()
+        cluster.start(1, "--join", "")
+        assert digest(connect(cluster, 1)) == before
+
+
+def test_checkpoints_replace_logs():
+    with Cluster(1, *LOG, "--auto-aof-rewrite-min-size", "1mb") as cluster:
+        a = connect(cluster, 0)
+        value = "v" * 1000
+        for _ in range(20):
+            pipe = a.pipeline(transaction=False)
+            for n in range(500):
+                pipe.set(f"k{n}", value)
+            pipe.execute()
+        deadline = time.monotonic() + 10
+        while not files(cluster, 0, "checkpoint.") or sum(os.path.getsize(os.path.join(cluster.nodes[0].dir, f)) for f in
+                                                           files(cluster, 0, "log.") + files(cluster, 0, "checkpoint.")) > 3 << 20:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+            a.set("more", value)
+        before = digest(a)
+        cluster.nodes[0].kill()
+        cluster.start(0)
+        assert digest(connect(cluster, 0)) == before
+
+
+def test_save_and_its_kin():
+    with Cluster(1) as cluster:  # without a log
+        a = connect(cluster, 0)
+        fill(a, 50)
+        began = int(time.time())
+        assert a.save()
+        assert a.execute_command("LASTSAVE").timestamp() >= began
+        before = digest(a)
+        a.set("after", "the checkpoint")
+        with pytest.raises(redis.ResponseError, match="appendonly is disabled"):
+            a.execute_command("WAITAOF", 1, 0, 0)
+        assert a.execute_command("WAITAOF", 0, 0, 0) == [0, 0]
+        cluster.nodes[0].kill()
+        cluster.start(0)
+        a = connect(cluster, 0)
+        assert digest(a) == before
+        assert a.bgsave()
+        deadline = time.monotonic() + 10
+        while a.info("persistence")["rdb_saves"] < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert a.info("persistence")["rdb_last_bgsave_status"] == "ok"
+        assert a.execute_command("BGREWRITEAOF") in (b"Background append only file rewriting started", True)
+        a.set("x", 1)
+        with pytest.raises(redis.ConnectionError):
+            a.execute_command("SHUTDOWN", "SAVE")
+        cluster.nodes[0].process.wait(10)
+        cluster.start(0)
+        assert connect(cluster, 0).get("x") == b"1"
+
+
+def test_waitaof_syncs():
+    with Cluster(1, *LOG, "--appendfsync", "no") as cluster:
+        a = connect(cluster, 0)
+        a.set("k", "v")
+        assert a.execute_command("WAITAOF", 1, 0, 0) == [1, 0]
+        began = time.monotonic()
+        assert a.execute_command("WAITAOF", 1, 1, 200) == [1, 0]
+        assert time.monotonic() - began >= 0.2
+        for bad in (["2", "0", "0"], ["x", "0", "0"], ["1", "-1", "0"], ["1", "0", "-1"]):
+            with pytest.raises(redis.ResponseError):
+                a.execute_command("WAITAOF", *bad)
+
+
+def test_damage_is_put_aside():
+    with Cluster(1, *LOG) as cluster:
+        a = connect(cluster, 0)
+        for n in range(200):
+            a.set(f"k{n}", "v" * 100)
+        directory = cluster.nodes[0].dir
+        cluster.nodes[0].kill()
+        log = os.path.join(directory, files(cluster, 0, "log.")[0])
+        with open(log, "r+b") as f:
+            f.seek(os.path.getsize(log) // 2)
+            f.write(b"\xff" * 8)
+        cluster.start(0)
+        a = connect(cluster, 0)
+        info = a.info("persistence")
+        assert info["recovery_damaged"] == 1
+        assert files(cluster, 0, "damage.")
+        assert 195 <= a.dbsize() < 200 or info["recovery_gaps"] > 0
+        assert "left out" in cluster.nodes[0].output()
+        a.set("k", "v")
+
+
+def test_a_torn_tail_is_no_damage():
+    with Cluster(1, *LOG) as cluster:
+        a = connect(cluster, 0)
+        a.set("k", "v")
+        cluster.nodes[0].kill()
+        log = os.path.join(cluster.nodes[0].dir, files(cluster, 0, "log.")[0])
+        with open(log, "ab") as f:
+            f.write(b"ANRL\x40\x00\x00\x00half a record")
+        cluster.start(0)
+        a = connect(cluster, 0)
+        assert a.get("k") == b"v"
+        assert a.info("persistence")["recovery_damaged"] == 0
+        assert a.info("persistence")["recovery_torn_bytes"] > 0
+
+
+def test_files_of_another_cluster_end_the_start():
+    with Cluster(1, *LOG) as cluster:
+        connect(cluster, 0).set("k", "v")
+        cluster.nodes[0].stop()
+        with pytest.raises(RuntimeError, match="256 shards"):
+            cluster.start(0, "--shards", "16")
+        cluster.nodes[0].killed = True
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+@pytest.mark.parametrize("policy", ["always", "everysec"])
+def test_a_full_disk_refuses_writes_until_there_is_room(policy):
+    with tempfile.TemporaryDirectory() as mount:
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", mount]).returncode:
+            pytest.skip("mount is not allowed here")
+        try:
+            with Cluster(1, *LOG, "--appendfsync", policy) as cluster:
+                cluster.nodes[0].stop()
+                cluster.start(0, "--dir", mount)
+                full_disk(cluster, mount)
+        finally:
+            subprocess.run(["umount", mount], check=True)
+
+
+def full_disk(cluster, mount):
+    a = connect(cluster, 0)
+    a.set("before", "1")
+    ballast = os.path.join(mount, "ballast")
+    with open(ballast, "wb") as f:
+        f.write(b"x" * (3 << 20))
+    acked = {}
+    with pytest.raises(redis.ResponseError, match="MISCONF"):
+        for n in range(5000):
+            a.set(f"k{n}", "v" * 1000)
+            acked[f"k{n}"] = True
+    assert a.get("before") == b"1"  # reads go on
+    with pytest.raises(redis.ResponseError, match="MISCONF.*no space"):
+        a.set("refused", "1")
+    assert a.info("persistence")["aof_last_write_status"] == "err"
+    os.remove(ballast)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            a.set("after", "1")
+            break
+        except redis.ResponseError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert a.info("persistence")["aof_last_write_status"] == "ok"
+    cluster.nodes[0].kill()
+    cluster.start(0, "--dir", mount)
+    a = connect(cluster, 0)
+    assert a.get("after") == b"1"
+    assert all(v is not None for v in a.mget(list(acked)))

@@ -1,0 +1,229 @@
+/* Three replicas and what happens between them, step by step: rules that random runs seldom test. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "lattice/recount.h"
+#include "lattice/shard.h"
+
+enum { A, B, C, ALL };
+
+struct cast {
+    struct replicas *replicas[ALL];
+    struct shard *shard[ALL];
+};
+
+static void cast_init(struct cast *c) {
+    for (int i = 0; i < ALL; i++) {
+        struct shard_config config = {.log_bytes_max = 1 << 20, .replicas = replicas_new()};
+        c->replicas[i] = config.replicas;
+        assert_int_equal(replicas_intern(config.replicas, (struct replica_id){(uint64_t)i + 1, 7}, &config.self), STATUS_OK);
+        c->shard[i] = shard_new(0, &config);
+    }
+}
+
+static void cast_fini(struct cast *c) {
+    for (int i = 0; i < ALL; i++) {
+        struct shard_facts facts = {0};
+        assert_null(shard_recount(c->shard[i], &facts));
+        shard_free(c->shard[i]);
+        replicas_free(c->replicas[i]);
+    }
+}
+
+static struct key_ref ref(const struct cast *c, int at, const char *name) { return shard_ref(c->shard[at], bytes_str(name)); }
+
+static uint64_t applied(struct cast *c, int at, int of) {
+    uint16_t index;
+    assert_int_equal(replicas_intern(c->replicas[at], (struct replica_id){(uint64_t)of + 1, 7}, &index), STATUS_OK);
+    return vclock_get(shard_applied(c->shard[at]), index);
+}
+
+/* What `from` has done that `to` lacks, as a delta. */
+static void delta(struct cast *c, int from, int to, struct buf *out) {
+    struct wire_writer w;
+    uint64_t upto;
+    wire_init(&w, c->replicas[from]);
+    assert_int_equal(shard_write_delta(c->shard[from], &w, applied(c, to, from), &upto), STATUS_OK);
+    wire_finish(&w, out);
+    wire_fini(&w);
+}
+
+static void deliver(struct cast *c, int to, struct buf *message, int64_t now) {
+    struct wire_reader r;
+    assert_int_equal(wire_open(&r, buf_bytes(message), c->replicas[to]), STATUS_OK);
+    assert_int_equal(shard_read_delta(c->shard[to], &r, now), STATUS_OK);
+    wire_close(&r);
+    buf_fini(message);
+}
+
+static void tell(struct cast *c, int from, int to, int64_t now) {
+    struct buf message = {0};
+    delta(c, from, to, &message);
+    deliver(c, to, &message, now);
+}
+
+/* B's answer to what A had when it asked. */
+static void answer(struct cast *c, int from, const struct shard_summary *asked, struct buf *out) {
+    struct wire_writer w;
+    wire_init(&w, c->replicas[A]);
+    shard_write_summary(&w, asked);
+    wire_finish(&w, out);
+    wire_fini(&w);
+    struct wire_reader r;
+    struct shard_summary seen;
+    assert_int_equal(wire_open(&r, buf_bytes(out), c->replicas[from]), STATUS_OK);
+    assert_true(shard_read_summary(&r, &seen));
+    wire_close(&r);
+    out->len = 0;
+    wire_init(&w, c->replicas[from]);
+    assert_int_equal(shard_write_answer(c->shard[from], &w, &seen), STATUS_OK);
+    wire_finish(&w, out);
+    wire_fini(&w);
+    shard_summary_fini(&seen);
+}
+
+static void ask_by_cells(struct cast *c, int from, const struct shard_summary *asked) {
+    struct buf message = {0};
+    struct wire_reader r;
+    answer(c, from, asked, &message);
+    assert_int_equal(wire_open(&r, buf_bytes(&message), c->replicas[A]), STATUS_OK);
+    assert_int_equal(shard_read_answer(c->shard[A], &r, asked, 1000), STATUS_OK);
+    assert_int_equal(shard_paths(c->shard[A])->answers_cells, 1);
+    wire_close(&r);
+    buf_fini(&message);
+}
+
+static enum key_type type_at(struct cast *c, int at, const char *name) {
+    struct key *key = shard_find(c->shard[at], ref(c, at, name), 0);
+    return key ? key_type(c->shard[at], key) : KEY_NONE;
+}
+
+static void of_two_types_the_later_is_seen(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c);
+    shard_set(c.shard[A], ref(&c, A, "k"), bytes_str("v"), false, 1000);
+    shard_add_member(c.shard[B], ref(&c, B, "k"), bytes_str("m"), 2000);
+    shard_set_field(c.shard[B], ref(&c, B, "l"), bytes_str("f"), bytes_str("v"), 3000);
+    shard_set(c.shard[A], ref(&c, A, "l"), bytes_str("v"), false, 4000);
+    tell(&c, A, B, 5000);
+    tell(&c, B, A, 5000);
+    for (int i = A; i <= B; i++) {
+        assert_int_equal(type_at(&c, i, "k"), KEY_SET);
+        assert_int_equal(type_at(&c, i, "l"), KEY_STRING);
+    }
+    cast_fini(&c);
+}
+
+static void hearing_of_a_later_clock_moves_our_own(void **state) {
+    (void)state;
+    struct cast c;
+    struct scratch scratch;
+    cast_init(&c);
+    shard_set(c.shard[A], ref(&c, A, "other"), bytes_str("x"), false, 90000);
+    tell(&c, A, B, 1000);
+    shard_set(c.shard[B], ref(&c, B, "k"), bytes_str("after"), false, 1000);
+    shard_set(c.shard[C], ref(&c, C, "k"), bytes_str("before"), false, 50000);
+    tell(&c, C, B, 1000);
+    struct key *key = shard_find(c.shard[B], ref(&c, B, "k"), 0);
+    assert_true(bytes_equal(key_string(c.shard[B], key, &scratch), bytes_str("after")));
+    cast_fini(&c);
+}
+
+static void the_last_member_takes_the_expiry_along(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c);
+    shard_add_member(c.shard[A], ref(&c, A, "s"), bytes_str("m"), 1000);
+    shard_expire(c.shard[A], ref(&c, A, "s"), 9000, 1000);
+    tell(&c, A, B, 1000);
+    shard_remove_field(c.shard[A], ref(&c, A, "s"), KEY_SET, bytes_str("m"), 1000);
+    shard_add_member(c.shard[B], ref(&c, B, "s"), bytes_str("n"), 1000);
+    tell(&c, B, A, 1000);
+    tell(&c, A, B, 1000);
+    for (int i = A; i <= B; i++) {
+        struct key *key = shard_find(c.shard[i], ref(&c, i, "s"), 1000);
+        assert_non_null(key);
+        assert_int_equal(key_expiry(key), EXPIRY_NEVER);
+    }
+    cast_fini(&c);
+}
+
+/* A asks by cells; before B's answer it hears of a write that B had seen come and go. The cell
+ * was equal, so the answer does not ship it, and claims it all the same. */
+static void what_an_answer_knows_to_be_gone_goes(void **state) {
+    (void)state;
+    struct cast c;
+    struct buf late = {0};
+    struct shard_summary asked;
+    cast_init(&c);
+    shard_set(c.shard[A], ref(&c, A, "own"), bytes_str("v"), false, 1000);
+    shard_add_member(c.shard[C], ref(&c, C, "s"), bytes_str("m"), 1000);
+    delta(&c, C, A, &late);
+    tell(&c, C, B, 1000);
+    shard_remove_field(c.shard[B], ref(&c, B, "s"), KEY_SET, bytes_str("m"), 1000);
+    shard_stable(c.shard[B], shard_applied(c.shard[B])); /* its log is cut */
+    shard_summarise(c.shard[A], true, &asked);
+    deliver(&c, A, &late, 1000);
+    assert_int_equal(type_at(&c, A, "s"), KEY_SET);
+    ask_by_cells(&c, B, &asked);
+    shard_summary_fini(&asked);
+    assert_int_equal(type_at(&c, A, "s"), KEY_NONE);
+    cast_fini(&c);
+}
+
+/* Whoever joins while others forget may have the increment from one who had not heard of its reset,
+ * and hear of the reset from one who has forgotten both. */
+static void an_answer_takes_along_what_its_sender_has_forgotten(void **state) {
+    (void)state;
+    struct cast c;
+    struct shard_summary asked;
+    cast_init(&c);
+    shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(5), 1000);
+    tell(&c, C, A, 1000);
+    tell(&c, C, B, 1000);
+    shard_delete(c.shard[B], ref(&c, B, "n"), 1000);
+    for (int round = 0; round < 3; round++) shard_stable(c.shard[B], shard_applied(c.shard[B]));
+    assert_int_equal(shard_paths(c.shard[B])->graves_forgotten, 1);
+    shard_summarise(c.shard[A], true, &asked);
+    ask_by_cells(&c, B, &asked);
+    shard_summary_fini(&asked);
+    assert_int_equal(type_at(&c, A, "n"), KEY_NONE);
+    assert_int_equal(shard_digest(c.shard[A]), shard_digest(c.shard[B]));
+    cast_fini(&c);
+}
+
+/* A range may overlap what was applied; its increments, reset and forgotten since, stay so. */
+static void what_was_forgotten_stays_forgotten(void **state) {
+    (void)state;
+    struct cast c;
+    struct buf overlaps = {0};
+    cast_init(&c);
+    shard_increase(c.shard[A], ref(&c, A, "n"), fixed_from_i64(5), 1000);
+    tell(&c, A, B, 1000);
+    shard_delete(c.shard[B], ref(&c, B, "n"), 1000);
+    for (int round = 0; round < 3; round++) shard_stable(c.shard[B], shard_applied(c.shard[B]));
+    assert_int_equal(shard_paths(c.shard[B])->graves_forgotten, 1);
+    shard_set(c.shard[A], ref(&c, A, "other"), bytes_str("v"), false, 1000);
+    delta(&c, A, C, &overlaps);
+    deliver(&c, B, &overlaps, 1000);
+    assert_int_equal(type_at(&c, B, "other"), KEY_STRING);
+    assert_int_equal(type_at(&c, B, "n"), KEY_NONE);
+    cast_fini(&c);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(of_two_types_the_later_is_seen),
+        cmocka_unit_test(hearing_of_a_later_clock_moves_our_own),
+        cmocka_unit_test(the_last_member_takes_the_expiry_along),
+        cmocka_unit_test(what_an_answer_knows_to_be_gone_goes),
+        cmocka_unit_test(what_was_forgotten_stays_forgotten),
+        cmocka_unit_test(an_answer_takes_along_what_its_sender_has_forgotten),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,163 @@
+/* Records that survive torn ends and rot. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "core/mem.h"
+#include "persist/crc32c.h"
+#include "persist/journal.h"
+#include "sim/disk.h"
+
+struct seen {
+    uint32_t count, next;
+    bool ordered;
+    size_t refused;
+};
+
+static bool see(void *arg, uint16_t kind, struct bytes payload) {
+    struct seen *s = arg;
+    uint32_t number;
+    assert_int_equal(kind, 7);
+    assert_true(payload.len >= sizeof number);
+    memcpy(&number, payload.data, sizeof number);
+    if (number < s->next) s->ordered = false;
+    s->next = number + 1;
+    s->count++;
+    return true;
+}
+
+static void refuse(void *arg, struct bytes damage) { ((struct seen *)arg)->refused += damage.len; }
+
+static void add(struct journal *j, uint32_t number, size_t len) {
+    struct buf payload = {0};
+    buf_put(&payload, &number, sizeof number);
+    while (payload.len < len) buf_put_byte(&payload, (uint8_t)(number * 31 + payload.len));
+    journal_add(j, 7, buf_bytes(&payload));
+    buf_fini(&payload);
+}
+
+static struct seen read_back(struct disk_port *disk, struct journal_report *report) {
+    struct seen seen = {.ordered = true};
+    *report = (struct journal_report){0};
+    assert_int_equal(journal_read(disk, "j", see, refuse, &seen, report), STATUS_OK);
+    return seen;
+}
+
+static void crc_is_castagnolis(void **state) {
+    (void)state;
+    uint8_t zeros[32] = {0}, ones[32];
+    memset(ones, 0xff, sizeof ones);
+    assert_int_equal(crc32c(0, bytes_str("123456789")), 0xe3069283u); /* the check value of the catalogue */
+    assert_int_equal(crc32c(0, bytes_of(zeros, 32)), 0x8a9136aau);    /* RFC 3720, B.4 */
+    assert_int_equal(crc32c(0, bytes_of(ones, 32)), 0x62a8ab43u);
+    assert_int_equal(crc32c(crc32c(0, bytes_str("1234")), bytes_str("56789")), 0xe3069283u);
+}
+
+static void what_is_synced_is_read_after_a_crash(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed < 300; seed++) {
+        struct disk_sim *sim = disk_sim_new(seed);
+        struct disk_port disk = disk_sim_port(sim);
+        struct journal *j = journal_new(&disk);
+        struct journal_report report;
+        struct rng rng;
+        rng_seed(&rng, seed);
+        uint32_t synced = 0, added = 0;
+        assert_int_equal(journal_start(j, "j"), STATUS_OK);
+        for (int i = 0; i < 40; i++) {
+            add(j, added++, 4 + (size_t)rng_below(&rng, 300));
+            if (rng_percent(&rng, 30)) assert_int_equal(journal_write(j), STATUS_OK);
+            if (!rng_percent(&rng, 20)) continue;
+            assert_int_equal(journal_sync(j), STATUS_OK);
+            synced = added;
+        }
+        journal_free(j);
+        disk_sim_crash(sim);
+        struct seen seen = read_back(&disk, &report);
+        assert_in_range(seen.count, synced, added);
+        assert_true(seen.ordered);
+        assert_int_equal(seen.next, seen.count);
+        assert_int_equal(report.damaged, 0);
+        disk_sim_free(sim);
+    }
+}
+
+static void a_bit_that_rots_costs_its_record_alone(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed < 300; seed++) {
+        struct disk_sim *sim = disk_sim_new(seed);
+        struct disk_port disk = disk_sim_port(sim);
+        struct journal *j = journal_new(&disk);
+        struct journal_report report;
+        assert_int_equal(journal_start(j, "j"), STATUS_OK);
+        for (uint32_t i = 0; i < 30; i++) add(j, i, 4 + i * 7);
+        assert_int_equal(journal_sync(j), STATUS_OK);
+        uint64_t all = disk_sim_bytes(sim);
+        journal_free(j);
+        assert_true(disk_sim_rot(sim));
+        struct seen seen = read_back(&disk, &report);
+        assert_int_equal(seen.count, 29);
+        assert_true(seen.ordered);
+        assert_int_equal(report.damaged + (report.torn_bytes > 0), 1);
+        assert_int_equal(report.damaged_bytes, seen.refused);
+        assert_int_equal(report.bytes + report.damaged_bytes + report.torn_bytes, all);
+        disk_sim_free(sim);
+    }
+}
+
+static void a_full_disk_fails_and_a_new_file_goes_on(void **state) {
+    (void)state;
+    struct disk_sim *sim = disk_sim_new(1);
+    struct disk_port disk = disk_sim_port(sim);
+    struct journal *j = journal_new(&disk);
+    struct journal_report report;
+    assert_int_equal(journal_start(j, "old"), STATUS_OK);
+    add(j, 0, 100);
+    assert_int_equal(journal_sync(j), STATUS_OK);
+    disk_sim_limit(sim, 300);
+    add(j, 1, 1000);
+    assert_int_equal(journal_write(j), STATUS_ERR_FULL);
+    assert_int_equal(journal_status(j), STATUS_ERR_FULL);
+    add(j, 2, 10);
+    assert_int_equal(journal_sync(j), STATUS_ERR_FULL);
+    assert_int_equal(journal_bytes(j), JOURNAL_HEADER_BYTES + 100);
+    disk_sim_limit(sim, UINT64_MAX);
+    assert_int_equal(journal_start(j, "j"), STATUS_OK);
+    add(j, 3, 10);
+    assert_int_equal(journal_sync(j), STATUS_OK);
+    struct seen seen = read_back(&disk, &report);
+    assert_int_equal(seen.count, 1);
+    assert_int_equal(seen.next, 4);
+    journal_free(j);
+    disk_sim_free(sim);
+}
+
+static void a_sync_that_fails_is_told_to_who_waits(void **state) {
+    (void)state;
+    struct disk_sim *sim = disk_sim_new(1);
+    struct disk_port disk = disk_sim_port(sim);
+    struct journal *j = journal_new(&disk);
+    assert_int_equal(journal_start(j, "j"), STATUS_OK);
+    add(j, 0, 10);
+    disk_sim_fail(sim, 0, 1000000);
+    assert_int_equal(journal_write(j), STATUS_OK);
+    assert_int_equal(journal_sync(j), STATUS_ERR_IO);
+    assert_int_equal(journal_write(j), STATUS_ERR_IO);
+    journal_free(j);
+    disk_sim_free(sim);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(crc_is_castagnolis),
+        cmocka_unit_test(what_is_synced_is_read_after_a_crash),
+        cmocka_unit_test(a_bit_that_rots_costs_its_record_alone),
+        cmocka_unit_test(a_full_disk_fails_and_a_new_file_goes_on),
+        cmocka_unit_test(a_sync_that_fails_is_told_to_who_waits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,259 @@
+/* What was committed comes back, whatever the disk did meanwhile.
+ *
+ * One origin writes at random; the state after each commit that succeeded is known by its
+ * digests. After a crash the recovered shards must be that state, if nothing was written since. */
+#define _GNU_SOURCE /* memmem */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "core/mem.h"
+#include "persist/keeper.h"
+#include "sim/disk.h"
+
+enum { SHARDS = 3, KEYS = 12 };
+
+struct world {
+    struct rng rng;
+    struct disk_sim *sim;
+    struct disk_port disk;
+    struct replicas *replicas;
+    struct shard *shards[SHARDS];
+    struct keeper *keeper;
+    uint64_t incarnation;
+    struct now now;
+    struct keeper_recovery recovery;
+    enum keeper_sync sync;
+};
+
+static void start(struct world *w) {
+    struct buf error = {0};
+    uint16_t self;
+    w->replicas = replicas_new();
+    assert_int_equal(replicas_intern(w->replicas, (struct replica_id){1, ++w->incarnation}, &self), STATUS_OK);
+    struct shard_config shard = {.replicas = w->replicas, .self = self, .log_bytes_max = 400}; /* so that images are needed */
+    for (uint32_t s = 0; s < SHARDS; s++) w->shards[s] = shard_new(s, &shard);
+    struct keeper_config config = {.disk = w->disk, .shards = w->shards, .shard_count = SHARDS, .replicas = w->replicas, .cluster = "c",
+                                   .logs = true, .sync = w->sync, .rewrite_percent = 100, .rewrite_bytes_min = 3000};
+    w->keeper = keeper_new(&config);
+    assert_int_equal(keeper_recover(w->keeper, w->now.wall_ms, &w->recovery, &error), STATUS_OK);
+    buf_fini(&error);
+}
+
+static void stop(struct world *w) {
+    keeper_free(w->keeper);
+    for (int s = 0; s < SHARDS; s++) shard_free(w->shards[s]);
+    replicas_free(w->replicas);
+}
+
+static void open_world(struct world *w, uint64_t seed, enum keeper_sync sync) {
+    *w = (struct world){.now = {1000000, 1000000}, .sync = sync};
+    rng_seed(&w->rng, seed);
+    w->sim = disk_sim_new(seed);
+    w->disk = disk_sim_port(w->sim);
+    start(w);
+}
+
+static void close_world(struct world *w) {
+    stop(w);
+    disk_sim_free(w->sim);
+}
+
+static uint64_t digest(const struct world *w) {
+    uint64_t sum = 0;
+    for (uint32_t s = 0; s < SHARDS; s++) {
+        uint64_t state = shard_digest(w->shards[s]) ^ (s + 1) * UINT64_C(0x9e3779b97f4a7c15);
+        sum += rng_mix(&state);
+    }
+    return sum;
+}
+
+static void write_something(struct world *w) {
+    struct shard *shard = w->shards[rng_below(&w->rng, SHARDS)];
+    uint64_t number = rng_below(&w->rng, KEYS);
+    char name[16], value[64];
+    snprintf(name, sizeof name, "k%d", (int)number);
+    snprintf(value, sizeof value, "%.*s%d", (int)rng_below(&w->rng, 40), "valuevaluevaluevaluevaluevaluevaluevalue", (int)rng_below(&w->rng, 99));
+    struct key_ref ref = shard_ref(shard, bytes_str(name));
+    int64_t now = w->now.wall_ms;
+    shard_lock(shard);
+    switch (rng_below(&w->rng, 9)) {
+    case 0: shard_increase(shard, ref, FIXED_ONE * 3, now); break;
+    case 1: shard_add_member(shard, ref, bytes_str(value), now); break;
+    case 2: shard_set_field(shard, ref, bytes_str("f"), bytes_str(value), now); break;
+    case 3: (void)shard_delete(shard, ref, now); break;
+    case 4: shard_expire(shard, ref, now + 100000, now); break;
+    case 5: if (rng_percent(&w->rng, 10)) shard_flush(shard, now); break;
+    case 6: shard_increase_field(shard, ref, bytes_str("n"), FIXED_ONE, now); break;
+    default: shard_set(shard, ref, bytes_str(value), rng_percent(&w->rng, 30), now);
+    }
+    shard_unlock(shard);
+    for (uint32_t s = 0; s < SHARDS; s++)
+        if (w->shards[s] == shard) keeper_dirty(w->keeper, s);
+}
+
+/* As gossip does when nobody else is there: logs are cut. */
+static void forget_logs(struct world *w) {
+    for (int s = 0; s < SHARDS; s++) {
+        shard_lock(w->shards[s]);
+        shard_stable(w->shards[s], shard_applied(w->shards[s]));
+        shard_unlock(w->shards[s]);
+    }
+}
+
+static void steps(struct world *w, int count) {
+    for (int i = 0; i < count; i++) {
+        w->now.mono_us += 150000;
+        w->now.wall_ms += 150;
+        keeper_step(w->keeper, w->now);
+    }
+}
+
+static void some_writes(struct world *w) {
+    uint64_t many = rng_percent(&w->rng, 5) ? 300 : 6; /* more than a log of mutations takes */
+    for (uint64_t n = rng_below(&w->rng, many); n > 0; n--) write_something(w);
+    if (rng_percent(&w->rng, 40)) forget_logs(w);
+    if (rng_percent(&w->rng, 40)) steps(w, 1 + (int)rng_below(&w->rng, 4));
+}
+
+static void what_was_committed_comes_back(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 400; seed++) {
+        struct world w;
+        open_world(&w, seed, seed % 2 ? SYNC_ALWAYS : SYNC_NO);
+        for (int round = 0; round < 8; round++) {
+            for (int i = 0; i < 30; i++) {
+                some_writes(&w);
+                assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+            }
+            uint64_t before = digest(&w);
+            stop(&w);
+            if (w.sync == SYNC_ALWAYS)
+                disk_sim_crash(w.sim); /* the machine */
+            else
+                disk_sim_kill(w.sim); /* the process */
+            start(&w);
+            assert_int_equal(digest(&w), before);
+            assert_int_equal(w.recovery.gaps + w.recovery.malformed + w.recovery.damaged, 0);
+        }
+        assert_true(disk_sim_bytes(w.sim) < 100000); /* logs are compacted */
+        close_world(&w);
+    }
+}
+
+/* A commit that says OK is kept, between all that fail. */
+static void a_disk_that_fails_costs_what_was_refused(void **state) {
+    (void)state;
+    uint64_t refused = 0, healed = 0;
+    for (uint64_t seed = 1; seed <= 400; seed++) {
+        struct world w;
+        open_world(&w, seed, SYNC_ALWAYS);
+        bool failing = false;
+        for (int i = 0; i < 150; i++) {
+            if (rng_percent(&w.rng, 10)) disk_sim_fail(w.sim, (uint32_t)rng_below(&w.rng, 2) * 300000, (uint32_t)rng_below(&w.rng, 2) * 300000);
+            if (rng_percent(&w.rng, 5)) disk_sim_limit(w.sim, disk_sim_bytes(w.sim) + rng_below(&w.rng, 200));
+            if (rng_percent(&w.rng, 20)) disk_sim_limit(w.sim, UINT64_MAX);
+            if (!failing) some_writes(&w);
+            bool ok = keeper_commit(w.keeper) == STATUS_OK;
+            if (failing && ok) healed++;
+            if (!failing && !ok) refused++;
+            failing = !ok;
+            assert_int_equal(failing, keeper_failure(w.keeper) != STATUS_OK);
+            if (failing) steps(&w, 10);
+        }
+        disk_sim_fail(w.sim, 0, 0);
+        disk_sim_limit(w.sim, UINT64_MAX);
+        steps(&w, 40);
+        assert_int_equal(keeper_commit(w.keeper), STATUS_OK); /* it heals */
+        uint64_t before = digest(&w);
+        stop(&w);
+        disk_sim_crash(w.sim);
+        start(&w);
+        assert_int_equal(digest(&w), before);
+        close_world(&w);
+    }
+    assert_true(refused > 100);
+    assert_true(healed > 100);
+}
+
+static void rot_is_put_aside_and_the_rest_is_there(void **state) {
+    (void)state;
+    uint64_t damaged = 0;
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        struct world w;
+        open_world(&w, seed, SYNC_ALWAYS);
+        for (int i = 0; i < 40; i++) {
+            some_writes(&w);
+            assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+        }
+        stop(&w);
+        disk_sim_crash(w.sim);
+        assert_true(disk_sim_rot(w.sim));
+        start(&w);
+        damaged += w.recovery.damaged + (w.recovery.torn_bytes > 0);
+        write_something(&w);
+        assert_int_equal(keeper_commit(w.keeper), STATUS_OK); /* it goes on */
+        close_world(&w);
+    }
+    assert_true(damaged > 150);
+}
+
+static void files_of_another_cluster_are_refused(void **state) {
+    (void)state;
+    struct world w;
+    struct buf error = {0};
+    open_world(&w, 1, SYNC_ALWAYS);
+    write_something(&w);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+    struct keeper_config config = {.disk = w.disk, .shards = w.shards, .shard_count = SHARDS - 1, .replicas = w.replicas, .cluster = "c", .logs = true};
+    struct keeper *other = keeper_new(&config);
+    assert_int_equal(keeper_recover(other, 0, &w.recovery, &error), STATUS_ERR_CLUSTER);
+    assert_non_null(memmem(error.data, error.len, "3 shards", 8));
+    keeper_free(other);
+    buf_fini(&error);
+    close_world(&w);
+}
+
+static void a_checkpoint_leaves_one_file_and_an_empty_log(void **state) {
+    (void)state;
+    struct world w;
+    struct keeper_status status;
+    open_world(&w, 5, SYNC_EVERYSEC);
+    for (int i = 0; i < 20; i++) write_something(&w);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+    uint64_t number = keeper_save(w.keeper, false);
+    assert_int_equal(number, 1);
+    assert_int_equal(keeper_save(w.keeper, false), 0);
+    assert_int_equal(keeper_save(w.keeper, true), 1);
+    steps(&w, 2);
+    assert_int_equal(keeper_save(w.keeper, true), 2);
+    steps(&w, 20);
+    keeper_status(w.keeper, &status);
+    assert_int_equal(status.saves, 2);
+    assert_int_equal(status.last_save, STATUS_OK);
+    uint64_t before = digest(&w);
+    stop(&w);
+    disk_sim_kill(w.sim);
+    start(&w);
+    assert_int_equal(digest(&w), before);
+    assert_int_equal(w.recovery.checkpoints, 1);
+    assert_int_equal(w.recovery.logs, 1);
+    assert_int_equal(w.recovery.images, SHARDS);
+    assert_int_equal(w.recovery.messages, 0);
+    close_world(&w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_committed_comes_back),
+        cmocka_unit_test(a_disk_that_fails_costs_what_was_refused),
+        cmocka_unit_test(rot_is_put_aside_and_the_rest_is_there),
+        cmocka_unit_test(files_of_another_cluster_are_refused),
+        cmocka_unit_test(a_checkpoint_leaves_one_file_and_an_empty_log),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
