@@ -6,7 +6,8 @@
  *   AUDIT  := (shard + 1, vector hash, root)* 0
  *
  * A digest names the shards that changed since the last one to that peer, and sums over all
- * shards, so that a lost digest shows: sums that differ for long make us ask for every shard.
+ * shards, so that a lost digest shows: sums that differ for long, or while nothing moves and there is
+ * nothing to pull, make us tell of every shard and ask for every shard.
  * A peer that is ahead of us gets some time to reach us by deltas; then we pull, from one peer
  * for each shard at a time. A gap in a peer's deltas pulls at once. */
 #include <assert.h>
@@ -21,6 +22,7 @@ enum { WANTS_ANSWER = 1, WANTS_ALL = 2, IS_ANSWER = 4, DIGEST_FLAGS = 7 };
 #define DIFFERS_MS 2000
 #define PULL_TICK_MS 20
 #define PULL_TIMEOUT_MS 1000
+#define PULL_TIMEOUT_MS_MAX 16000
 #define PULLS_MAX 32u
 #define STABLE_MS 200
 #define ANSWERS_BYTES (64u << 10)     /* small answers share a message */
@@ -174,15 +176,33 @@ static void is_level(struct gossip *g, struct member *m) {
     }
 }
 
+static bool is_ahead_somewhere(struct gossip *g, const struct member *m) {
+    for (uint32_t s = 0; s < g->config.shard_count; s++)
+        if (is_ahead(g, m, s)) return true;
+    return false;
+}
+
+/* A digest was lost, theirs or ours: sums differ for long; or nothing moves, though we do not know
+ * of anything to pull. */
+static bool lacks_word(struct gossip *g, const struct member *m, bool moved) {
+    if (g->now.mono_us - m->differs_since_us >= DIFFERS_MS * MS) return true;
+    return !moved && g->now.mono_us - m->still_since_us >= BEHIND_GRACE_MS * MS && !is_ahead_somewhere(g, m);
+}
+
 static void compare_sums(struct gossip *g, struct member *m, uint64_t vector_sum, uint64_t root_sum) {
     look_at_all(g);
+    bool moved = m->sums[0] != vector_sum || m->sums[1] != g->vector_sum;
+    m->sums[0] = vector_sum;
+    m->sums[1] = g->vector_sum;
+    if (moved) m->still_since_us = g->now.mono_us;
     if (vector_sum == g->vector_sum) {
         is_level(g, m);
         if (root_sum != g->root_sum) send_audit(g, m);
     } else if (!m->differs_since_us) {
         m->differs_since_us = g->now.mono_us;
-    } else if (g->now.mono_us - m->differs_since_us >= DIFFERS_MS * MS) {
-        m->differs_since_us = g->now.mono_us;
+    } else if (lacks_word(g, m, moved)) {
+        m->differs_since_us = m->still_since_us = g->now.mono_us;
+        m->digest_change = 0;
         send_digest(g, m, WANTS_ANSWER | WANTS_ALL);
     }
 }
@@ -255,13 +275,25 @@ void pulls_forget(struct gossip *g, struct replica_id peer) {
     }
 }
 
+static int64_t patience_us(const struct member *m) { return m->patience_us ? m->patience_us : PULL_TIMEOUT_MS * MS; }
+
+/* It may answer late, behind much else or from far away: pulls that are given up too early would
+ * be answered in vain for ever, and fill the link. Once for all the pulls given up together. */
+static void lose_patience(struct gossip *g, struct member *m, int64_t asked_us) {
+    if (asked_us < m->lost_patience_us) return;
+    m->lost_patience_us = g->now.mono_us;
+    m->patience_us = 2 * patience_us(m);
+    if (m->patience_us > PULL_TIMEOUT_MS_MAX * MS) m->patience_us = PULL_TIMEOUT_MS_MAX * MS;
+}
+
 static void pulls_expire(struct gossip *g) {
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         struct shard_view *v = &g->shards[s];
         if (!v->pull.token) continue;
         struct member *m = member_find(g, v->pull.peer);
         int64_t since = m && m->progress_us > v->pull.asked_us ? m->progress_us : v->pull.asked_us;
-        if (m && m->up && g->now.mono_us - since < PULL_TIMEOUT_MS * MS) continue;
+        if (m && m->up && g->now.mono_us - since < patience_us(m)) continue;
+        if (m && m->up) lose_patience(g, m, v->pull.asked_us);
         g->stats.pulls_failed++;
         pull_end(g, v);
     }
@@ -419,6 +451,8 @@ static bool read_answer(struct gossip *g, struct wire_reader *r, uint32_t s, uin
         g->stats.answers_late++;
         return form != ANSWER_FOLLOWS;
     }
+    int64_t took_us = g->now.mono_us - v->pull.asked_us;
+    from->patience_us = 2 * took_us > PULL_TIMEOUT_MS * MS ? 2 * took_us : 0;
     if (form != ANSWER_FOLLOWS) {
         pull_end(g, v);
         v->wants_cells = true;

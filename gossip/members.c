@@ -344,7 +344,7 @@ void members_link(struct gossip *g, int link, bool up) {
         } else {
             transfer_forget(g, m);
         }
-        m->asked_us = 0;
+        m->asked_us = m->patience_us = 0;
     }
     if (j) {
         j->up = up;

@@ -30,11 +30,17 @@ struct outbox {
     uint64_t bytes;
 };
 
-/* A message that arrives in parts: one at a time for each sender, in order. */
+/* A message that arrives in parts: one at a time for each sender, its newest. Parts that came
+ * before their turn wait, some of them. */
+#define INBOX_EARLY 16u
 struct inbox {
     uint64_t number;
-    uint32_t next, count;
+    uint32_t next, count; /* count 0: none under way, and number is known already */
     struct buf message;
+    struct early_part {
+        uint32_t index; /* 0, which is never early: a free place */
+        struct buf bytes;
+    } early[INBOX_EARLY];
 };
 
 /* A pull that a peer asked of us and that waits its turn. */
@@ -72,7 +78,11 @@ struct member {
     bool owes_digest;       /* it asked for one */
     uint64_t owed_token;    /* of its join, to be answered; 0: none */
     int64_t progress_us;    /* when a part of a long message came from it */
+    int64_t patience_us;    /* with its answers to pulls; 0: the usual; */
+    int64_t lost_patience_us; /* when it grew last */
     int64_t differs_since_us; /* sums over vectors differ since; 0: equal */
+    uint64_t sums[2];         /* over its vectors and ours, when its last digest came; */
+    int64_t still_since_us;   /* the same since */
     int64_t audited_us;
 };
 

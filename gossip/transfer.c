@@ -5,7 +5,8 @@
  *
  * A message to many is cut and sealed once; outboxes share the parcel. An outbox that is full
  * drops what is new: whatever a message said, digests and pulls will say again. A receiver
- * joins one message of each sender at a time, since a link keeps order. */
+ * joins one message of each sender at a time, the newest, since a link keeps order, mostly: some
+ * parts may come before their turn. */
 #include <assert.h>
 
 #include "gossip/state.h"
@@ -144,9 +145,13 @@ void transfer_send_link(struct gossip *g, int link, struct wire_writer *message)
 }
 
 static void inbox_clear(struct gossip *g, struct inbox *in) {
+    for (uint32_t i = 0; i < INBOX_EARLY; i++) {
+        g->inbox_bytes -= in->early[i].bytes.len;
+        buf_fini(&in->early[i].bytes);
+    }
     g->inbox_bytes -= in->message.len;
     buf_fini(&in->message);
-    *in = (struct inbox){0};
+    *in = (struct inbox){.number = in->number};
 }
 
 void transfer_forget(struct gossip *g, struct member *m) {
@@ -182,22 +187,56 @@ struct part {
     struct bytes bytes;
 };
 
+static void append_part(struct inbox *in, struct bytes bytes) {
+    buf_put_bytes(&in->message, bytes);
+    in->next++;
+}
+
+/* Index 0 finds a free place. */
+static struct early_part *early_at(struct inbox *in, uint32_t index) {
+    for (uint32_t i = 0; i < INBOX_EARLY; i++)
+        if (in->early[i].index == index) return &in->early[i];
+    return NULL;
+}
+
+/* False: it is here already, or there is no room. */
+static bool keep_early(struct inbox *in, const struct part *part) {
+    struct early_part *place = early_at(in, 0);
+    if (!place || early_at(in, part->index)) return false;
+    place->index = part->index;
+    buf_put_bytes(&place->bytes, part->bytes);
+    return true;
+}
+
+static void take_early(struct inbox *in) {
+    struct early_part *early;
+    while ((early = early_at(in, in->next))) {
+        append_part(in, buf_bytes(&early->bytes));
+        buf_fini(&early->bytes);
+        early->index = 0;
+    }
+}
+
 /* True when the message is whole. */
 static bool join_part(struct gossip *g, struct inbox *in, const struct part *part) {
-    if (part->index == 0) {
+    if (part->number > in->number) {
         if (in->count) g->stats.parts_dropped += in->next;
         inbox_clear(g, in);
         in->number = part->number;
         in->count = part->count;
     }
-    if (part->number != in->number || part->count != in->count || part->index != in->next ||
-        g->inbox_bytes + part->bytes.len > g->config.message_bytes_max) {
+    bool fits = part->number == in->number && part->count == in->count && part->index >= in->next &&
+                g->inbox_bytes + part->bytes.len <= g->config.message_bytes_max;
+    if (!fits || (part->index > in->next && !keep_early(in, part))) {
         g->stats.parts_dropped++;
         return false;
     }
-    buf_put_bytes(&in->message, part->bytes);
     g->inbox_bytes += part->bytes.len;
-    return ++in->next == in->count;
+    if (part->index == in->next) {
+        append_part(in, part->bytes);
+        take_early(in);
+    }
+    return in->next == in->count;
 }
 
 static void take_part(struct gossip *g, struct replica_id sender, const struct part *part) {
@@ -213,7 +252,7 @@ static void take_part(struct gossip *g, struct replica_id sender, const struct p
         struct buf whole = from->inbox.message;
         from->inbox.message = (struct buf){0};
         g->inbox_bytes -= whole.len;
-        from->inbox = (struct inbox){0};
+        from->inbox = (struct inbox){.number = part->number};
         read_message(g, buf_bytes(&whole), sender, from);
         buf_fini(&whole);
     }

@@ -29,7 +29,7 @@ static void add_packed(struct recount *r, const void *packed) {
     struct parts parts;
     packed_read(packed, &parts);
     add_piece(r, (size_t)(parts.value.data + parts.value.len - (const uint8_t *)packed));
-    must(r, form_of(packed) == FORM_PACKED, "what is gone is still in its table");
+    must(r, form_of(packed) & (FORM_WRITE | FORM_EXPIRY), "what is gone is still in its table");
     r->facts->packed++;
 }
 
@@ -81,7 +81,11 @@ static void look_at_key(struct recount *r, struct key *key) {
     key_each(shard, key, look_at, r);
     r->live += key_live(key);
     if (form_of(key) != FORM_LOOSE) {
+        bool expiring = form_of(key) & FORM_EXPIRY;
+        must(r, expiring || !(form_of(key) & FORM_TIMED), "a packed key keeps a place for an expiry");
         add_packed(r, key);
+        r->expiring += expiring;
+        r->facts->leftovers += expiring && !key_live(key);
         return;
     }
     must(r, key->members_live == r->members_live, "the count of members");

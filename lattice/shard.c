@@ -559,7 +559,11 @@ void shard_reset(struct shard *shard, uint16_t self) {
 }
 
 void shard_lock(struct shard *shard) { pthread_mutex_lock(&shard->lock); }
-void shard_unlock(struct shard *shard) { pthread_mutex_unlock(&shard->lock); }
+
+void shard_unlock(struct shard *shard) {
+    shard->clock_held = false;
+    pthread_mutex_unlock(&shard->lock);
+}
 
 /* --------------------------------------------------------------------- log */
 
@@ -772,10 +776,18 @@ uint32_t key_field_scan(const struct key *key, enum key_type type, uint32_t curs
 
 static uint16_t self_of(const struct shard *shard) { return shard->config.self; }
 
+uint64_t shard_tick(struct shard *shard, int64_t now_ms) { return hlc_tick(&shard->clock, now_ms); }
+
+void shard_write_at(struct shard *shard, uint64_t clock) {
+    assert(clock >= shard->clock);
+    shard->clock = clock;
+    shard->clock_held = true;
+}
+
 static uint64_t next_dot(struct shard *shard, int64_t now_ms) {
     uint64_t n = vclock_get(&shard->context.applied, self_of(shard)) + 1;
     context_apply(&shard->context, self_of(shard), n);
-    hlc_tick(&shard->clock, now_ms);
+    if (!shard->clock_held) hlc_tick(&shard->clock, now_ms);
     if (shard->removed) shard->removed->count = 0;
     return n;
 }

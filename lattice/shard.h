@@ -46,6 +46,10 @@ void shard_reset(struct shard *shard, uint16_t self);
 void shard_lock(struct shard *shard);
 /* What was written since shard_lock is one group: it arrives whole or not at all. */
 void shard_unlock(struct shard *shard);
+/* For writers of several elements, who want to win or lose against concurrent ones as a whole: a
+ * clock past all that was written here, and the one that all writes carry until shard_unlock. */
+uint64_t shard_tick(struct shard *shard, int64_t now_ms);
+void shard_write_at(struct shard *shard, uint64_t clock);
 
 /* ---------------------------------------------------------------- reading */
 

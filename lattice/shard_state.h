@@ -83,6 +83,7 @@ struct shard {
     uint64_t elements; /* live ones */
     struct context context;
     uint64_t clock;
+    bool clock_held; /* until the lock is given back */
     struct mem_account account;
     struct shard_paths paths;
     uint64_t cells[SHARD_CELLS];

@@ -146,7 +146,8 @@ static void anneal_help(struct call *call) {
         "LAG -- per peer: how long an acknowledgement takes, our mutations that it has not acknowledged, and its that we lack",
         "DIGEST [<shard>] -- equal on nodes that hold the same data",
         "LEAVE -- tells the peers that this node leaves; it goes on serving until it is stopped",
-        "FORGET <node> -- this node is down for good: it no longer holds back what may be forgotten, and if it comes back it starts over, empty",
+        ("FORGET <node> -- this node is down for good: it no longer holds back what may be forgotten, and if it does come back "
+         "it starts over, empty"),
     };
     reply_help(call, lines, sizeof lines / sizeof *lines);
 }

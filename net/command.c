@@ -101,6 +101,18 @@ static void lock_keys(struct call *call, const struct command *c, struct locks *
     for (size_t i = 0; i < locks->count; i++) node_lock(call->node, locks->index[i]);
 }
 
+/* Of two concurrent commands that write the same keys, one wins all of them: its writes carry one
+ * clock, though every shard has its own. */
+static void hold_clock(const struct call *call, const struct command *c, const struct locks *locks) {
+    uint64_t clock = 0;
+    if (!(c->flags & COMMAND_WRITE)) return;
+    for (size_t i = 0; i < locks->count; i++) {
+        uint64_t tick = shard_tick(call->node->shards[locks->index[i]], call->now_ms);
+        if (tick > clock) clock = tick;
+    }
+    for (size_t i = 0; i < locks->count; i++) shard_write_at(call->node->shards[locks->index[i]], clock);
+}
+
 void call_unlock(struct call *call, uint32_t shard) {
     if (node_unlock(call->node, shard) && call->session) session_wrote(call->session, shard);
 }
@@ -142,6 +154,7 @@ bool command_check(struct call *call, const struct command *c) {
 void command_call(struct call *call, const struct command *c) {
     struct locks locks;
     lock_keys(call, c, &locks);
+    hold_clock(call, c, &locks);
     c->handler(call);
     unlock_keys(call, &locks);
 }

@@ -114,7 +114,10 @@ static bool takes(const struct model *m, const struct model_op *b, size_t number
     const struct model_op *a = &m->ops[number];
     struct model_cut had = {b->shard, b->seen, b->seen_count};
     if (a->shard != b->shard || !removes(b, a) || !in_cut(a, &had)) return false;
-    bool own = a->at.node == b->at.node && a->at.incarnation == b->at.incarnation;
+    /* Its own earlier writes of what it writes are gone by the order of its mutations. A SET of a
+     * string that has no fields writes no field. */
+    bool own = a->at.node == b->at.node && a->at.incarnation == b->at.incarnation &&
+               !(b->kind == MODEL_SET && is_of_field(a->kind));
     return own || is_increment(a->kind) || b->key == MODEL_KEYS || life(m, &had, number) == LIVES;
 }
 

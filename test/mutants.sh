@@ -56,6 +56,6 @@ started=$(date +%s)
 printf '%s\n' $names | xargs -P "$(nproc)" -I {} sh "$0" "$build" "$seeds" --one {} "$out"
 printf '%-22s %-26s %s\n' fault "caught by" "what it is"
 for name in $names; do cat "$out/$name.row"; done
-rows=$(cat "$out"/*.row | wc -l) lives=$(cat "$out"/*.row | grep -c '^[a-z_]* *nothing  ')
+rows=$(cat "$out"/*.row | wc -l) lives=$(cat "$out"/*.row | grep -c '^[a-z_]*  *nothing  ')
 echo "planted faults: $((rows - lives)) passed, $lives failed (caught and not), in $(($(date +%s) - started)) s"
 [ "$lives" = 0 ] && [ "$rows" != 0 ]

@@ -16,10 +16,15 @@ PARTS = {
     "kept seeds": ["sh", "test/sim-seeds.sh", BUILD + "/anneal-sim"],
     "simulator": ["sh", "test/sim.sh", BUILD + "/anneal-sim", "1", "100" if SLOW else "1000", "1000"],
     "differential": [sys.executable, "test/integration/differential.py", "20000" if SLOW else "200000"],
-    "integration": [sys.executable, "-m", "pytest", "-q", "test/integration"],
+    "maelstrom": [sys.executable, "-B", "test/maelstrom/run.py", "--binary", BUILD + "/anneal-maelstrom"] + ["--no-proof"] * SLOW,
+    "integration": [sys.executable, "-m", "pytest", "-q", "-rs", "test/integration"],
 }
 if not SLOW:  # these bring builds of their own
-    PARTS |= {"fuzz": ["sh", "test/fuzz.sh"] + os.environ["FUZZ"].split(), "same trace": MAKE + ["sim-same"], "mutants": MAKE + ["mutants"]}
+    PARTS |= {
+        "same trace": MAKE + ["sim-same"],
+        "mutants": MAKE + ["mutants"],
+        "fuzz": ["sh", "test/fuzz.sh"] + os.environ["FUZZ"].split(),
+    }
 
 
 SUMMARY = re.compile(r"(?:[a-z ]+: )?\d+ (?:passed|failed|seeds)\b")

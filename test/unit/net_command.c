@@ -27,6 +27,51 @@ static void strings_are_set_and_read(void **state) {
     node_free(n);
 }
 
+static struct node *node_beside(uint64_t id) {
+    struct node_config config = {.clock = {.now = now, .entropy = entropy}, .shards = 16, .cluster_name = "c", .node_id = id, .log_bytes_max = 1 << 20,
+                                 .gossip = {GOSSIP_CONFIG_DEFAULT}};
+    return node_new(&config);
+}
+
+/* All that `from` wrote. */
+static void tell(struct node *from, struct node *to) {
+    for (uint32_t i = 0; i < from->shard_count; i++) {
+        if (!shard_own(from->shards[i])) continue;
+        struct wire_writer writer;
+        struct wire_reader reader;
+        struct buf bytes = {0};
+        uint64_t upto;
+        wire_init(&writer, from->replicas);
+        assert_int_equal(shard_write_delta(from->shards[i], &writer, 0, &upto), STATUS_OK);
+        wire_finish(&writer, &bytes);
+        assert_int_equal(wire_open(&reader, buf_bytes(&bytes), to->replicas), STATUS_OK);
+        assert_int_equal(shard_read_delta(to->shards[i], &reader, wall_ms), STATUS_OK);
+        wire_close(&reader);
+        wire_fini(&writer);
+        buf_fini(&bytes);
+    }
+}
+
+static void of_concurrent_writes_to_the_same_keys_one_wins_all(void **state) {
+    (void)state;
+    struct node *a = fresh_node(), *b = node_beside(2);
+    assert_int_not_equal(node_shard_of(a, bytes_str("k")), node_shard_of(a, bytes_str("l")));
+    says(a, "MSET {k}x 0 {k}y 0", OK); /* the clock of one shard runs ahead */
+    says(a, "SET {k}x 1", OK);
+    says(a, "MSET k 1 l 1 m 1 n 1", OK);
+    says(b, "MSET n 2 m 2 l 2 k 2", OK);
+    says(b, "HSET h f 1 g 1", ":2\r\n");
+    says(a, "HSET h g 2 f 2", ":2\r\n");
+    tell(a, b);
+    tell(b, a);
+    struct node *both[] = {a, b};
+    for (int i = 0; i < 2; i++) {
+        says(both[i], "MGET k l m n", "*4\r\n$1\r\n1\r\n$1\r\n1\r\n$1\r\n1\r\n$1\r\n1\r\n");
+        says(both[i], "HMGET h f g", "*2\r\n$1\r\n1\r\n$1\r\n1\r\n");
+        node_free(both[i]);
+    }
+}
+
 static void counters_count_like_redis(void **state) {
     (void)state;
     struct node *n = fresh_node();
@@ -155,6 +200,7 @@ static void what_is_written_after_starting_over_is_told(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strings_are_set_and_read),
+        cmocka_unit_test(of_concurrent_writes_to_the_same_keys_one_wins_all),
         cmocka_unit_test(counters_count_like_redis),
         cmocka_unit_test(what_has_expired_is_gone),
         cmocka_unit_test(keys_expire_and_stay_as_told),

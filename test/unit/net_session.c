@@ -359,7 +359,7 @@ static void shutdown_is_asked_for_once_it_is_understood(void **state) {
     struct client c = connect(p);
     says(&c, "SHUTDOWN FOO\r\nSHUTDOWN SAVE NOSAVE\r\nSHUTDOWN ABORT NOW\r\n", "-ERR syntax error\r\n-ERR syntax error\r\n-ERR syntax error\r\n");
     says(&c, "SHUTDOWN ABORT\r\n", "-ERR No shutdown in progress.\r\n");
-    says(&c, "SHUTDOWN SAVE\r\n", "-ERR there is nothing to save to: persistence is not configured\r\n");
+    says(&c, "SHUTDOWN SAVE\r\n", "-ERR this node keeps nothing: it has no directory\r\n");
     assert_int_equal(p->shutdowns, 0);
     assert_false(send(&c, "SHUTDOWN NOSAVE NOW FORCE\r\nPING\r\n"));
     hears(&c, "");

@@ -1,0 +1,201 @@
+/* Two nodes and a wire between them that may be cut without either being told. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/mem.h"
+#include "core/rng.h"
+#include "gossip/gossip.h"
+
+#define SHARDS 4u
+#define FRAMES 256u
+
+struct side {
+    struct gossip *gossip;
+    struct replicas *replicas;
+    struct shard *shards[SHARDS];
+    struct side *other;
+    bool dialled[GOSSIP_LINKS], up[GOSSIP_LINKS];
+    struct frame {
+        struct buf bytes;
+        int64_t at_ms;
+    } frames[FRAMES]; /* on their way here */
+    size_t frame_count;
+};
+
+static int64_t now_ms;
+static uint64_t dice;
+static bool cut;
+static int64_t latency_ms, jitter_ms;
+static struct rng rng;
+
+static struct now now(void *self) {
+    (void)self;
+    return (struct now){1000000 + now_ms, now_ms * 1000};
+}
+static uint64_t entropy(void *self) {
+    (void)self;
+    return ++dice;
+}
+
+static enum status dial(void *self, int link, const char *address) {
+    (void)address;
+    ((struct side *)self)->dialled[link] = true;
+    return STATUS_OK;
+}
+static void hangup(void *self, int link) {
+    struct side *s = self;
+    s->dialled[link] = s->up[link] = false;
+}
+static enum status send_frame(void *self, int link, struct bytes frame) {
+    struct side *to = ((struct side *)self)->other;
+    (void)link;
+    assert_true(to->frame_count < FRAMES);
+    if (cut) return STATUS_OK;
+    struct frame fresh = {.at_ms = now_ms + latency_ms + (int64_t)rng_below(&rng, (uint64_t)jitter_ms + 1)};
+    size_t at = to->frame_count++;
+    buf_put_bytes(&fresh.bytes, frame);
+    for (; at && to->frames[at - 1].at_ms > fresh.at_ms; at--) to->frames[at] = to->frames[at - 1];
+    to->frames[at] = fresh;
+    return STATUS_OK;
+}
+
+static void start(struct side *s, struct side *other, uint64_t node, const char *address, const char *join) {
+    *s = (struct side){.other = other, .replicas = replicas_new()};
+    struct gossip_config config = {.clock = {.now = now, .entropy = entropy}, .transport = {dial, hangup, send_frame, s},
+                                   .replicas = s->replicas, .shards = s->shards, .shard_count = SHARDS,
+                                   .self = {node, ++dice}, GOSSIP_CONFIG_DEFAULT};
+    config.address = address;
+    config.join = join;
+    assert_int_equal(replicas_intern(s->replicas, config.self, &config.self_index), STATUS_OK);
+    struct shard_config shard = {.replicas = s->replicas, .self = config.self_index, .log_bytes_max = 1 << 20};
+    for (uint32_t i = 0; i < SHARDS; i++) s->shards[i] = shard_new(i, &shard);
+    keyring_well_known(&config.keys);
+    keyring_cluster(&config.keys, bytes_str("c"), SHARDS);
+    s->gossip = gossip_new(&config);
+}
+
+static void stop(struct side *s) {
+    gossip_free(s->gossip);
+    for (uint32_t i = 0; i < SHARDS; i++) shard_free(s->shards[i]);
+    for (size_t i = 0; i < FRAMES; i++) buf_fini(&s->frames[i].bytes);
+    replicas_free(s->replicas);
+}
+
+static void step(struct side *s) {
+    for (int i = 0; i < GOSSIP_LINKS; i++) {
+        if (!s->dialled[i] || s->up[i]) continue;
+        s->up[i] = true;
+        gossip_step(s->gossip, &(struct gossip_event){.kind = GOSSIP_UP, .link = i}, now(NULL));
+    }
+    size_t came = 0;
+    for (; came < s->frame_count && s->frames[came].at_ms <= now_ms; came++) {
+        gossip_step(s->gossip, &(struct gossip_event){.kind = GOSSIP_FRAME, .frame = buf_bytes(&s->frames[came].bytes)}, now(NULL));
+        buf_fini(&s->frames[came].bytes);
+    }
+    s->frame_count -= came;
+    memmove(s->frames, s->frames + came, s->frame_count * sizeof *s->frames);
+    memset(s->frames + s->frame_count, 0, came * sizeof *s->frames);
+    gossip_step(s->gossip, &(struct gossip_event){.kind = GOSSIP_TICK}, now(NULL));
+}
+
+static bool are_equal(const struct side *a, const struct side *b) { return gossip_digest(a->gossip, -1) == gossip_digest(b->gossip, -1); }
+
+static void run(struct side *a, struct side *b, int64_t ms) {
+    for (int64_t end = now_ms + ms; now_ms < end; now_ms++) {
+        step(a);
+        step(b);
+    }
+}
+
+static int64_t run_until_equal(struct side *a, struct side *b) {
+    int64_t began = now_ms;
+    while (!are_equal(a, b) && now_ms < began + 60000) run(a, b, 1);
+    return now_ms - began;
+}
+
+static void put(struct side *s, uint32_t shard, const char *key, struct bytes value) {
+    shard_lock(s->shards[shard]);
+    shard_set(s->shards[shard], shard_ref(s->shards[shard], bytes_str(key)), value, false, now(NULL).wall_ms);
+    shard_unlock(s->shards[shard]);
+    gossip_dirty(s->gossip, shard);
+}
+
+static void write_to(struct side *s, uint32_t shard, const char *key) { put(s, shard, key, bytes_str("v")); }
+
+static void start_both(struct side *a, struct side *b) {
+    now_ms = 1000;
+    latency_ms = jitter_ms = 0;
+    cut = false;
+    rng_seed(&rng, 1);
+    start(a, b, 1, "a", "b");
+    start(b, a, 2, "b", "a");
+}
+
+static void parts_of_a_message_may_overtake_each_other(void **state) {
+    struct side a, b;
+    struct buf value = {0};
+    struct gossip_stats stats;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    jitter_ms = 100;
+    cut = true;
+    buf_reserve(&value, 3 << 20); /* 12 frames */
+    memset(value.data, 'v', value.len = 3 << 20);
+    put(&a, 1, "k", buf_bytes(&value));
+    run(&a, &b, 400);
+    cut = false;
+    assert_true(run_until_equal(&a, &b) < 5000);
+    gossip_stats(b.gossip, &stats);
+    assert_int_equal(stats.parts_dropped, 0);
+    buf_fini(&value);
+    stop(&a);
+    stop(&b);
+}
+
+static void peers_that_are_far_away_agree(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    latency_ms = 1700;
+    cut = true;
+    for (uint32_t i = 0; i < SHARDS; i++) write_to(&a, i, "k");
+    write_to(&b, 1, "l");
+    run(&a, &b, 400);
+    cut = false;
+    assert_true(run_until_equal(&a, &b) < 20000); /* 1 + 2 s of patience are too little, 4 are enough */
+    stop(&a);
+    stop(&b);
+}
+
+static void what_a_short_cut_swallowed_is_found_within_two_heartbeats(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    for (int round = 0; round < 20; round++) {
+        run(&a, &b, 3000 + 170 * round);
+        assert_true(are_equal(&a, &b));
+        cut = true; /* the delta, and the digest that would have told of it */
+        write_to(&a, 1, "k");
+        if (round % 2) write_to(&b, 2, "l");
+        run(&a, &b, 400);
+        cut = false;
+        assert_true(run_until_equal(&a, &b) < 2200); /* two heartbeats, and the grace */
+    }
+    stop(&a);
+    stop(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_a_short_cut_swallowed_is_found_within_two_heartbeats),
+        cmocka_unit_test(peers_that_are_far_away_agree),
+        cmocka_unit_test(parts_of_a_message_may_overtake_each_other),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

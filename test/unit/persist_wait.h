@@ -1,0 +1,62 @@
+/* A store with somebody who waits for its answers: for tests only. Declares a clock of the machine. */
+#ifndef ANNEAL_TEST_PERSIST_WAIT_H
+#define ANNEAL_TEST_PERSIST_WAIT_H
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "persist/store_open.h"
+
+struct waiter {
+    struct store store;
+    pthread_mutex_t lock;
+    pthread_cond_t answered;
+    unsigned readies;
+    int64_t skew_ms;
+};
+
+static struct now wait_clock_now(void *self) {
+    struct timespec wall, mono;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    clock_gettime(CLOCK_MONOTONIC, &mono);
+    return (struct now){(int64_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000 + ((struct waiter *)self)->skew_ms,
+                        (int64_t)mono.tv_sec * 1000000 + mono.tv_nsec / 1000};
+}
+
+static uint64_t wait_clock_entropy(void *self) {
+    (void)self;
+    uint64_t value;
+    if (getrandom(&value, sizeof value, 0) != sizeof value) abort();
+    return value;
+}
+
+static void wait_ready(void *arg) {
+    struct waiter *w = arg;
+    pthread_mutex_lock(&w->lock);
+    w->readies++;
+    pthread_cond_broadcast(&w->answered);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* Settings get the clock and the call for answers. */
+static void wait_init(struct waiter *w, struct store_settings *settings) {
+    *w = (struct waiter){.skew_ms = w->skew_ms};
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->answered, NULL);
+    settings->clock = (struct clock_port){wait_clock_now, wait_clock_entropy, w};
+    settings->ready = wait_ready;
+    settings->ready_arg = w;
+}
+
+/* The next answer, whosever it is; `ready` is told once for several. */
+static struct store_request *wait_next(struct waiter *w) {
+    pthread_mutex_lock(&w->lock);
+    struct store_request *r;
+    while (!(r = store_poll(&w->store))) pthread_cond_wait(&w->answered, &w->lock);
+    pthread_mutex_unlock(&w->lock);
+    return r;
+}
+
+#endif
