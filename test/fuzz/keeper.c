@@ -215,7 +215,7 @@ static void step(struct world *w, struct input *in, bool *touched) {
         fuzz_clock_move(&w->clock, argument * 10);
         keeper_step(w->keeper, (struct now){w->clock.wall_ms, w->clock.mono_us});
         break;
-    case SAVE: keeper_save(w->keeper); break;
+    case SAVE: (void)keeper_save(w->keeper, argument & 1); break;
     case RESTART: check_back(w, *touched); break;
     case RECORD: put_record(w, argument, in); break;
     default: touch(w, what, argument, in); break;
