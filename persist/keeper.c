@@ -511,15 +511,19 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
     for (size_t i = 0; i < count && r->status == STATUS_OK; i++) {
         char name[NAME_BYTES];
         struct journal_report report = {0};
+        struct disk_port *disk = &r->k->config.disk;
         file_name(name, what, numbers[i]);
         bool all = visit == take_record;
-        enum status status = journal_read(&r->k->config.disk, name, visit, all ? keep_damage : NULL, r, &report);
+        enum status status = journal_read(disk, name, visit, all ? keep_damage : NULL, r, &report);
         if (!all) continue;
         if (status != STATUS_OK) note(r->k, "%s could not be read whole: %s", name, status_text(status));
         ++*files;
         r->report->damaged += report.damaged + (status != STATUS_OK);
         r->report->damaged_bytes += report.damaged_bytes;
         r->report->torn_bytes += report.torn_bytes;
+        /* A start that wrote nothing leaves a header: many starts shall not leave many files. */
+        bool empty = status == STATUS_OK && report.records <= 1 && !report.damaged && !report.torn_bytes && r->status == STATUS_OK;
+        if (empty && disk->remove(disk->self, name) != STATUS_OK) note(r->k, "%s is empty, and stays", name);
     }
 }
 
