@@ -87,7 +87,7 @@ class Node:
         words = [servers.SERVER, '--port', str(self.port), '--gossip-bind', self.cluster.network.host(self.i), '--gossip-port', str(self.gossip_port),
                  '--gossip-advertise', self.address(), '--cluster-key-file', self.cluster.key, '--dir', self.data, '--threads', '2',
                  '--join', ','.join(n.address() for n in self.cluster.nodes if n is not self), '--enable-debug-command', 'local',
-                 '--gossip-log-bytes', str(self.cluster.gossip_log_bytes), '--auto-aof-rewrite-min-size', '1mb']
+                 '--gossip-log-bytes', self.cluster.log_bytes, '--shards', str(self.cluster.shards), '--auto-aof-rewrite-min-size', '1mb']
         return words + (['--appendonly', 'yes', '--appendfsync', self.policy] if self.policy else [])
 
     def start(self):
@@ -172,11 +172,10 @@ class Node:
 
 
 class Cluster:
-    gossip_log_bytes = 4 << 20
-
-    def __init__(self, directory, network, policies, lifetime_s):
+    def __init__(self, directory, network, policies, log_bytes, shards, lifetime_s):
         servers.LIFETIME_S = str(int(lifetime_s))
         self.dir, self.network, self.complaints, self.nodes = directory, network, [], []
+        self.log_bytes, self.shards = log_bytes, shards
         self.key = os.path.join(directory, 'key')
         with open(self.key, 'w') as f:
             f.write(os.urandom(32).hex() + '\n')

@@ -50,17 +50,17 @@ class Nemesis:
                     raise RuntimeError(f'{node.start_} died by itself: {node.server.output()[-1500:]}')
 
     def harm(self):
-        kinds = ['kill', 'kill', 'kill', 'stop', 'pause', 'pause', 'gossip', 'leave']
+        kinds = ['kill', 'kill', 'kill', 'stop', 'pause', 'pause', 'gossip', 'leave', 'rewrite', 'blackout']
         kinds += ['cut', 'cut', 'cut', 'weather', 'weather'] if self.cluster.network.apart else []
         kind = self.rng.choice(kinds)
         node = self.rng.choice(self.cluster.nodes)
-        target = 'network' if kind in ('cut', 'weather') else node
+        targets = {'network'} if kind in ('cut', 'weather') else set(self.cluster.nodes) if kind == 'blackout' else {node}
         seconds = self.rng.uniform(0.1, 4)
-        if target not in self.busy:
+        if not targets & self.busy:
             undo = getattr(self, kind)(node)
             self.done[kind] += 1
-            self.busy.add(target)
-            self.later(seconds, lambda: (undo(), self.busy.discard(target)))
+            self.busy |= targets
+            self.later(seconds, lambda: (undo(), self.busy.difference_update(targets)))
 
     def later(self, seconds, what):
         self.count += 1
@@ -71,6 +71,11 @@ class Nemesis:
     def kill(self, node):
         node.kill()
         return node.start
+
+    def blackout(self, _):
+        for node in self.cluster.nodes:
+            node.kill()
+        return lambda: [node.start() for node in self.cluster.nodes]
 
     def stop(self, node):
         node.stop()
@@ -89,6 +94,10 @@ class Nemesis:
     def gossip(self, node):
         node.gossip('PAUSE')
         return lambda: node.gossip('RESUME')
+
+    def rewrite(self, node):
+        node.ask('BGREWRITEAOF')
+        return lambda: None
 
     def cut(self, _):
         """Halves, one alone, one that hears nobody, one that nobody hears, one connection."""
@@ -140,12 +149,12 @@ def settle(cluster):
     return digests(cluster)
 
 
-def rss_max(ops, gossip_log_bytes):
-    """Bytes that a node may hold: a process that has done nothing; buffers and allocators, which keep what was freed; its
-    deltas; and for all that was ever written 1 KiB, though most has been overwritten. Does not depend on how long
+def rss_max(ops):
+    """Bytes that a node may hold: 96 MiB for a process that has done nothing, buffers, allocators, which keep what was freed,
+    and up to 4 MiB of deltas; and for all that was ever written 1 KiB, though most has been overwritten. Does not depend on how long
     nodes were away, how much was lost, or how many deltas were made: a leak of such shows in a long run."""
     names = len({(op.name, op.value if op.kind == 'put' else None) for op in ops})
-    return ((96 << 20) + 4 * gossip_log_bytes + (names << 10)) * (10 if SLOW else 1)
+    return ((96 << 20) + (names << 10)) * (10 if SLOW else 1)
 
 
 def read_finals(node, ops):
@@ -189,7 +198,7 @@ def gather(cluster, clients):
     for node in cluster.nodes:
         said = info(node)
         nodes[node.name] = judge.Node(digest[node.name], read_finals(node, ops), int(said['gossip_audit_mismatches']),
-                                      int(said['used_memory_rss']), rss_max(ops, cluster.gossip_log_bytes))
+                                      int(said['used_memory_rss']), rss_max(ops))
     starts = [life for life in cluster.starts()]
     ended = [(life, life.ended, life.how) for life in starts]
     for node in cluster.nodes:  # sanitizers speak at the end
@@ -234,7 +243,7 @@ def main():
           (f'; no harm to the network: {why}' if why else ''), flush=True)
     directory, clients, passed = tempfile.mkdtemp(prefix='anneal-stress-'), [], False
     try:
-        cluster = Cluster(directory, network, policies, args.seconds + 3 * HEAL_S + 120)
+        cluster = Cluster(directory, network, policies, rng.choice(('1mb', '4mb')), rng.choice((4, 32, 256)), args.seconds + 3 * HEAL_S + 120)
         try:
             nemesis = harm_and_heal(cluster, args, rng, clients)
             history = gather(cluster, clients)
