@@ -150,11 +150,11 @@ def settle(cluster):
 
 
 def rss_max(ops):
-    """Bytes that a node may hold: 96 MiB for a process that has done nothing, buffers, allocators, which keep what was freed,
+    """Bytes that a node may hold: 64 MiB for a process that has done nothing, buffers, allocators, which keep what was freed,
     and up to 4 MiB of deltas; and for all that was ever written 1 KiB, though most has been overwritten. Does not depend on how long
     nodes were away, how much was lost, or how many deltas were made: a leak of such shows in a long run."""
     names = len({(op.name, op.value if op.kind == 'put' else None) for op in ops})
-    return ((96 << 20) + (names << 10)) * (10 if SLOW else 1)
+    return ((64 << 20) + (names << 10)) * (10 if SLOW else 1)
 
 
 def read_finals(node, ops):
