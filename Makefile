@@ -6,7 +6,7 @@ SAN     ?=
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Werror
 PKGS    := msgpack libsodium libxxhash
 PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcurl4-openssl-dev libcmocka-dev libjemalloc-dev \
-            libjansson-dev libc6-dev openssl python3 python3-pytest python3-redis redis-server redis-tools
+            libjansson-dev libc6-dev iproute2 openssl python3 python3-pytest python3-redis redis-server redis-tools
 PYTHON  := /usr/bin/python3
 PREFIX  ?= /usr/local
 comma   := ,
@@ -72,7 +72,7 @@ STORE_CLIENT := $(BUILD)/test/integration/store
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
-.PHONY: help all deps test-deps run demo test sim sim-same mutants maelstrom differential fuzz fuzz-save fuzz-deps fuzz-build bench bench-deps bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
+.PHONY: help all deps test-deps run demo test sim sim-same mutants maelstrom stress differential fuzz fuzz-save fuzz-deps fuzz-build bench bench-deps bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -116,6 +116,10 @@ mutants: deps ## plant faults, one after the other: each must be caught; ONLY=na
 maelstrom: deps ## Maelstrom's workloads under partitions, judged by us, some minutes; MAELSTROM_ARGS="--only g-set --nodes 5"
 	@$(MAKE) --no-print-directory $(BUILD)/anneal-maelstrom
 	@$(PYTHON) -B test/maelstrom/run.py --binary $(BUILD)/anneal-maelstrom --seconds 15 --rate 150 --cut 4 --rounds 2 $(MAELSTROM_ARGS)
+
+stress: deps ## real nodes killed, stopped and cut off under load, and a judge; TIME=60 seconds, SEED=..., SAN=thread, STRESS_ARGS="--nodes 3"
+	@$(MAKE) --no-print-directory $(BUILD)/anneal-server
+	@BUILD=$(BUILD) SAN=$(SAN) $(PYTHON) -B test/stress/run.py --seconds $(or $(TIME),60) $(if $(SEED),--seed $(SEED)) $(STRESS_ARGS)
 
 differential: all ## random commands to a node and to redis-server; N=1000000 SEED=...
 	@BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(or $(N),1000000) $(SEED)

@@ -1,6 +1,7 @@
 #include "net/clients.h"
 
 #include <assert.h>
+#include <pthread.h>
 
 #include "persist/keeper.h"
 
@@ -17,6 +18,8 @@ struct clients {
     struct host *host;
     struct server *server;
     int threads;
+    pthread_mutex_t waking; /* whoever wakes finds the server alive, or stopped */
+    bool stopped;
     atomic_uint parked;
     struct client *lists[SERVER_THREADS_MAX];
     struct client *unsettled[SERVER_THREADS_MAX]; /* wrote in this batch */
@@ -144,10 +147,12 @@ enum status clients_open(struct host *host, const struct server_options *options
     struct clients *c = mem_zero(1, sizeof *c);
     c->host = host;
     c->threads = options->threads;
+    pthread_mutex_init(&c->waking, NULL);
     *out = c;
     enum status status = server_open(options, &ops, c, &c->server);
     if (status != STATUS_OK) {
         *out = NULL;
+        pthread_mutex_destroy(&c->waking);
         mem_free(c);
     } else {
         atomic_store(&host->port, server_port(c->server));
@@ -155,9 +160,18 @@ enum status clients_open(struct host *host, const struct server_options *options
     return status;
 }
 
-void clients_close(struct clients *c) {
-    server_stop(&c->server);
+void clients_stop(struct clients *c) {
+    pthread_mutex_lock(&c->waking);
+    c->stopped = true;
+    pthread_mutex_unlock(&c->waking);
+    struct server *server = c->server; /* its threads still ask about it */
+    server_stop(&server);
     assert(atomic_load(&c->parked) == 0);
+}
+
+void clients_free(struct clients *c) {
+    assert(c->stopped);
+    pthread_mutex_destroy(&c->waking);
     mem_free(c);
 }
 
@@ -165,7 +179,9 @@ uint16_t clients_port(const struct clients *c) { return server_port(c->server); 
 
 void clients_wake(struct clients *c) {
     if (!atomic_load(&c->parked)) return;
-    for (int i = 0; i < c->threads; i++) server_wake(c->server, i);
+    pthread_mutex_lock(&c->waking);
+    for (int i = 0; i < c->threads && !c->stopped; i++) server_wake(c->server, i);
+    pthread_mutex_unlock(&c->waking);
 }
 
 uint64_t clients_rejected(const struct clients *c) { return server_rejected(c->server); }

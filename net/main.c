@@ -287,11 +287,10 @@ static int serve(struct app *a, int signals) {
              (unsigned long long)gossip_self(a->node->gossip).node, a->node->shard_count);
     replicator_run(a->replicator, a->node, signals, INT64_MAX);
     log_line(LOG_NOTICE, "stopping: clients first, then the cluster is told");
-    struct clients *clients = a->clients;
-    clients_close(clients);
-    a->clients = NULL;
+    clients_stop(a->clients);
     leave(a);
     durable_close(a->durable);
+    clients_free(a->clients); /* until here there is somebody who may wake them */
     log_line(LOG_NOTICE, "bye");
     return 0;
 }

@@ -34,7 +34,7 @@ struct node {
     uint32_t shard_count;
     uint64_t *locked_at; /* by shard: our counter when clients locked it; with its lock */
     struct gossip *gossip;
-    struct keeper *_Atomic keeper; /* NULL: nothing is kept, or not yet */
+    struct keeper *_Atomic keeper; /* NULL: nothing is kept, or not yet: clients may ask while main loads */
     _Atomic uint64_t expired; /* keys removed since the start */
 };
 

@@ -17,7 +17,8 @@ PARTS = {
     "simulator": ["sh", "test/sim.sh", BUILD + "/anneal-sim", "1", "100" if SLOW else "1000", "1000"],
     "differential": [sys.executable, "test/integration/differential.py", "20000" if SLOW else "200000"],
     "maelstrom": [sys.executable, "-B", "test/maelstrom/run.py", "--binary", BUILD + "/anneal-maelstrom"] + ["--no-proof"] * SLOW,
-    "integration": [sys.executable, "-m", "pytest", "-q", "-rs", "test/integration"],
+    "integration": [sys.executable, "-m", "pytest", "-q", "-rs", "test/integration", "test/stress"],
+    "stress": [sys.executable, "-B", "test/stress/run.py", "--seconds", "20"],
 }
 if not SLOW:  # these bring builds of their own
     PARTS |= {

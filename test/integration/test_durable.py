@@ -1,6 +1,7 @@
 """What was acknowledged comes back: kill -9, full disks, damage, restarts of all nodes."""
 import os
 import random
+import signal
 import subprocess
 import tempfile
 import threading
@@ -210,6 +211,63 @@ def test_save_and_its_kin():
         cluster.nodes[0].process.wait(10)
         cluster.start(0)
         assert connect(cluster, 0).get("x") == b"1"
+
+
+def test_a_rewrite_that_ends_while_the_node_leaves():
+    """Clients are gone by then, and must not be told. A peer that does not answer makes leaving last."""
+    with Cluster(2, *LOG) as cluster:
+        a, b = connect(cluster, 0), connect(cluster, 1)
+        for _ in range(20):
+            pipe = a.pipeline(transaction=False)
+            for n in range(2000):
+                pipe.set(f"k{n}", os.urandom(1000))
+            pipe.execute()
+        await_equal([a, b])
+        os.kill(cluster.nodes[1].pid(), signal.SIGSTOP)
+        try:
+            for n in range(8):
+                a = connect(cluster, 0)
+                a.set("unheard", n)
+                a.execute_command("BGREWRITEAOF")
+                time.sleep(random.uniform(0, 0.02))
+                assert cluster.nodes[0].stop() == 0
+                cluster.start(0)
+        finally:
+            os.kill(cluster.nodes[1].pid(), signal.SIGCONT)
+        await_equal([connect(cluster, 0), b])
+
+
+def test_clients_that_ask_while_a_node_loads():
+    with Cluster(1, *LOG, "--threads", "2") as cluster:
+        fill(connect(cluster, 0), 20000)
+        before = digest(connect(cluster, 0))
+        cluster.nodes[0].stop()
+        done = threading.Event()
+
+        def knock():
+            while not done.is_set():
+                try:
+                    client = redis.Redis("127.0.0.1", cluster.ports[0], retry=None)
+                    while not done.is_set():
+                        client.info()
+                        try:
+                            client.srem("nothing", "there")
+                        except redis.BusyLoadingError:
+                            pass
+                except redis.ConnectionError:
+                    pass
+
+        threads = [threading.Thread(target=knock) for _ in range(4)]
+        [t.start() for t in threads]
+        try:
+            for _ in range(3):
+                cluster.start(0)
+                assert digest(connect(cluster, 0)) == before
+                assert cluster.nodes[0].stop() == 0  # with clients in the midst of it
+        finally:
+            done.set()
+            [t.join() for t in threads]
+        cluster.start(0)
 
 
 def test_waitaof_syncs():
