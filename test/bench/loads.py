@@ -1,4 +1,6 @@
 """Loads: redis-benchmark for RESP, an own pipelining client for memcached, and the probes of replication."""
+import contextlib
+import multiprocessing
 import random
 import re
 import selectors
@@ -165,6 +167,30 @@ def glimpses(writer, reader, count, span_us):
             seen.append(((asked - acked) * 1e6, b.recv(64) == b"$8\r\n%08d\r\n" % n))
             time.sleep(0.001)
     return sorted(seen)
+
+
+def write_on(port, per_ms):
+    """SETs of a thousand keys, per_ms each millisecond, for as long as the process lives."""
+    with socket.create_connection(("127.0.0.1", port), 10) as s:
+        due, n = time.perf_counter(), 0
+        while True:
+            batch = "".join("SET paced:%d %s\r\n" % ((n + i) % 1000, VALUE) for i in range(per_ms))
+            s.sendall(batch.encode())
+            receive(s, 5 * per_ms)
+            n, due = n + per_ms, due + .001
+            time.sleep(max(0, due - time.perf_counter()))
+
+
+@contextlib.contextmanager
+def writing(server, per_second):
+    """Somebody else writes so much meanwhile."""
+    process = multiprocessing.Process(target=write_on, args=(server.port, per_second // 1000), daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.join()
 
 
 def rank_us(seen, share, window=200):
