@@ -10,6 +10,10 @@ PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcu
 PYTHON  := /usr/bin/python3
 PREFIX  ?= /usr/local
 comma   := ,
+# make V=1 shows whole commands.
+V       ?=
+JOBS    ?= $(shell nproc)
+run      = $(if $(V),,@echo "  $(1)";)
 SEEDS   ?= 1000
 OPS     ?= 1000
 
@@ -79,18 +83,18 @@ deps: ## install what is missing (Debian packages)
 	@sh test/deps-nng.sh $(NNG)
 
 run: deps ## a cluster of three nodes on this machine, until Ctrl-C
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@$(PYTHON) test/cluster.py run
 
 demo: deps ## concurrent writes on three nodes that cannot hear each other, then agreement
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@$(PYTHON) test/cluster.py demo
 
 test-deps: deps # an S3 server, for the tests of the object store
 	@sh test/deps-radosgw.sh
 
 test: test-deps $(if $(SAN),,fuzz-deps) ## run every test; SAN=address|undefined|thread
-	@$(MAKE) --no-print-directory all $(if $(SAN),,fuzz-build)
+	@$(MAKE) --no-print-directory -j$(JOBS) all $(if $(SAN),,fuzz-build)
 	@BUILD=$(BUILD) SAN=$(SAN) FUZZ="$(FUZZ) brief $(FUZZ_TARGETS)" $(PYTHON) -B test/run.py $(TESTS)
 
 sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
@@ -171,50 +175,50 @@ clean: ## remove build/
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(PKG_CFLAGS) $(NNG_CFLAGS) -c $< -o $@
+	$(call run,$(CC) $<)$(CC) $(CFLAGS) $(PKG_CFLAGS) $(NNG_CFLAGS) -c $< -o $@
 
 .SECONDARY:
 $(CORE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(CORE))
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+	$(call run,link $@)$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 $(LATTICE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+	$(call run,link $@)$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 $(GOSSIP_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(GOSSIP))
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
+	$(call run,link $@)$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 $(PERSIST_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST) sim/disk.c)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(CURL_LIBS) $(LDLIBS)
+	$(call run,link $@)$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(CURL_LIBS) $(LDLIBS)
 $(STORE_CLIENT): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST))
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ -o $@ $(CURL_LIBS) $(LDLIBS)
+	$(call run,link $@)$(CC) $(LDFLAGS) $^ -o $@ $(CURL_LIBS) $(LDLIBS)
 $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(NODE))
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ -lcmocka $(NNG_LIBS) $(CURL_LIBS) $(LDLIBS)
+	$(call run,link $@)$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ -lcmocka $(NNG_LIBS) $(CURL_LIBS) $(LDLIBS)
 
 $(BUILD)/test/bench/memory $(BUILD)/test/bench/repair: $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+	$(call run,link $@)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 
 $(BUILD)/anneal-server: $(call obj,$(NODE) net/main.c)
-	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ $(NNG_LIBS) $(CURL_LIBS) $(LDLIBS)
+	$(call run,link $@)$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ $(NNG_LIBS) $(CURL_LIBS) $(LDLIBS)
 
 $(BUILD)/anneal-sim: $(call obj,$(SIM))
-	$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
+	$(call run,link $@)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)
 
 $(BUILD)/anneal-maelstrom: $(call obj,$(MAELSTROM))
-	$(CC) $(LDFLAGS) $^ -o $@ $(JSON_LIBS) $(LDLIBS)
+	$(call run,link $@)$(CC) $(LDFLAGS) $^ -o $@ $(JSON_LIBS) $(LDLIBS)
 
 $(BUILD)/test/bench/%: $(BUILD)/obj/test/bench/%.o $(call obj,$(CORE) net/resp.c net/server_epoll.c net/peer_nng.c net/libc_compat.c)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ $(NNG_LIBS) $(LDLIBS)
+	$(call run,link $@)$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ $(NNG_LIBS) $(LDLIBS)
 
 $(FUZZ)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(filter-out $(SANFLAGS),$(CFLAGS)) $(FUZZ_SAN) -fsanitize=fuzzer-no-link $(PKG_CFLAGS) -c $< -o $@
+	$(call run,$(FUZZ_CC) $<)$(FUZZ_CC) $(filter-out $(SANFLAGS),$(CFLAGS)) $(FUZZ_SAN) -fsanitize=fuzzer-no-link $(PKG_CFLAGS) -c $< -o $@
 
 $(FUZZ_BINARIES): $(FUZZ)/%: $(FUZZ)/obj/test/fuzz/%.o $(patsubst %.c,$(FUZZ)/obj/%.o,$(FUZZ_SOURCES))
-	$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer -pthread $^ -o $@ $(filter-out $(MALLOC),$(LDLIBS))
+	$(call run,link $@)$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer -pthread $^ -o $@ $(filter-out $(MALLOC),$(LDLIBS))
 
 -include $(shell find $(BUILD)/obj $(FUZZ)/obj -name '*.d' 2>/dev/null)

@@ -123,9 +123,9 @@ static void on_tick(void *app, int thread) {
 /* Replies wait for this. Every connection is alive: they are freed after the replies are out. */
 static void on_batch_end(void *app, int thread) {
     struct clients *c = app;
-    struct keeper *keeper = c->host->node->keeper;
-    enum status status = keeper && !atomic_load(&c->host->loading) ? keeper_commit(keeper) : STATUS_OK;
     struct client *client = c->unsettled[thread];
+    if (!client) return;
+    enum status status = keeper_commit(c->host->node->keeper);
     c->unsettled[thread] = NULL;
     for (; client; client = client->next_unsettled) {
         client->unsettled = false;
@@ -134,8 +134,10 @@ static void on_batch_end(void *app, int thread) {
 }
 
 static void on_batch_done(void *app, int thread) {
+    struct node *node = ((struct clients *)app)->host->node;
     (void)thread;
-    gossip_flush(((struct clients *)app)->host->node->gossip);
+    gossip_flush(node->gossip);
+    if (node->keeper) keeper_flush(node->keeper);
 }
 
 enum status clients_open(struct host *host, const struct server_options *options, struct clients **out) {

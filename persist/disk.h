@@ -5,7 +5,7 @@
  * Every call may wait for the device. ERR_FULL: no space; ERR_IO: anything else; the port logs
  * what the system said. What an append that failed has left in the file is undefined until it
  * is cut. After a sync that failed nothing that was not synced before can be relied on.
- * Threads: any, but one at a time for each file. */
+ * Threads: any, but one at a time for each file, save that it may be appended to while it is synced. */
 #ifndef ANNEAL_PERSIST_DISK_H
 #define ANNEAL_PERSIST_DISK_H
 

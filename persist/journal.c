@@ -19,7 +19,8 @@ struct journal {
     enum status lost_to;          /* by this */
     uint64_t bytes;      /* of the file, whole records */
     int file;
-    bool open, busy;     /* busy: one thread is at the file */
+    bool open;
+    bool writing, syncing; /* one thread is at it; both may be at once */
     enum status failed;
 };
 
@@ -91,18 +92,21 @@ void journal_add(struct journal *j, uint16_t kind, struct bytes payload) {
 
 /* With the lock, which is let go meanwhile. An append that failed is cut off again, so that the
  * file ends with a whole record; if even that fails, readers skip it as torn. */
-static enum status write_added(struct journal *j) {
+static void write_added(struct journal *j) {
     struct buf taken = j->added;
     uint64_t end = j->added_end;
-    if (!taken.len) return STATUS_OK;
     j->added = (struct buf){0};
+    j->writing = true;
     pthread_mutex_unlock(&j->lock);
     enum status status = j->disk.append(j->disk.self, j->file, buf_bytes(&taken));
     if (status != STATUS_OK && j->disk.cut(j->disk.self, j->file, j->bytes) != STATUS_OK) {}
     pthread_mutex_lock(&j->lock);
+    j->writing = false;
     if (status == STATUS_OK) {
         j->written_end = end;
         j->bytes += taken.len;
+    } else {
+        j->failed = status;
     }
     if (!j->added.cap && taken.cap <= (1u << 20)) { /* keeps its memory */
         taken.len = 0;
@@ -110,46 +114,49 @@ static enum status write_added(struct journal *j) {
     } else {
         buf_fini(&taken);
     }
-    return status;
+    pthread_cond_broadcast(&j->done);
 }
 
-static enum status sync_written(struct journal *j) {
+/* The same. Others may write meanwhile: a slow sync holds up nobody who need not wait for it. */
+static void sync_written(struct journal *j) {
     uint64_t end = j->written_end;
+    j->syncing = true;
     pthread_mutex_unlock(&j->lock);
     enum status status = j->disk.sync(j->disk.self, j->file);
     pthread_mutex_lock(&j->lock);
-    if (status == STATUS_OK) j->synced_end = end;
-    return status;
+    j->syncing = false;
+    if (status == STATUS_OK)
+        j->synced_end = end;
+    else
+        j->failed = status;
+    pthread_cond_broadcast(&j->done);
 }
 
 /* With the lock. One thread works, the others wait for it and look again. */
-static enum status advance(struct journal *j, const uint64_t *reached, bool sync) {
+static enum status advance(struct journal *j, bool sync) {
     uint64_t goal = j->added_end;
-    while (*reached < goal && j->failed == STATUS_OK) {
-        if (j->busy) {
+    while ((sync ? j->synced_end : j->written_end) < goal && j->failed == STATUS_OK) {
+        bool write = j->written_end < goal;
+        if (write ? j->writing : j->syncing)
             pthread_cond_wait(&j->done, &j->lock);
-            continue;
-        }
-        j->busy = true;
-        enum status status = write_added(j);
-        if (status == STATUS_OK && sync) status = sync_written(j);
-        if (status != STATUS_OK) j->failed = status;
-        j->busy = false;
-        pthread_cond_broadcast(&j->done);
+        else if (write)
+            write_added(j);
+        else
+            sync_written(j);
     }
     return goal > j->lost_from && goal <= j->lost_end ? j->lost_to : j->failed;
 }
 
 enum status journal_write(struct journal *j) {
     pthread_mutex_lock(&j->lock);
-    enum status status = advance(j, &j->written_end, false);
+    enum status status = advance(j, false);
     pthread_mutex_unlock(&j->lock);
     return status;
 }
 
 enum status journal_sync(struct journal *j) {
     pthread_mutex_lock(&j->lock);
-    enum status status = advance(j, &j->synced_end, true);
+    enum status status = advance(j, true);
     pthread_mutex_unlock(&j->lock);
     return status;
 }
@@ -170,7 +177,7 @@ enum status journal_start(struct journal *j, const char *name) {
     if (status != STATUS_OK) return status;
     if (j->open && journal_sync(j) != STATUS_OK) {} /* looked at below */
     pthread_mutex_lock(&j->lock);
-    while (j->busy) pthread_cond_wait(&j->done, &j->lock);
+    while (j->writing || j->syncing) pthread_cond_wait(&j->done, &j->lock);
     if (j->failed != STATUS_OK) lose_unsynced(j);
     close_file(j);
     j->open = true;

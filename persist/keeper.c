@@ -18,8 +18,14 @@ enum record_kind { RECORD_HEADER = 1, RECORD_DELTAS, RECORD_IMAGE, RECORD_RESET,
 #define SYNC_US 1000000
 #define RETRY_US 1000000
 #define STEP_US 100000
-#define NAME_BYTES 40
-#define CHECKPOINT_TMP "checkpoint.tmp"
+#define NAME_BYTES 48
+/* Names that nobody else gives: what is covered by a checkpoint is removed by its name. */
+#define LOG "anneal-log"
+#define CHECKPOINT "anneal-checkpoint"
+#define DAMAGE "anneal-damage"
+#define CHECKPOINT_TMP CHECKPOINT ".tmp"
+#define NUMBER_DIGITS 20
+#define SYNC_BYTES (4u << 20) /* of a checkpoint at a time, lest one long sync holds up the log's */
 
 struct keeper {
     struct keeper_config config;
@@ -40,6 +46,7 @@ struct keeper {
     struct journal *image;
     uint64_t image_number;
     uint32_t image_shard;
+    uint64_t image_synced; /* bytes */
     bool healing;
 
     pthread_mutex_t lock; /* of what is below */
@@ -58,7 +65,7 @@ static void note(struct keeper *k, const char *format, ...) {
 }
 
 static void file_name(char out[NAME_BYTES], const char *what, uint64_t number) {
-    snprintf(out, NAME_BYTES, "%s.%020" PRIu64, what, number);
+    snprintf(out, NAME_BYTES, "%s.%0*" PRIu64, what, NUMBER_DIGITS, number);
 }
 
 struct keeper *keeper_new(const struct keeper_config *config) {
@@ -201,6 +208,12 @@ enum status keeper_commit(struct keeper *k) {
     return k->config.logs ? commit(k, atomic_load(&k->sync) == SYNC_ALWAYS) : STATUS_OK;
 }
 
+void keeper_flush(struct keeper *k) {
+    if (!k->config.logs || keeper_failure(k) != STATUS_OK) return;
+    enum status status = commit(k, false);
+    (void)status; /* it is keeper_failure's now */
+}
+
 enum status keeper_sync(struct keeper *k) { return k->config.logs ? commit(k, true) : STATUS_ERR_NOT_FOUND; }
 
 void keeper_deltas(struct keeper *k, struct bytes message) {
@@ -232,7 +245,7 @@ enum status keeper_close(struct keeper *k) {
 
 static enum status start_log(struct keeper *k) {
     char name[NAME_BYTES];
-    file_name(name, "log", k->next_number);
+    file_name(name, LOG, k->next_number);
     enum status status = journal_start(k->log, name);
     if (status != STATUS_OK) return status;
     k->next_number++;
@@ -245,19 +258,17 @@ struct covered {
     struct buf names; /* each with its 0 */
 };
 
-/* "log.N" or "checkpoint.N": N, or 0 for any other name. */
+/* "what.N": N, or 0 for any other name. */
 static uint64_t number_of(const char *name, const char *what) {
     size_t len = strlen(what);
-    if (strncmp(name, what, len) != 0 || name[len] != '.') return 0;
-    char *end;
-    uint64_t number = strtoull(name + len + 1, &end, 10);
-    return *end || end == name + len + 1 ? 0 : number;
+    if (strncmp(name, what, len) != 0 || name[len] != '.' || strspn(name + len + 1, "0123456789") != NUMBER_DIGITS) return 0;
+    return name[len + 1 + NUMBER_DIGITS] ? 0 : strtoull(name + len + 1, NULL, 10);
 }
 
 static void note_covered(void *arg, const char *name, uint64_t size) {
     struct covered *c = arg;
     (void)size;
-    uint64_t log = number_of(name, "log"), checkpoint = number_of(name, "checkpoint");
+    uint64_t log = number_of(name, LOG), checkpoint = number_of(name, CHECKPOINT);
     if ((log && log < c->k->image_number) || (checkpoint && checkpoint < c->k->image_number))
         buf_put(&c->names, name, strlen(name) + 1);
 }
@@ -301,6 +312,7 @@ static void begin_checkpoint(struct keeper *k, int64_t now_ms) {
     k->healing = k->config.logs && keeper_failure(k) != STATUS_OK;
     k->image_number = k->next_number;
     k->image_shard = 0;
+    k->image_synced = 0;
     /* What was applied before the new log began is in the images, which are taken later. */
     enum status status = k->config.logs ? start_log(k) : STATUS_OK;
     if (!k->config.logs) k->next_number++;
@@ -317,13 +329,15 @@ static void go_on_with_checkpoint(struct keeper *k, int64_t now_ms) {
     enum status status;
     if (k->image_shard < k->config.shard_count) {
         write_image(k, k->image, k->image_shard++);
-        status = journal_write(k->image);
+        bool enough = journal_bytes(k->image) - k->image_synced >= SYNC_BYTES;
+        if (enough) k->image_synced = journal_bytes(k->image);
+        status = enough ? journal_sync(k->image) : journal_write(k->image);
         if (status != STATUS_OK) end_checkpoint(k, status, now_ms);
         return;
     }
     journal_add(k->image, RECORD_END, (struct bytes){0});
     status = journal_sync(k->image);
-    file_name(name, "checkpoint", k->image_number);
+    file_name(name, CHECKPOINT, k->image_number);
     if (status == STATUS_OK) status = disk->rename(disk->self, CHECKPOINT_TMP, name);
     if (status == STATUS_OK) remove_covered(k);
     end_checkpoint(k, status, now_ms);
@@ -387,8 +401,7 @@ struct recovering {
     int64_t now_ms;
     uint64_t *logs, *checkpoints; /* numbers */
     size_t log_count, checkpoint_count;
-    uint64_t bytes;
-    bool has_header;
+    bool covered; /* the file at hand, by a checkpoint */
     enum status status;
 };
 
@@ -457,7 +470,9 @@ static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
     case RECORD_HEADER: return take_header(r, payload);
     case RECORD_IMAGE: take_image(r, payload); break;
     case RECORD_DELTAS: take_deltas(r, payload); break;
-    case RECORD_RESET: take_reset(r->k); break;
+    case RECORD_RESET: /* a checkpoint that covers this log came after it */
+        if (!r->covered) take_reset(r->k);
+        break;
     case RECORD_END: break;
     default: r->report->malformed++;
     }
@@ -476,7 +491,7 @@ static void keep_damage(void *arg, struct bytes damage) {
     struct disk_port *disk = &r->k->config.disk;
     char name[NAME_BYTES];
     int file;
-    file_name(name, "damage", r->k->next_number);
+    file_name(name, DAMAGE, r->k->next_number);
     if (disk->open(disk->self, name, &file) != STATUS_OK) return;
     if (disk->append(disk->self, file, damage) != STATUS_OK || disk->sync(disk->self, file) != STATUS_OK)
         note(r->k, "%zu damaged bytes could not be put aside", damage.len);
@@ -491,7 +506,7 @@ static void add_number(uint64_t **numbers, size_t *count, uint64_t number) {
 
 static void note_file(void *arg, const char *name, uint64_t size) {
     struct recovering *r = arg;
-    uint64_t log = number_of(name, "log"), checkpoint = number_of(name, "checkpoint"), damage = number_of(name, "damage");
+    uint64_t log = number_of(name, LOG), checkpoint = number_of(name, CHECKPOINT), damage = number_of(name, DAMAGE);
     uint64_t greatest = log > checkpoint ? log : checkpoint;
     if (log) add_number(&r->logs, &r->log_count, log);
     if (checkpoint) add_number(&r->checkpoints, &r->checkpoint_count, checkpoint);
@@ -511,15 +526,20 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
     for (size_t i = 0; i < count && r->status == STATUS_OK; i++) {
         char name[NAME_BYTES];
         struct journal_report report = {0};
+        struct disk_port *disk = &r->k->config.disk;
         file_name(name, what, numbers[i]);
         bool all = visit == take_record;
-        enum status status = journal_read(&r->k->config.disk, name, visit, all ? keep_damage : NULL, r, &report);
+        r->covered = r->checkpoint_count && numbers[i] < r->checkpoints[r->checkpoint_count - 1];
+        enum status status = journal_read(disk, name, visit, all ? keep_damage : NULL, r, &report);
         if (!all) continue;
         if (status != STATUS_OK) note(r->k, "%s could not be read whole: %s", name, status_text(status));
         ++*files;
         r->report->damaged += report.damaged + (status != STATUS_OK);
         r->report->damaged_bytes += report.damaged_bytes;
         r->report->torn_bytes += report.torn_bytes;
+        /* A start that wrote nothing leaves a header: many starts shall not leave many files. */
+        bool empty = status == STATUS_OK && report.records <= 1 && !report.damaged && !report.torn_bytes && r->status == STATUS_OK;
+        if (empty && disk->remove(disk->self, name) != STATUS_OK) note(r->k, "%s is empty, and stays", name);
     }
 }
 
@@ -537,10 +557,10 @@ enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recov
     *out = (struct keeper_recovery){0};
     r.status = disk->list(disk->self, note_file, &r);
     if (r.status != STATUS_OK) buf_put_str(error, "cannot list the directory");
-    read_files(&r, "checkpoint", r.checkpoints, r.checkpoint_count, &out->checkpoints, look_at_header);
-    read_files(&r, "log", r.logs, r.log_count, &out->logs, look_at_header);
-    read_files(&r, "checkpoint", r.checkpoints, r.checkpoint_count, &out->checkpoints, take_record);
-    read_files(&r, "log", r.logs, r.log_count, &out->logs, take_record);
+    read_files(&r, CHECKPOINT, r.checkpoints, r.checkpoint_count, &out->checkpoints, look_at_header);
+    read_files(&r, LOG, r.logs, r.log_count, &out->logs, look_at_header);
+    read_files(&r, CHECKPOINT, r.checkpoints, r.checkpoint_count, &out->checkpoints, take_record);
+    read_files(&r, LOG, r.logs, r.log_count, &out->logs, take_record);
     mem_free(r.logs);
     mem_free(r.checkpoints);
     k->status.recovery = *out;

@@ -1,7 +1,7 @@
 /* Keeps a node's shards on its disk: a log of what was applied, compacted by checkpoints.
  *
- *   log.N          records of mutations, own and remote, in the order they were applied
- *   checkpoint.N   an image of every shard; covers all logs below N
+ *   anneal-log.N          records of mutations, own and remote, in the order they were applied
+ *   anneal-checkpoint.N   an image of every shard; covers all logs below N
  *
  * A record is a message of deltas, an image of one shard, or a reset. All of them are joined, so
  * reading them again, in any order and any number of times, does no harm; a delta whose
@@ -60,14 +60,17 @@ struct keeper_recovery {
 };
 /* Reads everything into the shards, then opens a new log. Before anyone else uses the shards.
  * ERR_CLUSTER: the files belong to another cluster, or another number of shards; nothing was
- * changed. Damage is put aside in a file damage.N, and does not fail. */
+ * changed. Damage is put aside in a file anneal-damage.N, and does not fail. */
 enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recovery *out, struct buf *error) MUST_CHECK;
 
 /* A shard has own mutations that are not logged. Cheap; with any locks. */
 void keeper_dirty(struct keeper *k, uint32_t shard);
 /* Before replies go out: all that is dirty is as durable as the policy says. */
 enum status keeper_commit(struct keeper *k) MUST_CHECK;
-/* The same, and it survives the machine, whatever the policy. ERR_NOT_FOUND if nothing is logged. */
+/* What nobody waits for, own or remote, goes to the operating system as well. A failure is found
+ * by keeper_failure. Cheap if there is nothing. */
+void keeper_flush(struct keeper *k);
+/* As keeper_commit, and it survives the machine, whatever the policy. ERR_NOT_FOUND if nothing is logged. */
 enum status keeper_sync(struct keeper *k) MUST_CHECK;
 /* Remote mutations were applied: the message in which they came (wire.h), a number and then
  * (shard + 1, delta)* 0. */

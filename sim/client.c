@@ -5,6 +5,7 @@
 
 #include "net/options.h"
 #include "net/resp.h"
+#include "persist/keeper.h"
 #include "sim/run.h"
 
 struct config *client_config(void) { return config_new(option_table, OPTION_COUNT); }
@@ -54,6 +55,17 @@ static void feed(struct run *r, struct session *s, struct buf *query, struct byt
     assert(query->len == 0 || s->parked);
 }
 
+/* As the server does at the end of a batch: replies go out after this. */
+static void settle(struct run *r, uint32_t index, struct session *s, struct buf *reply) {
+    struct keeper *keeper = world_node(r->world, index)->keeper;
+    if (!keeper) return;
+    enum status status = keeper_commit(keeper);
+    session_settled(s, reply, status);
+    if (status == STATUS_OK) promise_made(r, index);
+}
+
+bool was_in_doubt(struct bytes reply) { return reply.len > 8 && !memcmp(reply.data, "-MISCONF", 8); }
+
 struct bytes client_ask(struct run *r, uint32_t index, int argc, const char *const *argv) {
     struct client *c = &r->clients[index];
     client_up(r, index);
@@ -61,6 +73,7 @@ struct bytes client_ask(struct run *r, uint32_t index, int argc, const char *con
     put_command(&r->whole, argc, argv);
     c->reply.len = 0;
     feed(r, c->session, &c->query, buf_bytes(&r->whole), &c->reply);
+    settle(r, index, c->session, &c->reply);
     assert(c->reply.len > 0);
     world_trace_add(r->world, buf_bytes(&c->reply));
     r->counts.commands++;
@@ -125,6 +138,7 @@ void client_wait(struct run *r, uint32_t index) {
     c->wait_reply.len = r->whole.len = 0;
     put_command(&r->whole, 3, (const char *[]){"SET", key, "1"});
     feed(r, c->waiter, &c->wait_query, buf_bytes(&r->whole), &c->wait_reply);
+    settle(r, index, c->waiter, &c->wait_reply);
     note_issued(r, index);
     take_marks(r, c, world_node(r->world, index));
     c->wait_reply.len = r->whole.len = 0;

@@ -37,7 +37,7 @@ static void set_speed(struct command_line *line) {
     s->cuts = s->crashes = s->jumps = 5;
     s->skew_ms = 10000;
     s->latency_us = 1000;
-    s->big = 0;
+    s->big = s->disks = 0;
 }
 
 static bool read_number(const char *text, int64_t least, int64_t most, int64_t *out) {

@@ -66,6 +66,23 @@ static void jump(struct world *w) {
     w->stats.jumps++;
 }
 
+/* -------------------------------------------------------------------- disks */
+
+static void crash_all(struct world *w) {
+    if (w->verbose) printf("%10lld all nodes crash\n", (long long)w->now_us);
+    for (uint32_t i = 0; i < w->node_count; i++) world_crash(w, i, world_between(w, 1000, 3000000));
+    w->stats.crashes_all++;
+}
+
+static void fill(struct world *w) { disk_fills(w, any_node(w)); }
+
+static void rot(struct world *w) {
+    struct sim_node *n = any_node(w);
+    if (!n->disk || !disk_sim_rot(n->disk)) return;
+    n->rotten = true;
+    w->stats.rots++;
+}
+
 /* ------------------------------------------------------------------- rates */
 
 void fault_happens(struct world *w) {
@@ -73,7 +90,8 @@ void fault_happens(struct world *w) {
     const struct {
         int64_t rate;
         void (*happen)(struct world *w);
-    } table[] = {{s->cuts, change_partition}, {s->crashes, crash}, {s->stops, stop}, {s->slows, slow}, {s->jumps, jump}};
+    } table[] = {{s->cuts, change_partition}, {s->crashes, crash}, {s->stops, stop}, {s->slows, slow}, {s->jumps, jump},
+                 {s->crashes_all, crash_all}, {s->fulls, fill}, {s->rots, rot}};
     int64_t all = 0;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) all += table[i].rate;
     if (!w->hostile || !all) return;
@@ -90,6 +108,7 @@ void world_faults_begin(struct world *w) {
         struct sim_node *n = &w->nodes[i];
         n->skew_ms = world_between(w, -w->swarm->skew_ms, w->swarm->skew_ms);
         n->drift = world_between(w, -w->swarm->drift, w->swarm->drift);
+        disk_heals(n);
     }
     event_push(w, (struct event){.at_us = w->now_us + world_between(w, 1, 1000000), .kind = EVENT_FAULT});
 }
@@ -100,6 +119,7 @@ void world_heal(struct world *w) {
     for (uint32_t i = 0; i < w->node_count; i++) {
         struct sim_node *n = &w->nodes[i];
         n->skew_ms = n->drift = n->slow_us = n->stopped_until_us = 0;
+        disk_heals(n);
         if (!n->node) node_start(n);
     }
 }

@@ -42,7 +42,11 @@ static void collect(struct run *r, uint32_t index) {
 
 static void on_restart(void *arg, uint32_t node, bool up) {
     struct run *r = arg;
-    if (up) return;
+    if (up) {
+        if (r->swarm.disks) promises_checked(r, node);
+        return;
+    }
+    if (r->swarm.disks) promises_lost(r, node);
     collect(r, node);
     client_lost(r, node);
 }
@@ -70,6 +74,7 @@ static void run_free(struct run *r) {
     for (int i = 0; i < WORLD_NODES_MAX; i++) buf_fini(&r->watched[i]);
     buf_fini(&r->whole);
     checks_fini(r);
+    promises_fini(r);
     world_free(r->world);
     model_free(r->model);
 }

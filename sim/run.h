@@ -23,6 +23,8 @@
     X(parked, "WAITs that had to wait")                          \
     X(leaves, "nodes that left")                                 \
     X(forgotten, "members that were declared gone by hand")      \
+    X(promises, "shards that came back with what was acknowledged") \
+    X(in_doubt, "writes that were done, but refused: the disk failed") \
     X(recounts, "shards counted again")                          \
     X(chunks, "runs whose table of replicas grew beyond one chunk")
 
@@ -48,6 +50,13 @@ struct issued {
     uint64_t *counters; /* by shard */
 };
 
+/* What a node must have when it comes back from its disk. */
+struct promises {
+    struct promise *list;
+    uint32_t count;
+    uint64_t self; /* the incarnation that makes them now */
+};
+
 struct run {
     uint64_t seed;
     struct swarm swarm;
@@ -62,6 +71,7 @@ struct run {
         struct replica_id self;
         struct vclock *applied; /* by shard */
     } before[WORLD_NODES_MAX];
+    struct promises promises[WORLD_NODES_MAX];
     int64_t next_operator_us;
     struct run_counts counts;
     struct shard_facts facts;
@@ -77,6 +87,7 @@ void run_fail(struct run *r, uint32_t node, const char *format, ...) __attribute
 
 /* client.c: commands through the shipped sessions, in fragments. The reply lasts until the next. */
 struct config *client_config(void); /* of all nodes */
+bool was_in_doubt(struct bytes reply); /* done, perhaps, but the disk failed */
 struct bytes client_ask(struct run *r, uint32_t index, int argc, const char *const *argv);
 void client_wait(struct run *r, uint32_t index); /* a write and a WAIT for it, judged when it answers */
 void clients_retry(struct run *r);               /* those that are parked */
@@ -97,6 +108,12 @@ void check_settled(struct run *r);               /* heals, and waits until all a
 void checks_fini(struct run *r);
 /* A hash of all that a node shows of a key. */
 uint64_t dump_key(struct run *r, uint32_t index, const char *key);
+
+/* promise.c */
+void promise_made(struct run *r, uint32_t index);     /* what a node has done so far is acknowledged */
+void promises_lost(struct run *r, uint32_t index);    /* before its memory is */
+void promises_checked(struct run *r, uint32_t index); /* it is back */
+void promises_fini(struct run *r);
 
 /* watch.c */
 void watch(struct run *r, uint32_t index, const struct gossip_event *event);

@@ -90,6 +90,22 @@ static void pick_faults(struct rng *rng, struct swarm *s) {
     s->drift = maybe(rng, 20, 100);
 }
 
+/* By numbers of their own: a seed without disks runs as it always did. */
+static void pick_disks(uint64_t seed, struct swarm *s) {
+    struct rng rng;
+    rng_seed(&rng, seed ^ 0xd15c);
+    s->disks = 0; /* not picked yet: --disks 1 */
+    s->sync = upto(&rng, 2);
+    s->rewrite_bytes = rng_percent(&rng, 70) ? 500 + any_size(&rng, 14) : 1 << 26;
+    s->power = rng_percent(&rng, 50) ? 50 : upto(&rng, 100);
+    s->crashes_all = maybe(&rng, 40, 20);
+    s->fulls = maybe(&rng, 30, 20);
+    s->rots = maybe(&rng, 15, 20);
+    s->disk_fails = maybe(&rng, 30, 20000);
+    int64_t crashes = maybe(&rng, 90, 40);
+    if (s->disks && !s->crashes) s->crashes = crashes;
+}
+
 /* Sets without a log to speak of, far from each other: what is learned while an answer by cells is
  * under way. */
 static void shape_late_answers(struct swarm *s) {
@@ -124,6 +140,7 @@ void swarm_pick(uint64_t seed, const struct swarm *given, struct swarm *out) {
     pick_workload(&rng, out);
     pick_network(&rng, out);
     pick_faults(&rng, out);
+    pick_disks(seed, out);
     uint64_t shape = rng_below(&rng, 100);
     if (shape < 10) shape_late_answers(out);
     else if (shape < 15) shape_late_deltas(out);
@@ -131,5 +148,6 @@ void swarm_pick(uint64_t seed, const struct swarm *given, struct swarm *out) {
         int64_t value = *swarm_at((struct swarm *)(uintptr_t)given, i);
         if (value != SWARM_UNSET) *swarm_at(out, i) = value;
     }
+    if (!out->disks) out->power = out->crashes_all = out->fulls = out->rots = out->disk_fails = 0;
     if (out->late >= out->nodes) out->late = out->nodes - 1;
 }

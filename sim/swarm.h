@@ -51,7 +51,15 @@
     X(jumps, 0, 1000, "clocks that jump")                                                     \
     X(skew_ms, 0, INT64_C(100000000), "most that clocks are off, either way")                 \
     X(drift, 0, 500, "most that clocks drift, in 1/1000")                                     \
-    X(late, 0, WORLD_NODES_MAX - 1, "nodes that join after the others have begun")
+    X(late, 0, WORLD_NODES_MAX - 1, "nodes that join after the others have begun")            \
+    X(disks, 0, 1, "nodes keep what they have on disks")                                      \
+    X(sync, 0, 2, "when they sync: never, every second, always")                              \
+    X(rewrite_bytes, 1, 1 << 30, "a log of so many bytes is compacted")                       \
+    X(power, 0, 100, "percent of crashes that take what was not synced")                      \
+    X(crashes_all, 0, 1000, "crashes of all nodes at once, a minute; as all below")           \
+    X(fulls, 0, 1000, "disks that are full for a while")                                      \
+    X(rots, 0, 1000, "bits that flip on disks")                                               \
+    X(disk_fails, 0, 1000000, "of a million writes and syncs, those that fail")
 
 struct swarm {
 #define X(name, least, most, help) int64_t name;

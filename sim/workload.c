@@ -52,7 +52,7 @@ static enum model_kind pick_kind(struct run *r, uint32_t key) {
 static void judge_dot(struct run *r, uint32_t index, const struct model_op *op, struct bytes reply, bool took) {
     bool removes = op->kind == MODEL_DEL || op->kind == MODEL_SREM || op->kind == MODEL_HDEL;
     bool wrote = removes ? reply.data[1] != '0' : true;
-    if (reply.data[0] == '-' && took) run_fail(r, index, "%s was refused and took a dot", MODEL_COMMANDS[op->kind]);
+    if (reply.data[0] == '-' && took && !was_in_doubt(reply)) run_fail(r, index, "%s was refused and took a dot", MODEL_COMMANDS[op->kind]);
     if (reply.data[0] != '-' && wrote && !took) run_fail(r, index, "%s was done and took no dot", MODEL_COMMANDS[op->kind]);
 }
 
@@ -80,7 +80,8 @@ static void model_write(struct run *r, uint32_t index) {
     uint64_t before = shard_own(node->shards[op.shard]);
     struct bytes reply = client_ask(r, index, argc, argv);
     judge_dot(r, index, &op, reply, shard_own(node->shards[op.shard]) != before);
-    if (reply.data[0] != '-') record_op(r, node, op, before, seen, count);
+    r->counts.in_doubt += was_in_doubt(reply) && shard_own(node->shards[op.shard]) != before;
+    if (reply.data[0] != '-' || was_in_doubt(reply)) record_op(r, node, op, before, seen, count);
 }
 
 static void flush_all(struct run *r, uint32_t index) {
@@ -165,7 +166,7 @@ static void other_write(struct run *r, uint32_t index) {
     bool refused = reply.data[0] == '-' || (form->flags & IF && nothing);
     r->counts.unmodelled++;
     r->counts.refused += refused;
-    if (refused && own_mutations(r, index) != before) run_fail(r, index, "%s %s was refused and wrote", argv[0], argv[1]);
+    if (refused && !was_in_doubt(reply) && own_mutations(r, index) != before) run_fail(r, index, "%s %s was refused and wrote", argv[0], argv[1]);
     if (refused || !copies) return;
     r->counts.copies++;
     if (dump_key(r, index, argv[2]) != from) run_fail(r, index, "%s %s %s did not copy", argv[0], argv[1], argv[2]);
@@ -199,7 +200,7 @@ static void leave(struct run *r) {
     if (!world_node(r->world, index) || world_stands_still(r->world, index)) return;
     client_ask(r, index, 2, (const char *[]){"ANNEAL", "LEAVE"});
     world_run(r->world, world_now_us(r->world) + (int64_t)rng_below(rng, 100000));
-    world_crash(r->world, index, 1000 + (int64_t)rng_below(rng, 10000000));
+    world_stop(r->world, index, 1000 + (int64_t)rng_below(rng, 10000000));
     r->counts.leaves++;
 }
 

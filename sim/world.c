@@ -103,6 +103,13 @@ void node_start(struct sim_node *n) {
     links_clear(n);
     n->node = node_new(&config);
     remember_past(n);
+    if (!node_recover(n)) { /* tries again */
+        node_free(n->node);
+        n->node = NULL;
+        n->life++;
+        event_push(w, (struct event){.at_us = w->now_us + 1000000, .kind = EVENT_START, .node = n->index});
+        return;
+    }
     schedule_tick(n, w->now_us);
     if (w->ports.restart) w->ports.restart(w->ports.arg, n->index, true);
 }
@@ -112,21 +119,34 @@ void node_step(struct sim_node *n, struct gossip_event event) {
     gossip_awake(n->node->gossip);
     int64_t next = gossip_step(n->node->gossip, &event, node_clock(n));
     if (!gossip_may_sleep(n->node->gossip)) next = gossip_step(n->node->gossip, &(struct gossip_event){0}, node_clock(n));
+    if (n->incarnation) node_recovered_step(n);
     if (w->ports.step) w->ports.step(w->ports.arg, n->index, &event);
     schedule_tick(n, next <= w->now_us ? w->now_us + 1 : next);
 }
 
-void world_crash(struct world *w, uint32_t index, int64_t down_us) {
+static void node_stop(struct world *w, uint32_t index, int64_t down_us, bool power) {
     struct sim_node *n = &w->nodes[index];
-    if (!n->node) return;
+    if (w->verbose) printf("%10lld n%u crashes for %lld us%s\n", (long long)w->now_us, index, (long long)down_us, power ? ", machine and all" : "");
+    n->lost_power = power;
     if (w->ports.restart) w->ports.restart(w->ports.arg, index, false);
-    if (w->verbose) printf("%10lld n%u crashes\n", (long long)w->now_us, index);
+    node_forget_disk(n, power);
     node_free(n->node);
     n->node = NULL;
     n->life++;
     w->stats.crashes++;
     links_lose(w, index);
     event_push(w, (struct event){.at_us = w->now_us + down_us, .kind = EVENT_START, .node = index});
+}
+
+void world_crash(struct world *w, uint32_t index, int64_t down_us) {
+    if (w->nodes[index].node) node_stop(w, index, down_us, w->swarm->disks && rng_percent(&w->rng, (unsigned)w->swarm->power));
+}
+
+void world_stop(struct world *w, uint32_t index, int64_t down_us) {
+    struct sim_node *n = &w->nodes[index];
+    if (!n->node) return;
+    if (n->keeper && keeper_close(n->keeper) == STATUS_OK) w->stats.disk_stops++;
+    node_stop(w, index, down_us, false);
 }
 
 /* ------------------------------------------------------------------ running */
@@ -157,6 +177,10 @@ static void run_event(struct world *w, const struct event *e) {
         if (!n->node) node_start(n);
         break;
     case EVENT_FAULT: fault_happens(w); break;
+    case EVENT_KEEPER:
+        if (same_life) node_keeps(n);
+        break;
+    case EVENT_ROOM: disk_has_room(n, e->generation); break;
     }
 }
 
@@ -168,7 +192,7 @@ static void frame_free(struct buf *frame) {
 /* A node that stands still has it all before it when it goes on. */
 static bool postpone(struct world *w, const struct event *e) {
     struct sim_node *n = &w->nodes[e->node];
-    if (e->kind == EVENT_FAULT || !n->node || n->life != e->life || n->stopped_until_us <= w->now_us) return false;
+    if (e->kind == EVENT_FAULT || e->kind == EVENT_ROOM || !n->node || n->life != e->life || n->stopped_until_us <= w->now_us) return false;
     struct event later = *e;
     later.at_us = n->stopped_until_us;
     if (e->kind == EVENT_TICK && n->tick_at_us == e->at_us) n->tick_at_us = later.at_us;
@@ -221,12 +245,18 @@ struct world *world_new(uint64_t seed, const struct swarm *swarm, const struct w
 void world_free(struct world *w) {
     for (size_t i = 0; i < w->count; i++) frame_free(w->heap[i].frame);
     mem_free(w->heap);
-    for (uint32_t i = 0; i < w->node_count; i++)
-        if (w->nodes[i].node) node_free(w->nodes[i].node);
+    for (uint32_t i = 0; i < w->node_count; i++) {
+        struct sim_node *n = &w->nodes[i];
+        if (n->node) node_forget_disk(n, false);
+        if (n->node) node_free(n->node);
+        if (n->disk) disk_sim_free(n->disk);
+    }
     mem_free(w);
 }
 
 struct node *world_node(struct world *w, uint32_t index) { return w->nodes[index].node; }
+bool world_lost_power(const struct world *w, uint32_t index) { return w->nodes[index].lost_power; }
+bool world_has_rotted(const struct world *w, uint32_t index) { return w->nodes[index].rotten; }
 bool world_stands_still(const struct world *w, uint32_t index) { return w->nodes[index].stopped_until_us > w->now_us; }
 uint32_t world_node_count(const struct world *w) { return w->node_count; }
 struct rng *world_rng(struct world *w) { return &w->rng; }

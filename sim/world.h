@@ -28,7 +28,23 @@
     X(stops, "nodes that stood still")                                 \
     X(slows, "nodes that became slow")                                 \
     X(jumps, "clock jumps")                                            \
-    X(joins, "nodes that joined late")
+    X(joins, "nodes that joined late")                                     \
+    X(power_lost, "crashes that took what was not synced")                 \
+    X(crashes_all, "crashes of all nodes at once")                         \
+    X(fulls, "disks that were full")                                       \
+    X(rots, "bits that flipped on disks")                                  \
+    X(disk_stops, "nodes that stopped well, with a disk")                  \
+    X(recovered_images, "recoveries from images")                          \
+    X(recovered_messages, "recoveries from messages")                      \
+    X(recovered_gaps, "recoveries that left out what follows a gap")       \
+    X(recovered_torn, "recoveries that skipped a torn tail")               \
+    X(recovered_damage, "recoveries that skipped damage")                  \
+    X(recovered_gone, "recovered nodes that had been declared gone")       \
+    X(starts_failed, "starts that failed, by the disk")                    \
+    X(checkpoints, "checkpoints that were finished")                       \
+    X(checkpoints_failed, "checkpoints that failed")                       \
+    X(disk_failures, "nodes that refused writes, by the disk")             \
+    X(disk_heals, "nodes that took writes again")
 
 struct world_stats {
 #define X(name, help) uint64_t name;
@@ -64,7 +80,12 @@ void world_run(struct world *w, int64_t until_us);
 void world_faults_begin(struct world *w);
 /* No more faults: links heal, all nodes are up, clocks agree. */
 void world_heal(struct world *w);
-/* Loses its memory; comes back, empty and as another replica, after down_us. */
+/* Its last crash took what was not synced; its disk has rotted. */
+bool world_lost_power(const struct world *w, uint32_t index);
+bool world_has_rotted(const struct world *w, uint32_t index);
+/* Ends well, and comes back as after a crash. */
+void world_stop(struct world *w, uint32_t index, int64_t down_us);
+/* Loses its memory; comes back, empty and as another replica, after down_us. With a disk: with what is on it. */
 void world_crash(struct world *w, uint32_t index, int64_t down_us);
 
 void world_stats(const struct world *w, struct world_stats *out);

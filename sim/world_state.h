@@ -2,11 +2,13 @@
 #ifndef ANNEAL_SIM_WORLD_STATE_H
 #define ANNEAL_SIM_WORLD_STATE_H
 
+#include "persist/keeper.h"
+#include "sim/disk.h"
 #include "sim/world.h"
 
 #define MINUTE_US INT64_C(60000000)
 
-enum event_kind { EVENT_TICK, EVENT_CONNECT, EVENT_DISCONNECT, EVENT_ARRIVE, EVENT_SENT, EVENT_START, EVENT_FAULT };
+enum event_kind { EVENT_TICK, EVENT_CONNECT, EVENT_DISCONNECT, EVENT_ARRIVE, EVENT_SENT, EVENT_START, EVENT_FAULT, EVENT_KEEPER, EVENT_ROOM };
 
 struct event {
     int64_t at_us;
@@ -39,6 +41,13 @@ struct sim_node {
     char address[16];
     char join[WORLD_NODES_MAX * 8];
     struct link links[GOSSIP_LINKS];
+    struct disk_sim *disk; /* NULL: it has none */
+    struct keeper *keeper; /* while it is up */
+    uint64_t incarnation;  /* that it recovered as; 0: with nothing */
+    uint64_t rooms;        /* how often it was full */
+    enum status failure;   /* of the keeper, as it last was */
+    uint64_t saves;
+    bool lost_power, rotten;
 };
 
 struct world {
@@ -63,6 +72,15 @@ void event_push(struct world *w, struct event event);
 int64_t world_between(struct world *w, int64_t least, int64_t most); /* at random */
 void node_start(struct sim_node *n);
 void node_step(struct sim_node *n, struct gossip_event event);
+
+/* world_disk.c. False: the node cannot start. */
+bool node_recover(struct sim_node *n);
+void node_forget_disk(struct sim_node *n, bool power); /* before the node is freed; the process or the machine stops */
+void node_keeps(struct sim_node *n);                   /* the keeper's step */
+void node_recovered_step(struct sim_node *n);          /* after each of gossip's */
+void disk_fills(struct world *w, struct sim_node *n);
+void disk_has_room(struct sim_node *n, uint64_t times);
+void disk_heals(struct sim_node *n);
 
 /* links.c: the transport port, and what becomes of frames. */
 struct transport_port links_port(struct sim_node *n);

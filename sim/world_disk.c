@@ -1,0 +1,106 @@
+/* Disks of nodes: what is kept on them, how it comes back, what they do wrong. */
+#include <stdio.h>
+
+#include "sim/world_state.h"
+
+static void note(void *arg, const char *text) {
+    const struct sim_node *n = arg;
+    if (n->world->verbose) printf("%10lld n%u disk: %s\n", (long long)n->world->now_us, n->index, text);
+}
+
+static void let_fail(struct sim_node *n) {
+    uint32_t rate = n->world->hostile ? (uint32_t)n->world->swarm->disk_fails : 0;
+    disk_sim_fail(n->disk, rate, rate);
+}
+
+static void plan_step(struct sim_node *n, int64_t after_us) {
+    event_push(n->world, (struct event){.at_us = n->world->now_us + after_us, .kind = EVENT_KEEPER, .node = n->index, .life = n->life});
+}
+
+static void count_recovery(struct world *w, const struct keeper_recovery *r) {
+    w->stats.recovered_images += r->images != 0;
+    w->stats.recovered_messages += r->messages != 0;
+    w->stats.recovered_gaps += r->gaps != 0;
+    w->stats.recovered_torn += r->torn_bytes != 0;
+    w->stats.recovered_damage += r->damaged != 0;
+}
+
+bool node_recover(struct sim_node *n) {
+    struct world *w = n->world;
+    struct keeper_recovery recovery;
+    struct buf error = {0};
+    if (!w->swarm->disks) return true;
+    if (!n->disk) n->disk = disk_sim_new(rng_next(&w->rng));
+    let_fail(n);
+    struct keeper_config config = {
+        .disk = disk_sim_port(n->disk), .shards = n->node->shards, .shard_count = n->node->shard_count,
+        .replicas = n->node->replicas, .cluster = "sim", .logs = true, .sync = (enum keeper_sync)w->swarm->sync,
+        .rewrite_percent = 100, .rewrite_bytes_min = (uint64_t)w->swarm->rewrite_bytes, .note = note, .arg = n};
+    n->keeper = keeper_new(&config);
+    enum status status = keeper_recover(n->keeper, node_now(n->node).wall_ms, &recovery, &error);
+    buf_fini(&error);
+    if (status != STATUS_OK) {
+        w->stats.starts_failed++;
+        node_forget_disk(n, false);
+        return false;
+    }
+    bool any = recovery.images || recovery.messages;
+    count_recovery(w, &recovery);
+    if (w->verbose)
+        printf("%10lld n%u recovers %llu images, %llu messages, %llu gaps\n", (long long)w->now_us, n->index,
+               (unsigned long long)recovery.images, (unsigned long long)recovery.messages, (unsigned long long)recovery.gaps);
+    node_keep(n->node, n->keeper, any);
+    n->incarnation = any ? gossip_self(n->node->gossip).incarnation : 0;
+    n->failure = STATUS_OK;
+    n->saves = 0;
+    plan_step(n, 1);
+    return true;
+}
+
+void node_forget_disk(struct sim_node *n, bool power) {
+    if (!n->keeper) return;
+    keeper_free(n->keeper);
+    n->keeper = NULL;
+    n->node->keeper = NULL;
+    if (power) disk_sim_crash(n->disk);
+    else disk_sim_kill(n->disk);
+    n->lost_power = power;
+    n->world->stats.power_lost += power;
+}
+
+void node_keeps(struct sim_node *n) {
+    struct world *w = n->world;
+    struct keeper_status now;
+    int64_t next_us = keeper_step(n->keeper, node_now(n->node));
+    keeper_status(n->keeper, &now);
+    if (now.saves != n->saves) ++*(now.last_save == STATUS_OK ? &w->stats.checkpoints : &w->stats.checkpoints_failed);
+    if (n->failure == STATUS_OK && now.failure != STATUS_OK) w->stats.disk_failures++;
+    if (n->failure != STATUS_OK && now.failure == STATUS_OK) w->stats.disk_heals++;
+    n->saves = now.saves;
+    n->failure = now.failure;
+    plan_step(n, next_us ? next_us : 1 + world_between(w, 0, 20000));
+}
+
+void node_recovered_step(struct sim_node *n) {
+    if (!n->incarnation || gossip_self(n->node->gossip).incarnation == n->incarnation) return;
+    n->incarnation = 0;
+    n->world->stats.recovered_gone++;
+}
+
+void disk_fills(struct world *w, struct sim_node *n) {
+    if (!n->disk) return;
+    disk_sim_limit(n->disk, disk_sim_bytes(n->disk) + rng_below(&w->rng, 2000));
+    w->stats.fulls++;
+    event_push(w, (struct event){.at_us = w->now_us + world_between(w, 1000, 10000000), .kind = EVENT_ROOM, .node = n->index,
+                                 .generation = ++n->rooms});
+}
+
+void disk_has_room(struct sim_node *n, uint64_t times) {
+    if (times == n->rooms) disk_sim_limit(n->disk, UINT64_MAX);
+}
+
+void disk_heals(struct sim_node *n) {
+    if (!n->disk) return;
+    disk_sim_limit(n->disk, UINT64_MAX);
+    let_fail(n);
+}
