@@ -241,7 +241,7 @@ def main():
     network, why = (Loopback(count, args.seed), 'as asked') if args.loopback else make_network(count, args.seed)
     print(f'stress: seed {args.seed}, {args.seconds:.0f} s, {count} nodes, logs: {", ".join(str(p) for p in policies)}' +
           (f'; no harm to the network: {why}' if why else ''), flush=True)
-    directory, clients, passed = tempfile.mkdtemp(prefix='anneal-stress-'), [], False
+    directory, clients, passed, keep = tempfile.mkdtemp(prefix='anneal-stress-'), [], False, args.keep
     try:
         cluster = Cluster(directory, network, policies, rng.choice(('1mb', '4mb')), rng.choice((4, 32, 256)), args.seconds + 3 * HEAL_S + 120)
         try:
@@ -257,11 +257,13 @@ def main():
         for kind, text in faults[:20]:
             print(f'  FAULT {kind}: {text[:1500]}')
         passed = not faults
+        keep = keep or not passed
         print(f'stress: {int(passed)} passed, {int(not passed)} failed' + (f' with {len(faults)} faults' if faults else ''))
     except (RuntimeError, Broken, OSError) as e:
+        keep = True
         print(f'  FAULT {type(e).__name__}: {e}\nstress: 0 passed, 1 failed')
     finally:
-        if passed and not args.keep:
+        if not keep:
             shutil.rmtree(directory)
         else:
             print(f'  logs and data: {directory}; again: make stress TIME={args.seconds:.0f} SEED={args.seed}')
