@@ -12,7 +12,7 @@
 #include "core/mem.h"
 #include "persist/journal.h"
 
-enum record_kind { RECORD_HEADER = 1, RECORD_DELTAS, RECORD_IMAGE, RECORD_RESET, RECORD_END };
+enum record_kind { RECORD_HEADER = 1, RECORD_DELTAS, RECORD_IMAGE, RECORD_RESET, RECORD_END, RECORD_MEMBERS };
 
 #define FORMAT 1u
 #define SYNC_US 1000000
@@ -44,6 +44,7 @@ struct keeper {
 
     pthread_mutex_t lock; /* of what is below */
     bool wanted;
+    struct buf members;
     struct keeper_status status;
 };
 
@@ -83,6 +84,7 @@ void keeper_free(struct keeper *k) {
     journal_free(k->log);
     if (k->image) journal_free(k->image);
     buf_fini(&k->header);
+    buf_fini(&k->members);
     mem_free((void *)k->dirty);
     mem_free((void *)k->changed);
     mem_free(k->logged);
@@ -213,7 +215,30 @@ void keeper_reset(struct keeper *k) {
     for (uint32_t s = 0; s < k->config.shard_count; s++) k->logged[s] = 0;
     journal_add(k->log, RECORD_RESET, (struct bytes){0});
     pthread_mutex_unlock(&k->gather);
+    if (commit(k, true) != STATUS_OK) {} /* it says so, and what heals it is a checkpoint */
 }
+
+static void add_members(struct keeper *k, struct journal *to) {
+    pthread_mutex_lock(&k->lock);
+    if (k->members.len) journal_add(to, RECORD_MEMBERS, buf_bytes(&k->members));
+    pthread_mutex_unlock(&k->lock);
+}
+
+static void set_members(struct keeper *k, struct bytes table) {
+    pthread_mutex_lock(&k->lock);
+    k->members.len = 0;
+    buf_put_bytes(&k->members, table);
+    pthread_mutex_unlock(&k->lock);
+}
+
+void keeper_members(struct keeper *k, struct bytes table) {
+    set_members(k, table);
+    if (!k->config.logs) return;
+    add_members(k, k->log);
+    if (commit(k, true) != STATUS_OK) {}
+}
+
+struct bytes keeper_members_found(const struct keeper *k) { return buf_bytes(&k->members); }
 
 static void log_changed(struct keeper *k) {
     if (!atomic_exchange(&k->any_changed, false)) return;
@@ -237,6 +262,7 @@ static enum status start_log(struct keeper *k) {
     if (status != STATUS_OK) return status;
     k->next_number++;
     journal_add(k->log, RECORD_HEADER, buf_bytes(&k->header));
+    add_members(k, k->log); /* each log begins with them, so the last log has the last ones */
     return journal_sync(k->log);
 }
 
@@ -308,6 +334,7 @@ static void begin_checkpoint(struct keeper *k, int64_t now_ms) {
     k->image = journal_new(disk);
     if (status == STATUS_OK) status = journal_start(k->image, CHECKPOINT_TMP);
     journal_add(k->image, RECORD_HEADER, buf_bytes(&k->header));
+    add_members(k, k->image);
     if (status != STATUS_OK) end_checkpoint(k, status, now_ms);
 }
 
@@ -458,6 +485,7 @@ static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
     case RECORD_IMAGE: take_image(r, payload); break;
     case RECORD_DELTAS: take_deltas(r, payload); break;
     case RECORD_RESET: take_reset(r->k); break;
+    case RECORD_MEMBERS: set_members(r->k, payload); break;
     case RECORD_END: break;
     default: r->report->malformed++;
     }
