@@ -238,7 +238,7 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
         member_merge(g, m, r);
     } else if (is_later(r, m->epoch, m->id)) {
         /* What was declared gone stays so if its next process brings it back. */
-        bool still_gone = m->gone && r->flags & FLAG_RECOVERED;
+        bool still_gone = !MUTANT(gone_returns) && m->gone && r->flags & FLAG_RECOVERED;
         member_clear(g, m);
         member_fill(g, m, r);
         m->gone = m->gone || still_gone;

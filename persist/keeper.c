@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "core/mem.h"
+#include "core/mutant.h"
 #include "persist/journal.h"
 
 enum record_kind { RECORD_HEADER = 1, RECORD_DELTAS, RECORD_IMAGE, RECORD_RESET, RECORD_END, RECORD_MEMBERS };
@@ -172,7 +173,7 @@ static void gather(struct keeper *k) {
         for (uint32_t at = 0; at < k->config.shard_count; at += 64)
             for (uint64_t bits = atomic_exchange(&k->dirty[at / 64], 0); bits; bits &= bits - 1) {
                 uint32_t index = at + (uint32_t)__builtin_ctzll(bits);
-                if (!write_delta(k, &w, index)) write_image(k, k->log, index);
+                if (!write_delta(k, &w, index) && !MUTANT(gap_unlogged)) write_image(k, k->log, index);
             }
         if (w.body.len > empty) {
             wire_u64(&w, 0);
@@ -188,6 +189,7 @@ static void gather(struct keeper *k) {
 
 static enum status commit(struct keeper *k, bool sync) {
     gather(k);
+    if (MUTANT(commit_unwritten)) return STATUS_OK;
     enum status status = sync ? journal_sync(k->log) : journal_write(k->log);
     if (status == STATUS_OK) status = keeper_failure(k);
     if (status != STATUS_OK) {
@@ -232,6 +234,7 @@ static void set_members(struct keeper *k, struct bytes table) {
 }
 
 void keeper_members(struct keeper *k, struct bytes table) {
+    if (MUTANT(members_unkept)) return;
     set_members(k, table);
     if (!k->config.logs) return;
     add_members(k, k->log);
@@ -330,6 +333,8 @@ static void begin_checkpoint(struct keeper *k, int64_t now_ms) {
     /* What was applied before the new log began is in the images, which are taken later. */
     enum status status = k->config.logs ? start_log(k) : STATUS_OK;
     if (!k->config.logs) k->next_number++;
+    if (MUTANT(covered_early)) remove_covered(k);
+    if (MUTANT(heal_early) && status == STATUS_OK) set_failure(k, STATUS_OK);
     if (status == STATUS_OK) status = disk->remove(disk->self, CHECKPOINT_TMP);
     k->image = journal_new(disk);
     if (status == STATUS_OK) status = journal_start(k->image, CHECKPOINT_TMP);
