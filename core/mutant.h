@@ -64,6 +64,13 @@
     X(left_holds_nothing, "a member that left no longer counts, though it may still be heard")       \
     X(answer_of_another, "an answer is taken for the pull that is out, whichever it answers")        \
     X(answer_unseen, "a digest does not tell of what an answer brought")                             \
+    /* keeping */                                                                                    \
+    X(commit_unwritten, "writes are acknowledged before they are on the disk")                       \
+    X(gap_unlogged, "what no longer is in the log of mutations is not logged by an image either")    \
+    X(covered_early, "logs are removed before the checkpoint that covers them is there")             \
+    X(heal_early, "writes are taken again once a log can be written, without what the old one lacks")\
+    X(members_unkept, "who is in the cluster is not kept")                                           \
+    X(gone_returns, "a member declared gone is no longer, when its next process brings its state back")\
     /* clients */                                                                                    \
     X(fragment_lost, "what follows a command in its buffer is dropped with it")                      \
     X(unlock_unseen, "gossip hears only of the first write to a shard")

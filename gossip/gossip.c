@@ -74,8 +74,10 @@ static void publish_at(struct gossip *g, struct now now) {
 
 static int64_t do_what_is_due(struct gossip *g) {
     int64_t next = INT64_MAX;
+    members_keep(g);
     if (atomic_load(&g->any_dirty) && g->now.mono_us >= g->publish_not_before_us) publish_at(g, g->now);
     members_tick(g);
+    members_keep(g);
     stable_tick(g);
     next = earlier(next, pulls_tick(g));
     next = earlier(next, digests_tick(g));
@@ -95,8 +97,10 @@ int64_t gossip_step(struct gossip *g, const struct gossip_event *event, struct n
     return next;
 }
 
-void gossip_recovered(struct gossip *g) {
+void gossip_recovered(struct gossip *g, struct bytes table) {
     g->recovered = true;
+    g->now = g->config.clock.now(g->config.clock.self);
+    members_restore(g, table);
     for (uint32_t s = 0; s < g->config.shard_count; s++) shard_view_changed(g, s);
 }
 

@@ -62,6 +62,7 @@ struct gossip_config {
         void (*deltas)(void *self, struct bytes message); /* a message of deltas, some of them applied */
         void (*changed)(void *self, uint32_t shard);      /* by an answer */
         void (*reset)(void *self);                        /* all shards started over */
+        void (*members)(void *self, struct bytes table);  /* somebody came, left, is gone */
         void *self;
     } applied;
     /* A peer acknowledged something. With the gossip's lock held. */
@@ -94,8 +95,9 @@ struct gossip_event {
 int64_t gossip_step(struct gossip *g, const struct gossip_event *event, struct now now);
 
 /* Before the first step: the shards hold what earlier processes of this node had, which is void
- * if the cluster has declared the node gone since. */
-void gossip_recovered(struct gossip *g);
+ * if the cluster has declared the node gone since. `table`: the last one that applied.members was
+ * given, or empty: nothing is stable until those members have said what they hold. */
+void gossip_recovered(struct gossip *g, struct bytes table);
 
 /* A short cut for any thread: takes the frame if it holds deltas and nobody is at the gossip.
  * False: it is for gossip_step. Wakes a sleeper if something is due earlier now. */

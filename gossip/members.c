@@ -150,6 +150,7 @@ static void member_fill(struct gossip *g, struct member *m, const struct record 
     m->accepted = mem_zero(g->config.shard_count, sizeof *m->accepted);
     m->said = member_status_of(g, m);
     gossip_note(g, "member %016llx at %s is %s", (unsigned long long)m->id.node, m->address, member_status_text(m->said));
+    g->members_changed = true;
     dial_member(g, m);
 }
 
@@ -168,8 +169,10 @@ static void member_merge(struct gossip *g, struct member *m, const struct record
         m->heartbeat = r->heartbeat;
         m->heard_us = g->now.mono_us;
     }
+    bool counted = member_counts(m);
     if (r->flags & FLAG_GONE) m->gone = true;
     if (r->flags & FLAG_LEFT) m->left = true;
+    if (counted != member_counts(m)) g->members_changed = true;
     if (!member_counts(m)) pulls_forget(g, m->id);
 }
 
@@ -235,10 +238,11 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
         member_merge(g, m, r);
     } else if (is_later(r, m->epoch, m->id)) {
         /* What was declared gone stays so if its next process brings it back. */
-        bool still_gone = m->gone && r->flags & FLAG_RECOVERED;
+        bool still_gone = !MUTANT(gone_returns) && m->gone && r->flags & FLAG_RECOVERED;
         member_clear(g, m);
         member_fill(g, m, r);
         m->gone = m->gone || still_gone;
+        g->members_changed = true;
     } else if (m->left && id_equal(r->id, sender) && !(r->flags & FLAG_LEFT)) {
         /* Back with a clock that is behind: nobody dials one that left, so nobody would tell it
          * to take a later epoch. */
@@ -262,6 +266,14 @@ static void write_record(struct wire_writer *w, uint16_t replica, const char *ad
     wire_u64(w, flags);
 }
 
+static void write_others(struct gossip *g, struct wire_writer *w) {
+    for (uint32_t i = 0; i < g->member_count; i++) {
+        const struct member *m = g->members[i];
+        write_record(w, m->replica, m->address, m->epoch, m->heartbeat,
+                     (m->left ? FLAG_LEFT : 0u) | (m->gone ? FLAG_GONE : 0u) | (m->recovered ? FLAG_RECOVERED : 0u));
+    }
+}
+
 static void write_members(struct gossip *g, struct wire_writer *w, bool wants_answer, uint64_t token, uint64_t answered) {
     wire_init(w, g->config.replicas);
     wire_u64(w, MESSAGE_MEMBERS);
@@ -270,11 +282,7 @@ static void write_members(struct gossip *g, struct wire_writer *w, bool wants_an
     wire_u64(w, answered);
     wire_u64(w, 1 + g->member_count);
     write_record(w, g->config.self_index, g->config.address, g->epoch, g->heartbeat, (g->leaving ? FLAG_LEFT : 0u) | (g->recovered ? FLAG_RECOVERED : 0u));
-    for (uint32_t i = 0; i < g->member_count; i++) {
-        const struct member *m = g->members[i];
-        write_record(w, m->replica, m->address, m->epoch, m->heartbeat,
-                     (m->left ? FLAG_LEFT : 0u) | (m->gone ? FLAG_GONE : 0u) | (m->recovered ? FLAG_RECOVERED : 0u));
-    }
+    write_others(g, w);
 }
 
 void members_send(struct gossip *g, struct member *m, bool wants_answer) {
@@ -326,6 +334,33 @@ void members_read(struct gossip *g, struct wire_reader *r, struct replica_id sen
     if (!m) return;
     if (token) m->owed_token = token;
     if (m->up && (wants_answer || m->owed_token)) members_send(g, m, false);
+}
+
+/* Who is kept outlives us: whoever comes back and believes that it is alone takes everything for
+ * stable, and forgets what others have not seen. */
+void members_keep(struct gossip *g) {
+    struct wire_writer w;
+    struct buf table = {0};
+    if (!g->members_changed || !g->config.applied.members) return;
+    g->members_changed = false;
+    wire_init(&w, g->config.replicas);
+    wire_u64(&w, g->member_count);
+    write_others(g, &w);
+    wire_finish(&w, &table);
+    g->config.applied.members(g->config.applied.self, buf_bytes(&table));
+    buf_fini(&table);
+    wire_fini(&w);
+}
+
+void members_restore(struct gossip *g, struct bytes table) {
+    struct wire_reader r;
+    if (!table.len || wire_open(&r, table, g->config.replicas) != STATUS_OK) return;
+    uint64_t count = wire_read_u64(&r);
+    for (uint64_t i = 0; i < count && i < MEMBERS_MAX && !r.bad; i++) {
+        struct record record;
+        if (parse_record(g, &r, &record) && record.id.node != g->config.self.node) read_record(g, &record, g->config.self);
+    }
+    wire_close(&r);
 }
 
 /* -------------------------------------------------------------- time, links */
@@ -393,7 +428,7 @@ static bool is_gone(const struct gossip *g, const struct member *m) {
 }
 
 static void member_judge(struct gossip *g, struct member *m) {
-    if (is_gone(g, m)) m->gone = true;
+    if (is_gone(g, m)) m->gone = g->members_changed = true;
     if (m->left && g->now.mono_us - m->heard_us >= g->config.suspect_ms * MS) m->silent = true;
     if (m->left && m->link >= 0) hangup_member(g, m);
     if (!m->left) dial_member(g, m);
@@ -451,7 +486,7 @@ enum status gossip_forget(struct gossip *g, uint64_t node) {
     pthread_mutex_lock(&g->lock);
     struct member *m = member_of_node(g, node);
     enum status status = !m ? STATUS_ERR_NOT_FOUND : member_status_of(g, m) < MEMBER_DOWN ? STATUS_ERR_BUSY : STATUS_OK;
-    if (status == STATUS_OK) m->gone = true;
+    if (status == STATUS_OK) m->gone = g->members_changed = true;
     if (status == STATUS_OK) pulls_forget(g, m->id);
     pthread_mutex_unlock(&g->lock);
     return status;

@@ -130,6 +130,7 @@ struct gossip {
     struct join *link_join[GOSSIP_LINKS];
     uint64_t epoch, heartbeat;
     bool leaving;
+    bool members_changed; /* since they were last kept */
     bool recovered; /* we hold what an earlier process of this node had */
     atomic_bool paused;
 
@@ -172,6 +173,8 @@ void members_send(struct gossip *g, struct member *m, bool wants_answer);
 void members_tick(struct gossip *g);
 void members_heard(struct gossip *g, struct member *m);
 void members_link(struct gossip *g, int link, bool up);
+void members_keep(struct gossip *g);
+void members_restore(struct gossip *g, struct bytes table);
 void members_start(struct gossip *g);
 void members_free(struct gossip *g);
 void gossip_note(struct gossip *g, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -30,9 +30,14 @@ static void keep_reset(void *self) {
     if (keeper) keeper_reset(keeper);
 }
 
+static void keep_members(void *self, struct bytes table) {
+    struct keeper *keeper = ((struct node *)self)->keeper;
+    if (keeper) keeper_members(keeper, table);
+}
+
 void node_keep(struct node *node, struct keeper *keeper, bool recovered) {
     node->keeper = keeper;
-    if (recovered) gossip_recovered(node->gossip);
+    if (recovered) gossip_recovered(node->gossip, keeper_members_found(keeper));
 }
 
 static struct gossip *start_gossip(struct node *node, const struct node_config *config, struct replica_id self,
@@ -46,6 +51,7 @@ static struct gossip *start_gossip(struct node *node, const struct node_config *
     gossip.applied.deltas = keep_deltas;
     gossip.applied.changed = keep_changed;
     gossip.applied.reset = keep_reset;
+    gossip.applied.members = keep_members;
     gossip.applied.self = node;
     gossip.self = self;
     gossip.self_index = index;

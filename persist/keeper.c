@@ -10,9 +10,10 @@
 #include <stdlib.h>
 
 #include "core/mem.h"
+#include "core/mutant.h"
 #include "persist/journal.h"
 
-enum record_kind { RECORD_HEADER = 1, RECORD_DELTAS, RECORD_IMAGE, RECORD_RESET, RECORD_END };
+enum record_kind { RECORD_HEADER = 1, RECORD_DELTAS, RECORD_IMAGE, RECORD_RESET, RECORD_END, RECORD_MEMBERS };
 
 #define FORMAT 1u
 #define SYNC_US 1000000
@@ -51,6 +52,7 @@ struct keeper {
 
     pthread_mutex_t lock; /* of what is below */
     bool wanted;
+    struct buf members;
     struct keeper_status status;
 };
 
@@ -90,6 +92,7 @@ void keeper_free(struct keeper *k) {
     journal_free(k->log);
     if (k->image) journal_free(k->image);
     buf_fini(&k->header);
+    buf_fini(&k->members);
     mem_free((void *)k->dirty);
     mem_free((void *)k->changed);
     mem_free(k->logged);
@@ -177,7 +180,7 @@ static void gather(struct keeper *k) {
         for (uint32_t at = 0; at < k->config.shard_count; at += 64)
             for (uint64_t bits = atomic_exchange(&k->dirty[at / 64], 0); bits; bits &= bits - 1) {
                 uint32_t index = at + (uint32_t)__builtin_ctzll(bits);
-                if (!write_delta(k, &w, index)) write_image(k, k->log, index);
+                if (!write_delta(k, &w, index) && !MUTANT(gap_unlogged)) write_image(k, k->log, index);
             }
         if (w.body.len > empty) {
             wire_u64(&w, 0);
@@ -193,6 +196,7 @@ static void gather(struct keeper *k) {
 
 static enum status commit(struct keeper *k, bool sync) {
     gather(k);
+    if (MUTANT(commit_unwritten)) return STATUS_OK;
     enum status status = sync ? journal_sync(k->log) : journal_write(k->log);
     if (status == STATUS_OK) status = keeper_failure(k);
     if (status != STATUS_OK) {
@@ -226,7 +230,31 @@ void keeper_reset(struct keeper *k) {
     for (uint32_t s = 0; s < k->config.shard_count; s++) k->logged[s] = 0;
     journal_add(k->log, RECORD_RESET, (struct bytes){0});
     pthread_mutex_unlock(&k->gather);
+    if (commit(k, true) != STATUS_OK) {} /* it says so, and what heals it is a checkpoint */
 }
+
+static void add_members(struct keeper *k, struct journal *to) {
+    pthread_mutex_lock(&k->lock);
+    if (k->members.len) journal_add(to, RECORD_MEMBERS, buf_bytes(&k->members));
+    pthread_mutex_unlock(&k->lock);
+}
+
+static void set_members(struct keeper *k, struct bytes table) {
+    pthread_mutex_lock(&k->lock);
+    k->members.len = 0;
+    buf_put_bytes(&k->members, table);
+    pthread_mutex_unlock(&k->lock);
+}
+
+void keeper_members(struct keeper *k, struct bytes table) {
+    if (MUTANT(members_unkept)) return;
+    set_members(k, table);
+    if (!k->config.logs) return;
+    add_members(k, k->log);
+    if (commit(k, true) != STATUS_OK) {}
+}
+
+struct bytes keeper_members_found(const struct keeper *k) { return buf_bytes(&k->members); }
 
 static void log_changed(struct keeper *k) {
     if (!atomic_exchange(&k->any_changed, false)) return;
@@ -250,6 +278,7 @@ static enum status start_log(struct keeper *k) {
     if (status != STATUS_OK) return status;
     k->next_number++;
     journal_add(k->log, RECORD_HEADER, buf_bytes(&k->header));
+    add_members(k, k->log); /* each log begins with them, so the last log has the last ones */
     return journal_sync(k->log);
 }
 
@@ -273,12 +302,16 @@ static void note_covered(void *arg, const char *name, uint64_t size) {
         buf_put(&c->names, name, strlen(name) + 1);
 }
 
-static void remove_covered(struct keeper *k) {
+/* What stays is removed by the next checkpoint. */
+static void remove_all(struct keeper *k, const struct buf *names) {
     struct disk_port *disk = &k->config.disk;
+    for (size_t at = 0; at < names->len; at += strlen((char *)names->data + at) + 1)
+        if (disk->remove(disk->self, (char *)names->data + at) != STATUS_OK) return;
+}
+
+static void remove_covered(struct keeper *k) {
     struct covered c = {.k = k};
-    if (disk->list(disk->self, note_covered, &c) != STATUS_OK) return; /* the next one tries again */
-    for (size_t at = 0; at < c.names.len; at += strlen((char *)c.names.data + at) + 1)
-        if (disk->remove(disk->self, (char *)c.names.data + at) != STATUS_OK) break;
+    if (k->config.disk.list(k->config.disk.self, note_covered, &c) == STATUS_OK) remove_all(k, &c.names);
     buf_fini(&c.names);
 }
 
@@ -316,10 +349,13 @@ static void begin_checkpoint(struct keeper *k, int64_t now_ms) {
     /* What was applied before the new log began is in the images, which are taken later. */
     enum status status = k->config.logs ? start_log(k) : STATUS_OK;
     if (!k->config.logs) k->next_number++;
+    if (MUTANT(covered_early)) remove_covered(k);
+    if (MUTANT(heal_early) && status == STATUS_OK) set_failure(k, STATUS_OK);
     if (status == STATUS_OK) status = disk->remove(disk->self, CHECKPOINT_TMP);
     k->image = journal_new(disk);
     if (status == STATUS_OK) status = journal_start(k->image, CHECKPOINT_TMP);
     journal_add(k->image, RECORD_HEADER, buf_bytes(&k->header));
+    add_members(k, k->image);
     if (status != STATUS_OK) end_checkpoint(k, status, now_ms);
 }
 
@@ -402,6 +438,8 @@ struct recovering {
     uint64_t *logs, *checkpoints; /* numbers */
     size_t log_count, checkpoint_count;
     bool covered; /* the file at hand, by a checkpoint */
+    struct buf empty; /* names of logs to be removed once there is a new one, each with its 0 */
+    bool useful;  /* it has more than what every log begins with */
     enum status status;
 };
 
@@ -466,6 +504,7 @@ static bool take_header(struct recovering *r, struct bytes payload) {
 
 static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
     struct recovering *r = arg;
+    r->useful = r->useful || (kind != RECORD_HEADER && kind != RECORD_MEMBERS);
     switch (kind) {
     case RECORD_HEADER: return take_header(r, payload);
     case RECORD_IMAGE: take_image(r, payload); break;
@@ -473,6 +512,7 @@ static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
     case RECORD_RESET: /* a checkpoint that covers this log came after it */
         if (!r->covered) take_reset(r->k);
         break;
+    case RECORD_MEMBERS: set_members(r->k, payload); break;
     case RECORD_END: break;
     default: r->report->malformed++;
     }
@@ -529,6 +569,7 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
         struct disk_port *disk = &r->k->config.disk;
         file_name(name, what, numbers[i]);
         bool all = visit == take_record;
+        r->useful = false;
         r->covered = r->checkpoint_count && numbers[i] < r->checkpoints[r->checkpoint_count - 1];
         enum status status = journal_read(disk, name, visit, all ? keep_damage : NULL, r, &report);
         if (!all) continue;
@@ -537,9 +578,9 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
         r->report->damaged += report.damaged + (status != STATUS_OK);
         r->report->damaged_bytes += report.damaged_bytes;
         r->report->torn_bytes += report.torn_bytes;
-        /* A start that wrote nothing leaves a header: many starts shall not leave many files. */
-        bool empty = status == STATUS_OK && report.records <= 1 && !report.damaged && !report.torn_bytes && r->status == STATUS_OK;
-        if (empty && disk->remove(disk->self, name) != STATUS_OK) note(r->k, "%s is empty, and stays", name);
+        /* Many starts that wrote nothing shall not leave many files. */
+        bool empty = status == STATUS_OK && !r->useful && !report.damaged && !report.torn_bytes && r->status == STATUS_OK;
+        if (empty) buf_put(&r->empty, name, strlen(name) + 1);
     }
 }
 
@@ -569,6 +610,8 @@ enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recov
         hold_logs(k);
         r.status = start_log(k);
         if (r.status != STATUS_OK) buf_printf(error, "cannot begin a log: %s", status_text(r.status));
+        else remove_all(k, &r.empty);
     }
+    buf_fini(&r.empty);
     return r.status;
 }

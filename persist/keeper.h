@@ -3,7 +3,8 @@
  *   anneal-log.N          records of mutations, own and remote, in the order they were applied
  *   anneal-checkpoint.N   an image of every shard; covers all logs below N
  *
- * A record is a message of deltas, an image of one shard, or a reset. All of them are joined, so
+ * A record is a message of deltas, an image of one shard, a reset, or who is in the
+ * cluster. All of them are joined, so
  * reading them again, in any order and any number of times, does no harm; a delta whose
  * predecessor was lost is left out and counted, and peers fill the gap.
  *
@@ -15,7 +16,7 @@
  * write may be taken until keeper_failure is OK again. About every second keeper_step tries to
  * begin a new log with a new checkpoint; once that is on the disk, all is well.
  *
- * Threads: keeper_dirty, keeper_commit, keeper_deltas, keeper_changed, keeper_status and
+ * Threads: keeper_dirty, keeper_commit, keeper_deltas, keeper_changed, keeper_members, keeper_status and
  * keeper_save from any; keeper_step from one; never with a shard's lock. */
 #ifndef ANNEAL_PERSIST_KEEPER_H
 #define ANNEAL_PERSIST_KEEPER_H
@@ -77,7 +78,11 @@ enum status keeper_sync(struct keeper *k) MUST_CHECK;
 void keeper_deltas(struct keeper *k, struct bytes message);
 /* The shard has changed by what no message of deltas tells: an image follows within a second. */
 void keeper_changed(struct keeper *k, uint32_t shard);
-/* The shards have started over, empty. */
+/* Who is in the cluster: a text of gossip's own, the last of which comes back. Survives the machine. */
+void keeper_members(struct keeper *k, struct bytes table);
+/* What came back; as long as nothing is put into its place. */
+struct bytes keeper_members_found(const struct keeper *k);
+/* The shards have started over, empty. Survives the machine: peers must not hear of it before that. */
 void keeper_reset(struct keeper *k);
 
 /* What is due: the sync of each second, images, checkpoints. Returns the microseconds until it

@@ -94,7 +94,7 @@ static void pick_faults(struct rng *rng, struct swarm *s) {
 static void pick_disks(uint64_t seed, struct swarm *s) {
     struct rng rng;
     rng_seed(&rng, seed ^ 0xd15c);
-    s->disks = 0; /* not picked yet: --disks 1 */
+    s->disks = rng_percent(&rng, 35);
     s->sync = upto(&rng, 2);
     s->rewrite_bytes = rng_percent(&rng, 70) ? 500 + any_size(&rng, 14) : 1 << 26;
     s->power = rng_percent(&rng, 50) ? 50 : upto(&rng, 100);
