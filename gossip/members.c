@@ -237,8 +237,9 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
     } else if (id_equal(m->id, r->id)) {
         member_merge(g, m, r);
     } else if (is_later(r, m->epoch, m->id)) {
-        /* What was declared gone stays so if its next process brings it back. */
-        bool still_gone = !MUTANT(gone_returns) && m->gone && r->flags & FLAG_RECOVERED;
+        /* What was declared gone, or has left, no longer holds resets: if its next process brings
+         * its state back, that is void. */
+        bool still_gone = !MUTANT(gone_returns) && !member_counts(m) && r->flags & FLAG_RECOVERED;
         member_clear(g, m);
         member_fill(g, m, r);
         m->gone = m->gone || still_gone;
@@ -250,6 +251,7 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
         later.epoch = m->epoch + 1;
         member_clear(g, m);
         member_fill(g, m, &later);
+        if (r->flags & FLAG_RECOVERED) m->gone = true;
     }
 }
 
