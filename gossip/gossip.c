@@ -154,7 +154,8 @@ void gossip_leave(struct gossip *g, struct now now) {
     g->now = now;
     if (!atomic_load(&g->paused)) {
         publish_dirty(g);
-        g->leaving = true;
+        g->leaving = g->members_changed = true;
+        members_keep(g);
         for (uint32_t i = 0; i < g->member_count; i++)
             if (g->members[i]->up) members_send(g, g->members[i], false);
     }

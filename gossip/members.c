@@ -194,7 +194,7 @@ static void start_over(struct gossip *g) {
     g->config.self = id;
     g->config.self_index = index;
     g->epoch++;
-    g->recovered = false;
+    g->recovered = g->had_left = false;
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         struct shard_view *v = &g->shards[s];
         shard_lock(g->config.shards[s]);
@@ -226,6 +226,10 @@ static void read_own(struct gossip *g, const struct record *r, struct replica_id
     if (is_later(r, g->epoch, g->config.self)) g->epoch = r->epoch + 1;
 }
 
+/* What it had no longer holds resets back. One that had left itself does not say so: if all leave
+ * and come back, none shall tell the other to throw away what it kept. */
+static bool is_void(const struct gossip *g, const struct member *m) { return m->gone || (m->left && !g->had_left); }
+
 static void read_record(struct gossip *g, const struct record *r, struct replica_id sender) {
     if (r->id.node == g->config.self.node) {
         read_own(g, r, sender);
@@ -239,7 +243,7 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
     } else if (is_later(r, m->epoch, m->id)) {
         /* What was declared gone, or has left, no longer holds resets: if its next process brings
          * its state back, that is void. */
-        bool still_gone = !MUTANT(gone_returns) && !member_counts(m) && r->flags & FLAG_RECOVERED;
+        bool still_gone = !MUTANT(gone_returns) && is_void(g, m) && r->flags & FLAG_RECOVERED;
         member_clear(g, m);
         member_fill(g, m, r);
         m->gone = m->gone || still_gone;
@@ -247,11 +251,12 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
     } else if (m->left && id_equal(r->id, sender) && !(r->flags & FLAG_LEFT)) {
         /* Back with a clock that is behind: nobody dials one that left, so nobody would tell it
          * to take a later epoch. */
+        bool was_void = is_void(g, m);
         struct record later = *r;
         later.epoch = m->epoch + 1;
         member_clear(g, m);
         member_fill(g, m, &later);
-        if (r->flags & FLAG_RECOVERED) m->gone = true;
+        if (was_void && r->flags & FLAG_RECOVERED) m->gone = true;
     }
 }
 
@@ -346,6 +351,7 @@ void members_keep(struct gossip *g) {
     if (!g->members_changed || !g->config.applied.members) return;
     g->members_changed = false;
     wire_init(&w, g->config.replicas);
+    wire_u64(&w, g->leaving || g->had_left);
     wire_u64(&w, g->member_count);
     write_others(g, &w);
     wire_finish(&w, &table);
@@ -357,6 +363,7 @@ void members_keep(struct gossip *g) {
 void members_restore(struct gossip *g, struct bytes table) {
     struct wire_reader r;
     if (!table.len || wire_open(&r, table, g->config.replicas) != STATUS_OK) return;
+    g->had_left = wire_read_u64(&r) != 0;
     uint64_t count = wire_read_u64(&r);
     for (uint64_t i = 0; i < count && i < MEMBERS_MAX && !r.bad; i++) {
         struct record record;

@@ -135,6 +135,36 @@ def test_all_nodes_die_and_come_back():
         assert clients[2].get("shared") == b"22"
 
 
+@pytest.mark.parametrize("leave", [False, True])
+def test_all_nodes_are_stopped_and_come_back(leave):
+    """None tells another to throw away what it kept, though each has seen the others go."""
+    with Cluster(3, *LOG) as cluster:
+        clients = [connect(cluster, i) for i in range(3)]
+        deadline = time.monotonic() + 10
+        while any(c.info("replication")["peers_up"] != 2 for c in clients):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        for client in clients:
+            fill(client, 100)
+        await_equal(clients)
+        before = digest(clients[0])
+        for client in clients if leave else []:
+            client.execute_command("ANNEAL", "LEAVE")
+        for node in cluster.nodes:
+            assert node.stop() == 0
+        for i in range(3):
+            cluster.start(i)
+        clients = [connect(cluster, i) for i in range(3)]
+        deadline = time.monotonic() + 10
+        while any(c.info("replication")["peers_up"] != 2 for c in clients):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(1)
+        await_equal(clients)
+        assert digest(clients[0]) == before
+        assert [c.info("gossip")["gossip_resets"] for c in clients] == [0] * 3
+
+
 def await_equal(clients, seconds=20):
     deadline = time.monotonic() + seconds
     while len({digest(c) for c in clients}) > 1:
