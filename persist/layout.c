@@ -186,6 +186,11 @@ void manifest_write(const struct manifest *m, const struct replicas *replicas, s
         wire_u64(&w, part->count);
         for (uint32_t s = 0; s < part->count; s++) wire_vclock(&w, &part->applied[s]);
     }
+    wire_u64(&w, m->mark_count);
+    for (uint32_t i = 0; i < m->mark_count; i++) {
+        write_id(&w, m->marks[i].writer);
+        wire_u64(&w, m->marks[i].number);
+    }
     wire_bytes(&w, m->members);
     wire_finish(&w, out);
     wire_fini(&w);
@@ -217,6 +222,12 @@ enum status manifest_read(struct bytes bytes, struct replicas *replicas, struct 
     out->shard_count = (uint32_t)shards;
     out->parts = mem_zero(parts, sizeof *out->parts);
     for (; out->part_count < parts && !r.bad; out->part_count++) read_part(&r, out->shard_count, &out->parts[out->part_count]);
+    out->mark_count = read_count(&r, LAYOUT_MARKS_MAX);
+    out->marks = mem_zero(out->mark_count, sizeof *out->marks);
+    for (uint32_t i = 0; i < out->mark_count; i++) {
+        out->marks[i].writer = read_id(&r);
+        out->marks[i].number = wire_read_u64(&r);
+    }
     out->members = wire_read_bytes(&r);
     bool bad = r.bad || r.at != r.end;
     wire_close(&r);
@@ -230,5 +241,6 @@ void manifest_fini(struct manifest *m) {
         mem_free(m->parts[i].applied);
     }
     mem_free(m->parts);
+    mem_free(m->marks);
     *m = (struct manifest){0};
 }

@@ -15,6 +15,7 @@
 #define LAYOUT_KEY_BYTES 96
 #define LAYOUT_SHARDS_MAX 65536u
 #define LAYOUT_PARTS_MAX 65536u /* of one manifest */
+#define LAYOUT_MARKS_MAX 65536u /* likewise: as many as there are replicas */
 void layout_claim_key(char out[LAYOUT_KEY_BYTES], const char *what, uint64_t node, uint64_t number);
 void layout_segment_key(char out[LAYOUT_KEY_BYTES], struct replica_id writer, uint64_t number);
 void layout_part_key(char out[LAYOUT_KEY_BYTES], struct replica_id writer, int64_t began_ms, uint32_t first);
@@ -51,6 +52,10 @@ struct manifest_part {
     uint32_t first, count;  /* shards */
     struct vclock *applied; /* owned; what it covers of each of them */
 };
+struct manifest_mark { /* segments up to here were there when the checkpoint began: growth is what is beyond */
+    struct replica_id writer;
+    uint64_t number;
+};
 struct manifest {
     uint64_t number;
     int64_t made_ms;
@@ -58,6 +63,8 @@ struct manifest {
     uint32_t shard_count;
     uint32_t part_count;
     struct manifest_part *parts; /* owned */
+    uint32_t mark_count;
+    struct manifest_mark *marks; /* owned */
     struct bytes members; /* as of segments */
 };
 void manifest_write(const struct manifest *m, const struct replicas *replicas, struct buf *out);

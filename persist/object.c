@@ -9,7 +9,7 @@
 #include "persist/crc32c.h"
 
 static const uint8_t MAGIC[4] = {'A', 'N', 'R', 'O'};
-enum { VERSION = 1, KIND_AT = 5, FLAGS_AT = 6, CLUSTER_AT = 8, NONCE_AT = 16, HEAD_AT = 32, BODY_AT = 36, PLAIN_AT = 44, CRC_AT = 52 };
+enum { VERSION = 1, KIND_AT = 5, FLAGS_AT = 6, CLUSTER_AT = 8, HEAD_AT = 32, BODY_AT = 36, PLAIN_AT = 44, CRC_AT = 52 };
 enum { FLAG_COMPRESSED = 1, FLAG_SEALED = 2 };
 #define CRC_BYTES 4u
 #define SEAL_BYTES crypto_aead_xchacha20poly1305_ietf_ABYTES
@@ -70,7 +70,7 @@ void object_write(enum object_kind kind, const uint8_t nonce[OBJECT_NONCE_BYTES]
     fixed[KIND_AT] = (uint8_t)kind;
     put_le(fixed + FLAGS_AT, (packed.len ? FLAG_COMPRESSED : 0u) | (sealed ? FLAG_SEALED : 0u), 2);
     put_le(fixed + CLUSTER_AT, keys->tag, 8);
-    memcpy(fixed + NONCE_AT, nonce, OBJECT_NONCE_BYTES);
+    memcpy(fixed + OBJECT_NONCE_AT, nonce, OBJECT_NONCE_BYTES);
     put_le(fixed + HEAD_AT, head.len, 4);
     put_le(fixed + BODY_AT, body_bytes, 8);
     put_le(fixed + PLAIN_AT, plain.len, 8);
@@ -110,7 +110,7 @@ enum status object_read_head(struct bytes bytes, const struct keyring *keys, str
                            .cluster = get_le(at + CLUSTER_AT, 8),
                            .head = bytes_of(at + OBJECT_FIXED_BYTES, head),
                            .plain_bytes = get_le(at + PLAIN_AT, 8)};
-    memcpy(out->nonce, at + NONCE_AT, OBJECT_NONCE_BYTES);
+    memcpy(out->nonce, at + OBJECT_NONCE_AT, OBJECT_NONCE_BYTES);
     if (get_le(at + CRC_AT, CRC_BYTES) != crc32c(crc32c(0, bytes_of(at, CRC_AT)), out->head)) return STATUS_ERR_MALFORMED;
     return keys && keys->tag != out->cluster ? STATUS_ERR_CLUSTER : STATUS_OK;
 }

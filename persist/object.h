@@ -16,6 +16,7 @@
 #include "core/status.h"
 
 #define OBJECT_FIXED_BYTES 56u
+#define OBJECT_NONCE_AT 16u
 #define OBJECT_NONCE_BYTES 16u
 #define OBJECT_HEAD_BYTES_MAX (64u << 20)
 #define OBJECT_PLAIN_BYTES_MAX ((uint64_t)1 << 32)
