@@ -77,7 +77,7 @@ void sweep_fini(struct sweep *s);
 /* ---- archive_claim.c ---- */
 
 struct claim {
-    enum { CLAIM_BEGIN, CLAIM_LISTING, CLAIM_LOOKING, CLAIM_MAKING, CLAIM_WAITING, CLAIM_JUDGING, CLAIM_READING_VERDICT, CLAIM_OURS,
+    enum { CLAIM_BEGIN, CLAIM_LISTING, CLAIM_LOOKING, CLAIM_LOOKING_CLOSER, CLAIM_MAKING, CLAIM_WAITING, CLAIM_JUDGING, CLAIM_READING_VERDICT, CLAIM_OURS,
            CLAIM_WATCHING, CLAIM_OBJECTING, CLAIM_READING_ANSWER, CLAIM_SWEEPING } step;
     struct listing listing;
     struct fetch fetch;
@@ -86,7 +86,8 @@ struct claim {
     uint64_t number;  /* of our claim */
     uint64_t watched; /* of the one that may come */
     int64_t at_us;
-    bool at_once;     /* whoever claimed before is dead */
+    bool from_here;   /* the last claim was */
+    bool at_once;     /* whoever made it is dead */
 };
 bool claim_step(struct archive *a);  /* true once this process is the node */
 void claim_watch(struct archive *a); /* from then on */

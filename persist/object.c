@@ -97,11 +97,8 @@ enum status object_read_head(struct bytes bytes, const struct keyring *keys, str
     if (bytes.len < OBJECT_FIXED_BYTES) return STATUS_ERR_GAP;
     const uint8_t *at = bytes.data;
     if (memcmp(at, MAGIC, sizeof MAGIC) != 0) return STATUS_ERR_MALFORMED;
-    if (at[4] != VERSION) return STATUS_ERR_VERSION;
     uint64_t flags = get_le(at + FLAGS_AT, 2), head = get_le(at + HEAD_AT, 4);
-    if (at[KIND_AT] == OBJECT_NONE || at[KIND_AT] >= OBJECT_KIND_COUNT || head > OBJECT_HEAD_BYTES_MAX ||
-        flags > (FLAG_COMPRESSED | FLAG_SEALED))
-        return STATUS_ERR_MALFORMED;
+    if (head > OBJECT_HEAD_BYTES_MAX) return STATUS_ERR_MALFORMED;
     *need = OBJECT_FIXED_BYTES + head;
     if (bytes.len < *need) return STATUS_ERR_GAP;
     *out = (struct object){.kind = (enum object_kind)at[KIND_AT],
@@ -112,6 +109,8 @@ enum status object_read_head(struct bytes bytes, const struct keyring *keys, str
                            .plain_bytes = get_le(at + PLAIN_AT, 8)};
     memcpy(out->nonce, at + OBJECT_NONCE_AT, OBJECT_NONCE_BYTES);
     if (get_le(at + CRC_AT, CRC_BYTES) != crc32c(crc32c(0, bytes_of(at, CRC_AT)), out->head)) return STATUS_ERR_MALFORMED;
+    if (at[4] != VERSION) return STATUS_ERR_VERSION;
+    if (at[KIND_AT] == OBJECT_NONE || at[KIND_AT] >= OBJECT_KIND_COUNT || flags > (FLAG_COMPRESSED | FLAG_SEALED)) return STATUS_ERR_MALFORMED;
     return keys && keys->tag != out->cluster ? STATUS_ERR_CLUSTER : STATUS_OK;
 }
 

@@ -4,8 +4,8 @@
  *             head body crc:4                                                       little-endian
  *
  * `cluster` is a hash of the cluster's name and its number of shards, as in frames. The nonce is of this one object: who
- * does not know whether it was he who made it compares. head-crc (CRC-32C) is of all before it and the head; crc of
- * everything. The head is readable without keys, from the beginning of the object: which mutations are in the body, not
+ * does not know whether it was he who made it compares. head-crc (CRC-32C) is of all before it and the head, in every
+ * version; crc of everything. The head is readable without keys, from the beginning of the object: which mutations are in the body, not
  * what they are. The body is compressed (LZ4 block) where that helps, then sealed if there are keys
  * (XChaCha20-Poly1305 under the first; all open; what is before it is authenticated). */
 #ifndef ANNEAL_PERSIST_OBJECT_H
