@@ -61,7 +61,10 @@ int64_t archive_random(struct archive *a, int64_t below) {
 bool archive_open(struct archive *a, const char *key, struct bytes bytes, struct object *out, struct buf *plain) {
     enum status status = object_read(bytes, &a->config.keys, out, plain);
     if (status == STATUS_OK) return true;
-    if (status == STATUS_ERR_CLUSTER) {
+    if (archive_phase(a) == ARCHIVE_STREAMING) { /* whoever put it there, it is no reason to end what works */
+        archive_note(a, "%s cannot be read: %s", key, status_text(status));
+        archive_count(a, read_damaged, 1);
+    } else if (status == STATUS_ERR_CLUSTER) {
         archive_stop(a, "%s belongs to another cluster-name, or another number of shards", key);
     } else if (status == STATUS_ERR_KEY) {
         archive_stop(a, "%s is sealed, and no key in object-store-key-file opens it", key);

@@ -18,8 +18,8 @@
  * it returns, or when the store has an answer.
  *
  * Failures: the store may be away for as long as it likes; everything is tried again. Stopped for good, with archive_status.why,
- * are: a store that cannot do conditional writes (unless told otherwise), objects of another cluster or under an unknown key, and
- * another process that is this node.
+ * are: a store that cannot do conditional writes (unless told otherwise); objects of another cluster or under an unknown key, when
+ * they are to be read at the start; another process that is this node, at any time.
  *
  * Threads: archive_step, archive_free from one; all else from any. archive_dirty with any locks; the rest without a shard's. */
 #ifndef ANNEAL_PERSIST_ARCHIVE_H
