@@ -5,6 +5,7 @@
 #include "net/options.h"
 #include "net/resp.h"
 #include "net/session.h"
+#include "persist/archive.h"
 #include "persist/keeper.h"
 
 static struct keeper *keeper_of(struct call *call) {
@@ -12,12 +13,20 @@ static struct keeper *keeper_of(struct call *call) {
     return call->node->keeper;
 }
 
+/* The object store gets one as well, in its own time. */
+static void also_archive(struct call *call) {
+    if (call->node->archive) archive_save(call->node->archive);
+}
+
 bool call_save(struct call *call, bool after) {
     struct session *s = call->session;
     struct keeper *keeper = keeper_of(call);
     struct keeper_status status;
     if (!keeper) return false;
-    if (!s->waits) s->save_number = keeper_save(keeper, after);
+    if (!s->waits) {
+        s->save_number = keeper_save(keeper, after);
+        also_archive(call);
+    }
     if (!s->save_number) {
         resp_error(call->out, "ERR Background save already in progress");
         return false;
@@ -47,6 +56,7 @@ void cmd_bgsave(struct call *call) {
         return;
     }
     if (!(keeper = keeper_of(call))) return;
+    also_archive(call);
     if (keeper_save(keeper, false))
         resp_status(call->out, "Background saving started");
     else if (schedule && keeper_save(keeper, true))
@@ -102,6 +112,20 @@ void cmd_waitaof(struct call *call) {
     resp_integer(call->out, 0);
 }
 
+static void info_store(struct call *call, struct buf *out) {
+    struct archive *archive = call->node->archive;
+    struct archive_status s;
+    buf_printf(out, "object_store_enabled:%d\r\n", archive != NULL);
+    if (!archive) return;
+    archive_status(archive, node_now(call->node).mono_us, &s);
+    buf_printf(out, "object_store_state:%s\r\nobject_store_behind_ms:%lld\r\nobject_store_manifest:%llu\r\nobject_store_to_read:%llu\r\n",
+               archive_phase_text(s.phase), (long long)(s.behind_us / 1000), (unsigned long long)s.manifest, (unsigned long long)s.to_read);
+    buf_printf(out, "object_store_checkpoint_in_progress:%d\r\nobject_store_last_error:%s\r\n", s.checkpointing, s.why);
+#define X(name, help) buf_printf(out, "object_store_" #name ":%llu\r\n", (unsigned long long)s.name);
+    ARCHIVE_COUNTS(X)
+#undef X
+}
+
 void info_persistence(struct call *call, struct buf *out) {
     struct keeper_status s = {0};
     struct host *h = call->session->host;
@@ -117,4 +141,5 @@ void info_persistence(struct call *call, struct buf *out) {
 #define X(name) buf_printf(out, "recovery_" #name ":%llu\r\n", (unsigned long long)s.recovery.name);
     KEEPER_RECOVERY(X)
 #undef X
+    info_store(call, out);
 }

@@ -191,3 +191,17 @@ enum status os_claim_dir(const char *dir, uint64_t given, uint64_t *node_id, str
     if (ftruncate(fd, 0) < 0 || pwrite(fd, text, 17, 0) != 17 || fsync(fd) < 0) return failed(error, "write", path);
     return STATUS_OK;
 }
+
+enum status os_place(const char *dir, struct buf *out, struct buf *error) {
+    struct stat is;
+    struct buf boot = {0};
+    if (stat(dir, &is) < 0) return failed(error, "look at the directory", dir);
+    enum status status = os_read_file("/proc/sys/kernel/random/boot_id", 64, &boot, error);
+    size_t len = 0;
+    while (len < boot.len && boot.data[len] > ' ') len++;
+    if (status == STATUS_OK)
+        buf_printf(out, "boot %.*s, device %llu, inode %llu", (int)len, (char *)boot.data, (unsigned long long)is.st_dev, (unsigned long long)is.st_ino);
+    buf_put_byte(out, 0);
+    buf_fini(&boot);
+    return status;
+}

@@ -22,5 +22,7 @@ enum status os_write_file(const char *path, struct bytes bytes, struct buf *erro
 /* Takes the directory for this process until it ends, and gives the node id that is kept there
  * (made at the first start), unless `given` is not 0. */
 enum status os_claim_dir(const char *dir, uint64_t given, uint64_t *node_id, struct buf *error) MUST_CHECK;
+/* A text, with its 0, that names the directory and this start of this machine: no two processes have claimed it at one time. */
+enum status os_place(const char *dir, struct buf *out, struct buf *error) MUST_CHECK;
 
 #endif

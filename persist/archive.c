@@ -243,13 +243,20 @@ static void probe(struct archive *a) {
 }
 
 static void read_back(struct archive *a) {
+    bool over = read_step(a);
     uint64_t left = a->reader.sweep.items.count - a->reader.sweep.visited;
     pthread_mutex_lock(&a->lock);
     a->status.to_read = left;
     pthread_mutex_unlock(&a->lock);
-    if (!read_step(a)) return;
+    if (!over) return;
     free_reader(a);
     enter(a, ARCHIVE_STREAMING);
+}
+
+static void show(struct archive *a) {
+    pthread_mutex_lock(&a->lock);
+    a->status.checkpointing = a->compactor.step >= COMPACT_PARTS && a->compactor.step <= COMPACT_NAMING;
+    pthread_mutex_unlock(&a->lock);
 }
 
 int64_t archive_step(struct archive *a, struct now now) {
@@ -270,6 +277,7 @@ int64_t archive_step(struct archive *a, struct now now) {
             stream_step(a);
             claim_watch(a);
             compact_step(a);
+            show(a);
             archive_wants(a, now.mono_us + atomic_load(&a->segment_us) / 2);
             break;
         case ARCHIVE_STOPPED: break;
