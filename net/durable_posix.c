@@ -220,7 +220,8 @@ struct durable *durable_open(struct host *host, const char *dir, const char *clu
     d->disk = disk;
     struct keeper_config config = {
         .disk = disk_port(disk), .shards = host->node->shards, .shard_count = host->node->shard_count,
-        .replicas = host->node->replicas, .cluster = cluster, .logs = config_bool(host->config, OPTION_APPENDONLY), .note = say};
+        .replicas = host->node->replicas, .cluster = cluster, .logs = config_bool(host->config, OPTION_APPENDONLY),
+        .threads = (uint32_t)config_integer(host->config, OPTION_THREADS), .note = say};
     d->keeper = keeper_new(&config);
     make_bell(d);
     follow_options(d);

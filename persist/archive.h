@@ -43,6 +43,7 @@ struct archive_config {
     int64_t segment_us;
     uint64_t segment_bytes; /* a segment is cut when it has grown beyond this */
     uint64_t part_bytes;    /* likewise a part of a checkpoint */
+    uint32_t threads;       /* that read images back; 0 is 1 */
     int64_t poll_us;        /* how often to look whether segments have grown, and whether somebody else claims to be us */
     uint64_t rewrite_percent, rewrite_bytes_min; /* as the keeper's, but for all segments together; percent 0: no checkpoints */
     int64_t keep_ms;
