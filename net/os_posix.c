@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/file_posix.h"
+
 /* ------------------------------------------------------------------- clock */
 
 static struct now clock_now(void *self) {
@@ -114,16 +116,6 @@ enum status os_read_file(const char *path, size_t max, struct buf *out, struct b
     return status;
 }
 
-static bool write_all(int fd, struct bytes bytes) {
-    for (size_t at = 0; at < bytes.len;) {
-        ssize_t put = write(fd, bytes.data + at, bytes.len - at);
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return false;
-        at += (size_t)put;
-    }
-    return true;
-}
-
 /* The name is durable only once its directory is. */
 static bool sync_directory_of(const char *path) {
     char directory[PATH_BYTES_MAX];
@@ -142,7 +134,7 @@ static bool write_beside(const char *path, const char *beside, struct bytes byte
     mode_t mode = stat(path, &old) == 0 ? old.st_mode & 07777 : 0600;
     int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) return false;
-    bool written = write_all(fd, bytes) && fchmod(fd, mode) == 0 && fsync(fd) == 0;
+    bool written = file_write(fd, bytes) && fchmod(fd, mode) == 0 && fsync(fd) == 0;
     int why = errno;
     bool closed = close(fd) == 0;
     if (!written) errno = why;
