@@ -96,6 +96,20 @@ void session_park(struct call *call, int64_t deadline_us) {
     park(call->session, call, deadline_us);
 }
 
+bool session_deadline(struct call *call, struct bytes timeout, int64_t now_us, int64_t *deadline_us) {
+    int64_t timeout_ms;
+    if (!bytes_to_i64(timeout, &timeout_ms) || timeout_ms > INT64_MAX / 4000) {
+        resp_error(call->out, "ERR timeout is not an integer or out of range");
+        return false;
+    }
+    if (timeout_ms < 0) {
+        resp_error(call->out, "ERR timeout is negative");
+        return false;
+    }
+    *deadline_us = call->session->waits ? call->session->deadline_us : timeout_ms ? now_us + timeout_ms * 1000 : INT64_MAX;
+    return true;
+}
+
 /* By CLIENT PAUSE. */
 static bool is_held(const struct session *s, const struct command *c, int64_t now_us) {
     const struct host *h = s->host;
