@@ -20,6 +20,29 @@ def free_port():
         return s.getsockname()[1]
 
 
+def until(what, seconds=20):
+    """Waits for what() to be true, and fails if it does not become so."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if what():
+            return
+        time.sleep(0.02)
+    assert what()
+
+
+def digest(client):
+    return client.execute_command("ANNEAL", "DIGEST")
+
+
+def connected(clients):
+    """All nodes hear all others; clients: one of each."""
+    until(lambda: all(c.info("replication")["peers_up"] == len(clients) - 1 for c in clients))
+
+
+def agree(clients, seconds=30):
+    until(lambda: len({digest(c) for c in clients}) == 1, seconds)
+
+
 class Server:
     """A process that listens for RESP clients."""
 
