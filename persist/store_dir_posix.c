@@ -20,6 +20,7 @@
 
 #include "core/file_posix.h"
 #include "core/mem.h"
+#include "core/thread_posix.h"
 #include "persist/desk.h"
 
 #define TEMPORARY ".tmp"
@@ -384,7 +385,7 @@ enum status store_dir_open(const char *path, const struct store_settings *settin
     d->root = root;
     d->threads = mem_zero(settings->concurrency, sizeof *d->threads);
     uint32_t *count = &d->threads_count;
-    while (*count < settings->concurrency && pthread_create(&d->threads[*count], NULL, worker, d) == 0) (*count)++;
+    while (*count < settings->concurrency && thread_start(&d->threads[*count], worker, d)) (*count)++;
     if (d->threads_count == 0) {
         dir_close(d);
         buf_printf(error, "object store %s: no thread can be started", path);
