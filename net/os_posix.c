@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
@@ -14,26 +13,6 @@
 #include <unistd.h>
 
 #include "core/file_posix.h"
-
-/* ------------------------------------------------------------------- clock */
-
-static struct now clock_now(void *self) {
-    (void)self;
-    struct timespec wall, mono;
-    clock_gettime(CLOCK_REALTIME, &wall);
-    clock_gettime(CLOCK_MONOTONIC, &mono);
-    return (struct now){(int64_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000,
-                        (int64_t)mono.tv_sec * 1000000 + mono.tv_nsec / 1000};
-}
-
-static uint64_t clock_entropy(void *self) {
-    (void)self;
-    uint64_t value;
-    while (getrandom(&value, sizeof value, 0) != sizeof value) {}
-    return value;
-}
-
-struct clock_port os_clock(void) { return (struct clock_port){clock_now, clock_entropy, NULL}; }
 
 /* ----------------------------------------------------------------- process */
 
@@ -62,13 +41,13 @@ static int log_fd = 2;
 
 static void log_sink(enum log_level level, const char *line) {
     static const char marks[] = ".-*#";
-    struct now now = clock_now(NULL);
-    time_t seconds = (time_t)(now.wall_ms / 1000);
+    int64_t wall_ms = os_now().wall_ms;
+    time_t seconds = (time_t)(wall_ms / 1000);
     struct tm tm;
     char stamp[32], text[1200];
     gmtime_r(&seconds, &tm);
     strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm);
-    int len = snprintf(text, sizeof text, "%s.%03dZ %c %s\n", stamp, (int)(now.wall_ms % 1000), marks[level], line);
+    int len = snprintf(text, sizeof text, "%s.%03dZ %c %s\n", stamp, (int)(wall_ms % 1000), marks[level], line);
     if (len > (int)sizeof text) len = (int)sizeof text;
     if (write(log_fd, text, (size_t)len) < 0) return; /* nowhere left to say it */
 }
@@ -178,7 +157,7 @@ enum status os_claim_dir(const char *dir, uint64_t given, uint64_t *node_id, str
     }
     *node_id = given ? given : kept;
     if (has && (!given || given == kept)) return STATUS_OK;
-    while (!*node_id) *node_id = clock_entropy(NULL);
+    while (!*node_id) *node_id = os_entropy();
     snprintf(text, sizeof text, "%016" PRIx64 "\n", *node_id);
     if (ftruncate(fd, 0) < 0 || pwrite(fd, text, 17, 0) != 17 || fsync(fd) < 0) return failed(error, "write", path);
     return STATUS_OK;

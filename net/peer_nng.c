@@ -28,9 +28,9 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "core/clock_posix.h"
 #include "core/mem.h"
 #include "core/thread_posix.h"
 
@@ -101,11 +101,7 @@ static enum status translate(int error) {
     }
 }
 
-static int64_t mono_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
+static int64_t mono_ms(void) { return os_mono_us() / 1000; }
 
 /* --- rings --- */
 

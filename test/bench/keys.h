@@ -3,8 +3,8 @@
 #define ANNEAL_TEST_BENCH_KEYS_H
 
 #include <stdlib.h>
-#include <time.h>
 
+#include "core/clock_posix.h"
 #include "lattice/shard.h"
 
 enum { SHARDS = 256, NAME_MOST = 4096, VALUE_MOST = 1 << 20 };
@@ -46,10 +46,6 @@ static inline struct shard *keys_shard(const struct keys *k, struct shard *const
     return shards[(hash_key(&k->seed, name) & UINT32_MAX) * SHARDS >> 32];
 }
 
-static inline double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
+static inline double seconds(void) { return (double)os_mono_us() / 1e6; }
 
 #endif

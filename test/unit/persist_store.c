@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -426,7 +427,7 @@ static bool open_store(int argc, char **argv, struct buf *error) {
     config_free(config);
     options.settings.requests_max = 64;
     wait_init(&waiter, &options.settings);
-    snprintf(home, sizeof home, "t%016llx", (unsigned long long)wait_clock_entropy(NULL));
+    snprintf(home, sizeof home, "t%016llx", (unsigned long long)os_entropy());
     return good && store_open(store_options_url(&options), &options.settings, &waiter.store, error) == STATUS_OK;
 }
 
