@@ -4,8 +4,8 @@ BUILD   ?= build
 OPT     ?= -O2 -g
 SAN     ?=
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Werror
-PKGS    := msgpack libsodium libxxhash
-PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev libcurl4-openssl-dev libcmocka-dev libjemalloc-dev \
+PKGS    := msgpack libsodium libxxhash liblz4
+PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev liblz4-dev libcurl4-openssl-dev libcmocka-dev libjemalloc-dev \
             libjansson-dev libc6-dev iproute2 openssl python3 python3-pytest python3-redis redis-server redis-tools
 PYTHON  := /usr/bin/python3
 PREFIX  ?= /usr/local
@@ -51,12 +51,13 @@ LATTICE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/lattice_*.c))
 GOSSIP_TESTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/gossip_*.c))
 PERSIST_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/persist_*.c))
 NET_TESTS     := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/net_*.c))
+SIM_TESTS     := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/sim_*.c))
 # The simulator is the node without the files that touch the operating system.
 OS_FILES := $(wildcard */*_posix.c */*_epoll.c */*_nng.c */*_s3.c) net/libc_compat.c
 SANS_IO := $(filter-out $(OS_FILES),$(NODE))
 MAELSTROM := $(SANS_IO) $(wildcard sim/maelstrom*.c) net/os_posix.c core/clock_posix.c core/file_posix.c
 SIM     := $(SANS_IO) $(filter-out sim/maelstrom%,$(wildcard sim/*.c))
-TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(PERSIST_TESTS) $(NET_TESTS)
+TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(PERSIST_TESTS) $(NET_TESTS) $(SIM_TESTS)
 
 # Fuzzing: the same sources by clang, with libFuzzer, in a folder of their own. One target a file.
 FUZZ    := build/fuzz
@@ -187,7 +188,7 @@ $(LATTICE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 $(GOSSIP_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(GOSSIP))
 	@mkdir -p $(@D)
 	$(call run,link $@)$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
-$(PERSIST_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST) sim/disk.c)
+$(PERSIST_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST) sim/disk.c sim/store.c)
 	@mkdir -p $(@D)
 	$(call run,link $@)$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(CURL_LIBS) $(LDLIBS)
 $(STORE_CLIENT): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST))
@@ -196,6 +197,9 @@ $(STORE_CLIENT): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST))
 $(NET_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(NODE))
 	@mkdir -p $(@D)
 	$(call run,link $@)$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ -lcmocka $(NNG_LIBS) $(CURL_LIBS) $(LDLIBS)
+$(SIM_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(filter-out sim/main.c,$(SIM)))
+	@mkdir -p $(@D)
+	$(call run,link $@)$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
 
 $(BUILD)/test/bench/memory $(BUILD)/test/bench/repair: $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 	@mkdir -p $(@D)

@@ -71,6 +71,11 @@
     X(heal_early, "writes are taken again once a log can be written, without what the old one lacks")\
     X(members_unkept, "who is in the cluster is not kept")                                           \
     X(gone_returns, "a member declared gone is no longer, when its next process brings its state back")\
+    /* streaming */                                                                                  \
+    X(nonce_ignored, "an object that a lost answer left in our place is taken for somebody else's")  \
+    X(rest_unowed, "what the store lacks when a node starts is not streamed")                        \
+    X(parts_forgotten, "a manifest no longer names what its images do not cover")                    \
+    X(newest_is_base, "what only the newest manifest covers is deleted at once")                     \
     /* clients */                                                                                    \
     X(fragment_lost, "what follows a command in its buffer is dropped with it")                      \
     X(unlock_unseen, "gossip hears only of the first write to a shard")

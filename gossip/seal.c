@@ -8,100 +8,21 @@ static const uint8_t MAGIC[4] = {'A', 'N', 'N', 'L'};
 enum { VERSION = 1, TAG_AT = 5, NONCE_AT = 13, BODY_AT = 37 };
 _Static_assert(crypto_aead_xchacha20poly1305_ietf_NPUBBYTES == 24, "the nonce of the frame");
 _Static_assert(BODY_AT + crypto_aead_xchacha20poly1305_ietf_ABYTES == SEAL_OVERHEAD_BYTES, "the frame's parts");
-_Static_assert(crypto_aead_xchacha20poly1305_ietf_KEYBYTES == SEAL_KEY_BYTES, "the key");
+_Static_assert(crypto_aead_xchacha20poly1305_ietf_KEYBYTES == KEYRING_KEY_BYTES, "the key");
 
 static void put_word(uint8_t *at, uint64_t value) {
     for (int i = 0; i < 8; i++) at[i] = (uint8_t)(value >> (56 - 8 * i));
 }
 
-/* ------------------------------------------------------------------- keys */
-
-static void add_key(struct keyring *ring, const uint8_t secret[SEAL_KEY_BYTES]) {
-    static const char purpose[] = "anneal gossip frame 1";
-    int failed = crypto_generichash(ring->key[ring->count++], SEAL_KEY_BYTES, (const uint8_t *)purpose,
-                                    sizeof purpose - 1, secret, SEAL_KEY_BYTES);
-    assert(!failed);
-    (void)failed;
-}
-
-static struct bytes trim(struct bytes line) {
-    while (line.len && strchr(" \t\r", line.data[0])) line = bytes_of(line.data + 1, line.len - 1);
-    while (line.len && strchr(" \t\r", line.data[line.len - 1])) line.len--;
-    return line;
-}
-
-static bool read_key(struct bytes line, uint8_t secret[SEAL_KEY_BYTES]) {
-    size_t len = 0;
-    const char *end;
-    return line.len == 2 * SEAL_KEY_BYTES &&
-           sodium_hex2bin(secret, SEAL_KEY_BYTES, (const char *)line.data, line.len, NULL, &len, &end) == 0 &&
-           len == SEAL_KEY_BYTES;
-}
-
-/* The words never quote the line: it may be most of a key. */
-enum status keyring_parse(struct keyring *ring, struct bytes text, struct buf *error) {
-    if (sodium_init() < 0) return STATUS_ERR_IO;
-    struct keyring read = {.tag = ring->tag};
-    uint8_t secret[SEAL_KEY_BYTES];
-    unsigned number = 1;
-    enum status status = STATUS_ERR_INVALID;
-    for (size_t at = 0; at < text.len; number++) {
-        const uint8_t *end = memchr(text.data + at, '\n', text.len - at);
-        size_t len = end ? (size_t)(end - text.data) - at : text.len - at;
-        struct bytes line = trim(bytes_of(text.data + at, len));
-        at += len + 1;
-        if (!line.len || line.data[0] == '#') continue;
-        if (!read_key(line, secret)) {
-            buf_printf(error, "line %u: a key is 64 hex digits; make one with: openssl rand -hex 32", number);
-            goto out;
-        }
-        if (read.count == KEYRING_MAX) {
-            buf_printf(error, "line %u: more than %d keys; drop old ones", number, KEYRING_MAX);
-            goto out;
-        }
-        add_key(&read, secret);
-    }
-    if (!read.count) {
-        buf_put_str(error, "no key in it; make one with: openssl rand -hex 32");
-        goto out;
-    }
-    *ring = read;
-    status = STATUS_OK;
-out:
-    sodium_memzero(secret, sizeof secret);
-    sodium_memzero(&read, sizeof read);
-    return status;
-}
-
-void keyring_well_known(struct keyring *ring) {
-    int failed = sodium_init() < 0;
-    assert(!failed);
-    (void)failed;
-    static const uint8_t nothing[SEAL_KEY_BYTES];
-    ring->count = 0;
-    add_key(ring, nothing);
-}
-
-static void hash_name(uint8_t out[16], const char *purpose, struct bytes name) {
-    crypto_generichash_state state;
-    crypto_generichash_init(&state, NULL, 0, 16);
-    crypto_generichash_update(&state, (const uint8_t *)purpose, strlen(purpose) + 1);
-    if (name.len) crypto_generichash_update(&state, name.data, name.len);
-    crypto_generichash_final(&state, out, 16);
-}
-
-void keyring_cluster(struct keyring *ring, struct bytes name, uint32_t shards) {
-    char purpose[48];
-    uint8_t hash[16];
-    snprintf(purpose, sizeof purpose, "anneal cluster of %u shards", shards);
-    hash_name(hash, purpose, name);
-    ring->tag = 0;
-    for (int i = 0; i < 8; i++) ring->tag = ring->tag << 8 | hash[i];
-}
-
+/* A purpose of its own: placement must not change with keys. */
 struct hash_seed cluster_seed(struct bytes name) {
+    static const char purpose[] = "anneal placement";
     struct hash_seed seed;
-    hash_name(seed.bytes, "anneal placement", name);
+    crypto_generichash_state state;
+    crypto_generichash_init(&state, NULL, 0, sizeof seed.bytes);
+    crypto_generichash_update(&state, (const uint8_t *)purpose, sizeof purpose);
+    if (name.len) crypto_generichash_update(&state, name.data, name.len);
+    crypto_generichash_final(&state, seed.bytes, sizeof seed.bytes);
     return seed;
 }
 

@@ -5,35 +5,19 @@
  *
  * `tag` is a hash of the cluster's name and its number of shards: a frame of another cluster
  * is told from one under an unknown key. Everything before the ciphertext is authenticated.
- * The first key seals, all open, so keys rotate without downtime: add the new one last on
- * every node, then move it to the front, then drop the old one. A nonce is 16 random bytes of
- * this process and a count, so it does not repeat under a key.
+ * A nonce is 16 random bytes of this process and a count, so it does not repeat under a key.
  *
- * Threads: a keyring is read-only once it is filled; a sealer belongs to one thread. */
+ * Threads: a sealer belongs to one thread. */
 #ifndef ANNEAL_GOSSIP_SEAL_H
 #define ANNEAL_GOSSIP_SEAL_H
 
 #include "core/bytes.h"
+#include "core/keyring.h"
 #include "core/status.h"
 #include "lattice/hash.h"
 
-#define KEYRING_MAX 16
-#define SEAL_KEY_BYTES 32
 #define SEAL_OVERHEAD_BYTES (4 + 1 + 8 + 24 + 16)
 
-struct keyring {
-    uint8_t key[KEYRING_MAX][SEAL_KEY_BYTES]; /* derived ones: never the file's */
-    uint32_t count;
-    uint64_t tag;
-};
-
-/* Reads a key file: 64 hex digits a line; empty lines and '#' comments are skipped.
- * STATUS_ERR_INVALID, and in *error a line that names the file's line. */
-enum status keyring_parse(struct keyring *ring, struct bytes text, struct buf *error) MUST_CHECK;
-/* A key that anybody can derive: keeps clusters apart by mistake, not by intent. */
-void keyring_well_known(struct keyring *ring);
-/* The cluster that frames belong to. */
-void keyring_cluster(struct keyring *ring, struct bytes name, uint32_t shards);
 /* The hash seed that all nodes of a cluster share. Not a secret of the keys: they rotate,
  * placement may not. */
 struct hash_seed cluster_seed(struct bytes name);

@@ -550,11 +550,12 @@ void shard_free(struct shard *shard) {
 
 void shard_reset(struct shard *shard, uint16_t self) {
     uint64_t clock = shard->clock;
-    bool holds = shard->holds;
+    bool holds[SHARD_HOLDERS];
+    memcpy(holds, shard->holds, sizeof holds);
     shard_clear(shard);
     memset(&shard->keys, 0, sizeof *shard - offsetof(struct shard, keys));
     shard->clock = clock;
-    shard->holds = holds;
+    memcpy(shard->holds, holds, sizeof holds);
     shard->config.self = self;
 }
 
@@ -1034,10 +1035,31 @@ static void forget_grave(struct shard *shard, const struct element_name *name) {
     spot_settle(shard, &spot, was_live);
 }
 
+void shard_hold(struct shard *shard, enum shard_holder holder, uint64_t counter) {
+    shard->holds[holder] = true;
+    shard->held[holder] = counter;
+}
+
+/* Own records up to here are written by all who hold some. */
+static uint64_t written(const struct shard *shard) {
+    uint64_t least = UINT64_MAX;
+    for (int i = 0; i < SHARD_HOLDERS; i++)
+        if (shard->holds[i] && shard->held[i] < least) least = shard->held[i];
+    return least;
+}
+
+/* A delta that is still to be written shows what it reset only while that is known here; where the log
+ * no longer reaches, an image is written, which needs no memory of it. */
+static bool is_reset_unwritten(const struct shard *shard) {
+    uint64_t upto = written(shard);
+    return vclock_get(&shard->settling_at, shard->config.self) > upto && vclock_get(&shard->forgotten, shard->config.self) <= upto;
+}
+
 /* What died before settling_at, and has not been touched since, is dead everywhere: whoever
  * could have raised it has applied its reset, and all that they did before is applied here. */
 static void forget_settled(struct shard *shard, const struct vclock *stable) {
     if (!MUTANT(floor_forgotten_early) && !vclock_covers(stable, &shard->settling_at)) return;
+    if (is_reset_unwritten(shard)) return;
     sort_graves(&shard->fresh);
     for (size_t i = 0; i < shard->settling.count; i++)
         if (MUTANT(forget_touched) || !in_graves(&shard->fresh, &shard->settling.names[i])) forget_grave(shard, &shard->settling.names[i]);
@@ -1051,18 +1073,11 @@ static void forget_settled(struct shard *shard, const struct vclock *stable) {
 
 uint16_t shard_self(const struct shard *shard) { return shard->config.self; }
 
-void shard_hold(struct shard *shard, uint64_t counter) {
-    shard->holds = true;
-    shard->held = counter;
-}
-
-static bool is_held(const struct shard *shard, struct dot dot) {
-    return shard->holds && dot_replica(dot) == self_of(shard) && dot_counter(dot) > shard->held;
-}
-
 void shard_stable(struct shard *shard, const struct vclock *stable) {
-    forget_settled(shard, stable);
+    uint64_t upto = written(shard);
     struct dot dot;
-    while (records_peek(&shard->log, &dot) && !is_held(shard, dot) && vclock_get(stable, dot_replica(dot)) >= dot_counter(dot))
+    forget_settled(shard, stable);
+    while (records_peek(&shard->log, &dot) && (dot_replica(dot) != self_of(shard) || dot_counter(dot) <= upto) &&
+           vclock_get(stable, dot_replica(dot)) >= dot_counter(dot))
         log_drop_oldest(shard);
 }

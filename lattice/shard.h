@@ -129,9 +129,10 @@ size_t shard_expire_due(struct shard *shard, int64_t now_ms, int64_t grace_ms, s
 
 /* The gapless prefix applied here, per replica index. */
 const struct vclock *shard_applied(const struct shard *shard);
-/* Own records beyond this counter stay in the log, however stable: somebody wants to write them
- * as a delta. None are held at first. */
-void shard_hold(struct shard *shard, uint64_t counter);
+/* Whoever writes own mutations to where they last. Records beyond this counter stay in the log, however
+ * stable, and so does what they reset: it is still to be written as a delta. Nobody holds any at first. */
+enum shard_holder { HOLDER_DISK, HOLDER_STORE, SHARD_HOLDERS };
+void shard_hold(struct shard *shard, enum shard_holder holder, uint64_t counter);
 uint16_t shard_self(const struct shard *shard);
 /* The counter of our own last mutation. */
 uint64_t shard_own(const struct shard *shard);

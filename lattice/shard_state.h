@@ -95,8 +95,8 @@ struct shard {
     struct due_heap due; /* at least one hint for each key with an expiry */
     uint64_t expiring;   /* keys with one */
     struct vclock forgotten; /* per origin, the last counter whose record was dropped */
-    bool holds;    /* own records beyond `held` stay in the log */
-    uint64_t held;
+    bool holds[SHARD_HOLDERS]; /* own records beyond `held` stay in the log */
+    uint64_t held[SHARD_HOLDERS];
     struct dots *removed; /* scratch of the mutation under way */
     uint32_t removed_cap;
 };

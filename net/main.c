@@ -86,7 +86,7 @@ static bool load_keys(struct app *a, struct keyring *keys) {
     if (*path) {
         struct buf text = {0}, why = {0};
         loaded = os_read_file(path, 1 << 16, &text, &a->error) == STATUS_OK;
-        if (loaded && keyring_parse(keys, buf_bytes(&text), &why) != STATUS_OK) {
+        if (loaded && keyring_parse(keys, KEYRING_GOSSIP, buf_bytes(&text), &why) != STATUS_OK) {
             buf_printf(&a->error, "cluster-key-file %s, %.*s", path, (int)why.len, (char *)why.data);
             loaded = false;
         }
@@ -94,7 +94,7 @@ static bool load_keys(struct app *a, struct keyring *keys) {
         buf_fini(&text);
         buf_fini(&why);
     } else {
-        keyring_well_known(keys);
+        keyring_well_known(keys, KEYRING_GOSSIP);
         loaded = is_loopback(bind) && is_loopback(a->address);
         if (!loaded)
             buf_printf(&a->error, "gossip beyond loopback (%s, %s) needs a key: openssl rand -hex 32 > cluster.key, the same file on all "

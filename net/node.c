@@ -55,7 +55,7 @@ static struct gossip *start_gossip(struct node *node, const struct node_config *
     gossip.applied.self = node;
     gossip.self = self;
     gossip.self_index = index;
-    if (!gossip.keys.count) keyring_well_known(&gossip.keys);
+    if (!gossip.keys.count) keyring_well_known(&gossip.keys, KEYRING_GOSSIP);
     keyring_cluster(&gossip.keys, bytes_str(config->cluster_name), node->shard_count);
     return gossip_new(&gossip);
 }

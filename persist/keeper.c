@@ -12,6 +12,7 @@
 #include "core/mem.h"
 #include "core/mutant.h"
 #include "persist/journal.h"
+#include "persist/replay.h"
 
 enum record_kind { RECORD_HEADER = 1, RECORD_DELTAS, RECORD_IMAGE, RECORD_RESET, RECORD_END, RECORD_MEMBERS };
 
@@ -30,6 +31,7 @@ enum record_kind { RECORD_HEADER = 1, RECORD_DELTAS, RECORD_IMAGE, RECORD_RESET,
 
 struct keeper {
     struct keeper_config config;
+    struct replay shards;
     struct journal *log;
     uint64_t next_number; /* of the next file */
     struct buf header;
@@ -74,6 +76,7 @@ struct keeper *keeper_new(const struct keeper_config *config) {
     struct keeper *k = mem_zero(1, sizeof *k);
     size_t words = (config->shard_count + 63) / 64;
     k->config = *config;
+    k->shards = (struct replay){config->shards, config->shard_count, config->replicas};
     k->log = journal_new(&config->disk);
     k->next_number = 1;
     buf_printf(&k->header, "anneal %u, cluster %s, %u shards\n", FORMAT, config->cluster, config->shard_count);
@@ -133,36 +136,10 @@ void keeper_changed(struct keeper *k, uint32_t shard) {
 }
 
 static void write_image(struct keeper *k, struct journal *to, uint32_t index) {
-    static const struct shard_summary nothing; /* an answer to one who has nothing is everything */
-    struct shard *shard = k->config.shards[index];
-    struct wire_writer w;
-    struct buf whole = {0};
-    wire_init(&w, k->config.replicas);
-    wire_u64(&w, index + 1);
-    shard_lock(shard);
-    enum status status = shard_write_answer(shard, &w, &nothing);
-    shard_unlock(shard);
-    assert(status == STATUS_OK);
-    (void)status;
-    wire_finish(&w, &whole);
-    wire_fini(&w);
-    journal_add(to, RECORD_IMAGE, buf_bytes(&whole));
-    buf_fini(&whole);
-}
-
-/* False: the shard's own log no longer reaches back to what was logged. */
-static bool write_delta(struct keeper *k, struct wire_writer *w, uint32_t index) {
-    struct shard *shard = k->config.shards[index];
-    uint64_t upto;
-    shard_lock(shard);
-    size_t before = w->body.len;
-    wire_u64(w, index + 1);
-    enum status status = shard_write_delta(shard, w, k->logged[index], &upto);
-    if (status != STATUS_OK) w->body.len = before;
-    k->logged[index] = shard_own(shard);
-    shard_hold(shard, k->logged[index]);
-    shard_unlock(shard);
-    return status != STATUS_ERR_GAP;
+    struct buf image = {0};
+    replay_write_image(&k->shards, index, &image, NULL);
+    journal_add(to, RECORD_IMAGE, buf_bytes(&image));
+    buf_fini(&image);
 }
 
 /* Own mutations that are not logged yet. Who comes while another is at it waits for that one,
@@ -172,23 +149,17 @@ static void gather(struct keeper *k) {
     pthread_mutex_lock(&k->gather);
     atomic_store(&k->gathering, true);
     if (atomic_exchange(&k->any_dirty, false)) {
-        struct wire_writer w;
-        struct buf whole = {0};
-        wire_init(&w, k->config.replicas);
-        wire_u64(&w, 0);
-        size_t empty = w.body.len;
+        struct replay_deltas deltas;
+        struct buf message = {0};
+        replay_deltas_begin(&deltas, &k->shards);
         for (uint32_t at = 0; at < k->config.shard_count; at += 64)
             for (uint64_t bits = atomic_exchange(&k->dirty[at / 64], 0); bits; bits &= bits - 1) {
                 uint32_t index = at + (uint32_t)__builtin_ctzll(bits);
-                if (!write_delta(k, &w, index) && !MUTANT(gap_unlogged)) write_image(k, k->log, index);
+                bool reached = replay_deltas_add(&deltas, &k->shards, index, HOLDER_DISK, &k->logged[index]);
+                if (!reached && !MUTANT(gap_unlogged)) write_image(k, k->log, index);
             }
-        if (w.body.len > empty) {
-            wire_u64(&w, 0);
-            wire_finish(&w, &whole);
-            journal_add(k->log, RECORD_DELTAS, buf_bytes(&whole));
-        }
-        buf_fini(&whole);
-        wire_fini(&w);
+        if (replay_deltas_end(&deltas, &message)) journal_add(k->log, RECORD_DELTAS, buf_bytes(&message));
+        buf_fini(&message);
     }
     atomic_store(&k->gathering, false);
     pthread_mutex_unlock(&k->gather);
@@ -316,8 +287,8 @@ static void remove_covered(struct keeper *k) {
 }
 
 static void end_checkpoint(struct keeper *k, enum status status, int64_t now_ms) {
-    uint64_t bytes = k->image ? journal_bytes(k->image) : 0;
-    if (k->image) journal_free(k->image);
+    uint64_t bytes = journal_bytes(k->image);
+    journal_free(k->image);
     k->image = NULL;
     if (status != STATUS_OK) {
         note(k, "the checkpoint failed: %s", status_text(status));
@@ -434,7 +405,8 @@ struct recovering {
     struct keeper *k;
     struct keeper_recovery *report;
     struct buf *error;
-    int64_t now_ms;
+    struct replay_sink sink;
+    struct replay_counts counts;
     uint64_t *logs, *checkpoints; /* numbers */
     size_t log_count, checkpoint_count;
     bool covered; /* the file at hand, by a checkpoint */
@@ -442,49 +414,6 @@ struct recovering {
     bool useful;  /* it has more than what every log begins with */
     enum status status;
 };
-
-static void take_image(struct recovering *r, struct bytes payload) {
-    static const struct shard_summary nothing;
-    struct wire_reader reader;
-    enum status status = wire_open(&reader, payload, r->k->config.replicas);
-    if (status == STATUS_OK) {
-        uint64_t number = wire_read_u64(&reader);
-        status = STATUS_ERR_MALFORMED;
-        if (!reader.bad && number >= 1 && number <= r->k->config.shard_count) {
-            struct shard *shard = r->k->config.shards[number - 1];
-            shard_lock(shard);
-            status = shard_read_answer(shard, &reader, &nothing, r->now_ms);
-            shard_unlock(shard);
-        }
-        wire_close(&reader);
-    }
-    *(status == STATUS_OK ? &r->report->images : &r->report->malformed) += 1;
-}
-
-static enum status take_delta(struct recovering *r, struct wire_reader *reader, uint64_t number) {
-    if (number > r->k->config.shard_count) return STATUS_ERR_MALFORMED;
-    struct shard *shard = r->k->config.shards[number - 1];
-    shard_lock(shard);
-    enum status status = shard_read_delta(shard, reader, r->now_ms);
-    shard_unlock(shard);
-    return status;
-}
-
-static void take_deltas(struct recovering *r, struct bytes payload) {
-    struct wire_reader reader;
-    if (wire_open(&reader, payload, r->k->config.replicas) != STATUS_OK) {
-        r->report->malformed++;
-        return;
-    }
-    uint64_t number = wire_read_u64(&reader);
-    while (!reader.bad && (number = wire_read_u64(&reader)) != 0) {
-        enum status status = take_delta(r, &reader, number);
-        r->report->gaps += status == STATUS_ERR_GAP;
-        if (status != STATUS_OK && status != STATUS_ERR_GAP) reader.bad = true;
-    }
-    *(reader.bad ? &r->report->malformed : &r->report->messages) += 1;
-    wire_close(&reader);
-}
 
 static void take_reset(struct keeper *k) {
     for (uint32_t s = 0; s < k->config.shard_count; s++) {
@@ -507,14 +436,14 @@ static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
     r->useful = r->useful || (kind != RECORD_HEADER && kind != RECORD_MEMBERS);
     switch (kind) {
     case RECORD_HEADER: return take_header(r, payload);
-    case RECORD_IMAGE: take_image(r, payload); break;
-    case RECORD_DELTAS: take_deltas(r, payload); break;
+    case RECORD_IMAGE: replay_read_image(&r->sink, payload); break;
+    case RECORD_DELTAS: replay_read_deltas(&r->sink, payload); break;
     case RECORD_RESET: /* a checkpoint that covers this log came after it */
         if (!r->covered) take_reset(r->k);
         break;
     case RECORD_MEMBERS: set_members(r->k, payload); break;
     case RECORD_END: break;
-    default: r->report->malformed++;
+    default: r->counts.malformed++;
     }
     return true;
 }
@@ -587,14 +516,15 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
 static void hold_logs(struct keeper *k) {
     for (uint32_t s = 0; s < k->config.shard_count; s++) {
         shard_lock(k->config.shards[s]);
-        shard_hold(k->config.shards[s], 0);
+        shard_hold(k->config.shards[s], HOLDER_DISK, 0);
         shard_unlock(k->config.shards[s]);
     }
 }
 
 enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recovery *out, struct buf *error) {
     struct disk_port *disk = &k->config.disk;
-    struct recovering r = {.k = k, .report = out, .error = error, .now_ms = now_ms};
+    struct recovering r = {.k = k, .report = out, .error = error};
+    r.sink = (struct replay_sink){.to = k->shards, .now_ms = now_ms, .counts = &r.counts};
     *out = (struct keeper_recovery){0};
     r.status = disk->list(disk->self, note_file, &r);
     if (r.status != STATUS_OK) buf_put_str(error, "cannot list the directory");
@@ -604,8 +534,11 @@ enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recov
     read_files(&r, LOG, r.logs, r.log_count, &out->logs, take_record);
     mem_free(r.logs);
     mem_free(r.checkpoints);
+    out->images = r.counts.images;
+    out->messages = r.counts.messages;
+    out->gaps = r.counts.gaps;
+    out->malformed = r.counts.malformed;
     k->status.recovery = *out;
-    k->status.recovered = out->images || out->messages;
     if (r.status == STATUS_OK && k->config.logs) {
         hold_logs(k);
         r.status = start_log(k);

@@ -100,7 +100,7 @@ void keeper_set_rewrite(struct keeper *k, uint64_t percent, uint64_t bytes_min);
 enum status keeper_failure(struct keeper *k);
 
 struct keeper_status {
-    bool logs, saving, recovered;
+    bool logs, saving;
     enum status failure;      /* as keeper_failure */
     enum status last_save;    /* how the last checkpoint ended */
     uint64_t saves;           /* checkpoints that ended */

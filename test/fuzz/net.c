@@ -55,7 +55,7 @@ static void node_open(struct net *n, unsigned index, uint64_t log_bytes_max) {
 
 void net_open(struct net *n, uint64_t log_bytes_max) {
     *n = (struct net){0};
-    keyring_well_known(&n->keys);
+    keyring_well_known(&n->keys, KEYRING_GOSSIP);
     keyring_cluster(&n->keys, bytes_str("fuzz"), NET_SHARDS);
     for (unsigned i = 0; i < NET_NODES; i++) node_open(n, i, log_bytes_max);
 }

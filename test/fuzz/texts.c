@@ -76,7 +76,7 @@ static void check_setting(struct bytes text) {
 static void check_keys(struct bytes text) {
     struct keyring ring = {0}, before = {0};
     struct buf error = {0};
-    enum status status = keyring_parse(&ring, text, &error);
+    enum status status = keyring_parse(&ring, KEYRING_GOSSIP, text, &error);
     CHECK((status == STATUS_OK) == (error.len == 0));
     CHECK(ring.count <= KEYRING_MAX);
     if (status == STATUS_OK)

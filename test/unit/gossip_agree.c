@@ -73,7 +73,7 @@ static void start(struct side *s, struct side *other, uint64_t node, const char 
     assert_int_equal(replicas_intern(s->replicas, config.self, &config.self_index), STATUS_OK);
     struct shard_config shard = {.replicas = s->replicas, .self = config.self_index, .log_bytes_max = 1 << 20};
     for (uint32_t i = 0; i < SHARDS; i++) s->shards[i] = shard_new(i, &shard);
-    keyring_well_known(&config.keys);
+    keyring_well_known(&config.keys, KEYRING_GOSSIP);
     keyring_cluster(&config.keys, bytes_str("c"), SHARDS);
     s->gossip = gossip_new(&config);
 }

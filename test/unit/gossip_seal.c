@@ -14,7 +14,7 @@
 static struct keyring ring_of(const char *text, const char *cluster) {
     struct keyring ring = {0};
     struct buf error = {0};
-    assert_int_equal(keyring_parse(&ring, bytes_str(text), &error), STATUS_OK);
+    assert_int_equal(keyring_parse(&ring, KEYRING_GOSSIP, bytes_str(text), &error), STATUS_OK);
     keyring_cluster(&ring, bytes_str(cluster), 16);
     return ring;
 }
@@ -96,7 +96,7 @@ static void bad_key_files_say_where(void **state) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct keyring ring = {0};
         struct buf error = {0};
-        assert_int_equal(keyring_parse(&ring, bytes_str(bad[i].text), &error), STATUS_ERR_INVALID);
+        assert_int_equal(keyring_parse(&ring, KEYRING_GOSSIP, bytes_str(bad[i].text), &error), STATUS_ERR_INVALID);
         buf_put_byte(&error, 0);
         assert_non_null(strstr((char *)error.data, bad[i].words));
         assert_null(strstr((char *)error.data, "0102"));

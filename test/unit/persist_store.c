@@ -1,4 +1,5 @@
-/* What every store must do, whatever stands behind it. Without arguments on a directory; with them on the store they name:
+/* What every store must do, whatever stands behind it. Without arguments on a directory and on the simulation's store; with
+ * them on the store they name:
  *
  *     persist_store --object-store s3://bucket/prefix --object-store-endpoint http://127.0.0.1:8000 ...
  *
@@ -15,6 +16,7 @@
 #include "core/mem.h"
 #include "persist/options.h"
 #include "persist_wait.h"
+#include "sim/store.h"
 
 static const struct config_option option_table[] = {
 #define X(name, symbol, kind, flags, initial, least, most, choices, help) {name, kind, flags, initial, least, most, choices, help},
@@ -25,6 +27,23 @@ static const struct config_option option_table[] = {
 static struct store_options options;
 static struct waiter waiter;
 static char home[32]; /* all keys of this run begin with it */
+static struct bucket_sim *bucket; /* NULL: the store is the one that the options name */
+
+/* ----------------------------------------------------------------- opening */
+
+static void pass(void) {
+    int64_t next_us = bucket_sim_next_us(bucket);
+    assert_true(next_us < INT64_MAX);
+    bucket_sim_now(bucket, next_us);
+}
+
+static enum status open_for(struct waiter *w, struct store_settings *settings, struct buf *error) {
+    wait_init(w, settings);
+    if (!bucket) return store_open(store_options_url(&options), settings, &w->store, error);
+    w->pass = pass;
+    w->store = store_sim_open(bucket, settings);
+    return STATUS_OK;
+}
 
 /* ------------------------------------------------------------------ asking */
 
@@ -368,8 +387,7 @@ static void no_more_is_taken_than_was_agreed(void **state) {
     char key[STORE_KEY_BYTES_MAX];
     key_of(key, "none");
     few.requests_max = 3;
-    wait_init(&own, &few);
-    assert_int_equal(store_open(store_options_url(&options), &few, &own.store, &error), STATUS_OK);
+    assert_int_equal(open_for(&own, &few, &error), STATUS_OK);
     for (int i = 0; i < 5; i++) {
         requests[i] = (struct store_request){.op = STORE_HEAD, .key = bytes_str(key)};
         assert_int_equal(store_submit(&own.store, &requests[i]), i < 3 ? STATUS_OK : STATUS_ERR_BUSY);
@@ -388,8 +406,7 @@ static void a_closed_store_gives_every_request_back(void **state) {
     struct buf error = {0}, body = noise(1 << 20, 3);
     char keys[64][STORE_KEY_BYTES_MAX], name[32];
     struct waiter own = {0};
-    wait_init(&own, &settings);
-    assert_int_equal(store_open(store_options_url(&options), &settings, &own.store, &error), STATUS_OK);
+    assert_int_equal(open_for(&own, &settings, &error), STATUS_OK);
     for (int i = 0; i < 64; i++) {
         snprintf(name, sizeof name, "closed/%d", i);
         requests[i] = (struct store_request){.op = STORE_PUT, .key = key_of(keys[i], name), .body = buf_bytes(&body)};
@@ -426,12 +443,11 @@ static bool open_store(int argc, char **argv, struct buf *error) {
     store_options_read(config, 0, &options);
     config_free(config);
     options.settings.requests_max = 64;
-    wait_init(&waiter, &options.settings);
     snprintf(home, sizeof home, "t%016llx", (unsigned long long)os_entropy());
-    return good && store_open(store_options_url(&options), &options.settings, &waiter.store, error) == STATUS_OK;
+    return good && open_for(&waiter, &options.settings, error) == STATUS_OK;
 }
 
-int main(int argc, char **argv) {
+static int suite(const char *name) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_object_is_what_was_put_last), cmocka_unit_test(a_folder_is_no_object),
         cmocka_unit_test(a_range_is_what_lies_in_it), cmocka_unit_test(what_is_larger_than_allowed_is_not_read),
@@ -441,6 +457,21 @@ int main(int argc, char **argv) {
         cmocka_unit_test(the_probe_finds_conditional_writes), cmocka_unit_test(forty_megabytes_come_back_as_they_were),
         cmocka_unit_test(no_more_is_taken_than_was_agreed), cmocka_unit_test(a_closed_store_gives_every_request_back),
     };
+    int failed = cmocka_run_group_tests_name(name, tests, NULL, remove_all);
+    store_close(&waiter.store);
+    return failed;
+}
+
+static int suite_on_simulation(void) {
+    struct buf none = {0};
+    bucket = bucket_sim_new(1);
+    if (open_for(&waiter, &options.settings, &none) != STATUS_OK) return 1;
+    int failed = suite("simulation");
+    bucket_sim_free(bucket);
+    return failed;
+}
+
+int main(int argc, char **argv) {
     char folder[64], url[80], remove[80], *own[] = {argv[0], "--object-store", url};
     struct buf error = {0};
     bool on_folder = argc == 1;
@@ -452,9 +483,9 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%.*s\n", (int)error.len, (char *)error.data);
         return 1;
     }
-    int failed = cmocka_run_group_tests(tests, NULL, remove_all);
-    store_close(&waiter.store);
-    store_options_fini(&options);
+    int failed = suite(store_options_url(&options));
     if (on_folder && system(remove) != 0) return 1;
+    if (on_folder) failed += suite_on_simulation();
+    store_options_fini(&options);
     return failed;
 }

@@ -1,0 +1,166 @@
+/* Which process is a node. Dots are safe without this: every start writes as another replica. But two processes that both
+ * believe to be one node take turns in being called gone by the cluster, and an operator who copied a directory should hear of it.
+ *
+ *   claim/NODE/NUMBER     made by each start, with the next number; says from which place
+ *   verdict/NODE/NUMBER   on that claim: "taken" by who made it, after WAIT_US; or "refused" by who is the node already, and
+ *                         looks for a new claim every WATCH_US. One object, so only one of them has its way
+ *
+ * Who claims where the last claim came from, and was taken, need not wait: the directory is locked, so that process is dead. Whoever finds that
+ * a later claim was taken has been given up for dead, and stops. */
+#include "persist/archive_state.h"
+
+#define WATCH_US INT64_C(1000000)
+#define WAIT_US INT64_C(4000000)
+
+static const char TAKEN[] = "taken", REFUSED[] = "refused";
+
+static void create(struct archive *a, const char *what, enum object_kind kind, uint64_t number, const char *text) {
+    char key[LAYOUT_KEY_BYTES];
+    layout_claim_key(key, what, a->config.self.node, number);
+    creation_begin(a, &a->claim.creation, key, kind, (struct bytes){0}, bytes_str(text));
+}
+
+static void get(struct archive *a, const char *what, uint64_t number) {
+    char key[LAYOUT_KEY_BYTES];
+    layout_claim_key(key, what, a->config.self.node, number);
+    fetch_get(a, &a->claim.fetch, &a->config.store, key, 0, 0, 4096);
+}
+
+/* Whether the object that was fetched says so; false too if it is gone or damaged. */
+static bool says(struct archive *a, const char *text) {
+    struct object object;
+    struct buf plain = {0};
+    const struct fetch *f = &a->claim.fetch;
+    bool same = f->request.result == STORE_DONE && archive_open(a, f->key, buf_bytes(&f->request.data), &object, &plain) &&
+                bytes_equal(buf_bytes(&plain), bytes_str(text));
+    buf_fini(&plain);
+    return same;
+}
+
+static void list(struct archive *a) {
+    char key[LAYOUT_KEY_BYTES];
+    layout_claim_key(key, "claim", a->config.self.node, 0);
+    *(strrchr(key, '/') + 1) = 0;
+    listing_begin(a, &a->claim.listing, &a->config.store, key);
+}
+
+static void wait_for_claims(struct archive *a) {
+    a->claim.step = CLAIM_OURS;
+    a->claim.at_us = a->now.mono_us + WATCH_US;
+}
+
+/* The greatest there is, and those below it, and their verdicts, to be deleted: they tell nobody anything. */
+static uint64_t greatest(struct claim *c) {
+    uint64_t node, number, most = 0;
+    sweep_begin(&c->old);
+    for (size_t i = 0; i < c->listing.count; i++) {
+        char verdict[LAYOUT_KEY_BYTES];
+        if (!layout_read_claim_key(bytes_str(c->listing.keys[i].key), "claim", &node, &number)) continue;
+        if (number > most) most = number;
+        layout_claim_key(verdict, "verdict", node, number);
+        listing_add(&c->old.items, bytes_str(verdict), 0);
+        listing_add(&c->old.items, bytes_str(c->listing.keys[i].key), 0);
+    }
+    return most;
+}
+
+bool claim_step(struct archive *a) {
+    struct claim *c = &a->claim;
+    switch (c->step) {
+    case CLAIM_BEGIN:
+        list(a);
+        c->step = CLAIM_LISTING;
+        break;
+    case CLAIM_LISTING:
+        if (!listing_over(a, &c->listing)) break;
+        c->number = greatest(c) + 1;
+        get(a, "claim", c->number - 1); /* of number 0 there is none */
+        c->step = CLAIM_LOOKING;
+        break;
+    case CLAIM_LOOKING:
+        if (!fetch_over(a, &c->fetch)) break;
+        c->from_here = says(a, a->config.place);
+        get(a, "verdict", c->number - 1);
+        c->step = CLAIM_LOOKING_CLOSER;
+        break;
+    case CLAIM_LOOKING_CLOSER:
+        if (!fetch_over(a, &c->fetch)) break;
+        c->at_once = c->number == 1 || (c->from_here && says(a, TAKEN));
+        create(a, "claim", OBJECT_CLAIM, c->number, a->config.place);
+        c->step = CLAIM_MAKING;
+        break;
+    case CLAIM_MAKING:
+        if (!creation_over(a, &c->creation)) break;
+        c->step = c->creation.state == CREATION_TAKEN ? CLAIM_BEGIN : CLAIM_WAITING;
+        c->at_us = c->at_once ? 0 : a->now.mono_us + WAIT_US;
+        if (!c->at_once) archive_note(a, "node %016llx was last claimed from elsewhere: waiting whether it still lives", (unsigned long long)a->config.self.node);
+        a->progress = true;
+        break;
+    case CLAIM_WAITING:
+        archive_wants(a, c->at_us);
+        if (a->now.mono_us < c->at_us) break;
+        create(a, "verdict", OBJECT_VERDICT, c->number, TAKEN);
+        c->step = CLAIM_JUDGING;
+        break;
+    case CLAIM_JUDGING:
+        if (!creation_over(a, &c->creation)) break;
+        if (c->creation.state == CREATION_TAKEN) {
+            get(a, "verdict", c->number);
+            c->step = CLAIM_READING_VERDICT;
+            break;
+        }
+        c->watched = c->number + 1;
+        c->step = CLAIM_SWEEPING;
+        return true;
+    case CLAIM_READING_VERDICT:
+        if (!fetch_over(a, &c->fetch)) break;
+        archive_stop(a, "another process is node %016llx: give this one a directory and a node-id of its own", (unsigned long long)a->config.self.node);
+        break;
+    default: break;
+    }
+    return false;
+}
+
+void claim_watch(struct archive *a) {
+    struct claim *c = &a->claim;
+    char key[LAYOUT_KEY_BYTES];
+    switch (c->step) {
+    case CLAIM_SWEEPING:
+        if (sweep_over(a, &c->old, &a->config.store, STORE_DELETE, NULL)) wait_for_claims(a);
+        break;
+    case CLAIM_OURS:
+        archive_wants(a, c->at_us);
+        if (a->now.mono_us < c->at_us) break;
+        layout_claim_key(key, "claim", a->config.self.node, c->watched);
+        fetch_begin(a, &c->fetch, &a->config.store, STORE_HEAD, key);
+        c->step = CLAIM_WATCHING;
+        break;
+    case CLAIM_WATCHING:
+        if (!fetch_over(a, &c->fetch)) break;
+        if (c->fetch.request.result == STORE_DONE) {
+            create(a, "verdict", OBJECT_VERDICT, c->watched, REFUSED);
+            c->step = CLAIM_OBJECTING;
+        } else
+            wait_for_claims(a);
+        break;
+    case CLAIM_OBJECTING:
+        if (!creation_over(a, &c->creation)) break;
+        if (c->creation.state == CREATION_MADE) {
+            archive_note(a, "another process that claims to be this node was refused");
+            c->watched++;
+            wait_for_claims(a);
+        } else {
+            get(a, "verdict", c->watched);
+            c->step = CLAIM_READING_ANSWER;
+        }
+        break;
+    case CLAIM_READING_ANSWER:
+        if (!fetch_over(a, &c->fetch)) break;
+        if (says(a, TAKEN))
+            archive_stop(a, "another process has become node %016llx while this one did not answer", (unsigned long long)a->config.self.node);
+        c->watched++;
+        wait_for_claims(a);
+        break;
+    default: break;
+    }
+}

@@ -1,0 +1,186 @@
+#include "persist/object.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <lz4.h>
+#include <sodium.h>
+
+#include "core/mem.h"
+#include "persist/crc32c.h"
+
+static const uint8_t MAGIC[4] = {'A', 'N', 'R', 'O'};
+enum { VERSION = 1, KIND_AT = 5, FLAGS_AT = 6, CLUSTER_AT = 8, HEAD_AT = 32, BODY_AT = 36, PLAIN_AT = 44, CRC_AT = 52 };
+enum { FLAG_COMPRESSED = 1, FLAG_SEALED = 2 };
+#define CRC_BYTES 4u
+#define SEAL_BYTES crypto_aead_xchacha20poly1305_ietf_ABYTES
+#define LZ4_RATIO_MAX 255u /* no block says more than so many bytes by one of its own */
+_Static_assert(CRC_AT + CRC_BYTES == OBJECT_FIXED_BYTES, "the parts of the fixed part");
+
+const char *object_kind_name(enum object_kind kind) {
+    static const char *const names[] = {"?",
+#define X(symbol, name) name,
+                                        OBJECT_KINDS(X)
+#undef X
+    };
+    return kind < OBJECT_KIND_COUNT ? names[kind] : names[0];
+}
+
+static void put_le(uint8_t *at, uint64_t value, size_t len) {
+    for (size_t i = 0; i < len; i++) at[i] = (uint8_t)(value >> (8 * i));
+}
+static uint64_t get_le(const uint8_t *at, size_t len) {
+    uint64_t value = 0;
+    while (len--) value = value << 8 | at[len];
+    return value;
+}
+static void put_crc(struct buf *out, size_t from) {
+    uint8_t crc[CRC_BYTES];
+    put_le(crc, crc32c(0, bytes_of(out->data + from, out->len - from)), sizeof crc);
+    buf_put(out, crc, sizeof crc);
+}
+
+/* A nonce of 24 bytes from that of the object, which no other object has. */
+static void seal_nonce(const uint8_t nonce[OBJECT_NONCE_BYTES], uint8_t out[crypto_aead_xchacha20poly1305_ietf_NPUBBYTES]) {
+    memset(out, 0, crypto_aead_xchacha20poly1305_ietf_NPUBBYTES);
+    memcpy(out, nonce, OBJECT_NONCE_BYTES);
+}
+
+/* ----------------------------------------------------------------- writing */
+
+/* The plain bytes, or fewer that say the same; in *packed if that is where they are. */
+static struct bytes compress(struct bytes plain, struct buf *packed) {
+    if (!plain.len || plain.len > LZ4_MAX_INPUT_SIZE) return plain;
+    buf_reserve(packed, (size_t)LZ4_compressBound((int)plain.len));
+    int len = LZ4_compress_default((const char *)plain.data, (char *)packed->data, (int)plain.len, (int)packed->cap);
+    if (len <= 0 || (size_t)len >= plain.len) return plain;
+    packed->len = (size_t)len;
+    return buf_bytes(packed);
+}
+
+void object_write(enum object_kind kind, const uint8_t nonce[OBJECT_NONCE_BYTES], struct bytes head, struct bytes plain,
+                  const struct keyring *keys, struct buf *out) {
+    struct buf packed = {0};
+    struct bytes body = compress(plain, &packed);
+    bool sealed = keys->count > 0;
+    uint8_t fixed[OBJECT_FIXED_BYTES] = {0};
+    assert(head.len <= OBJECT_HEAD_BYTES_MAX && plain.len <= OBJECT_PLAIN_BYTES_MAX);
+    size_t start = out->len, body_bytes = body.len + (sealed ? SEAL_BYTES : 0);
+    memcpy(fixed, MAGIC, sizeof MAGIC);
+    fixed[4] = VERSION;
+    fixed[KIND_AT] = (uint8_t)kind;
+    put_le(fixed + FLAGS_AT, (packed.len ? FLAG_COMPRESSED : 0u) | (sealed ? FLAG_SEALED : 0u), 2);
+    put_le(fixed + CLUSTER_AT, keys->tag, 8);
+    memcpy(fixed + OBJECT_NONCE_AT, nonce, OBJECT_NONCE_BYTES);
+    put_le(fixed + HEAD_AT, head.len, 4);
+    put_le(fixed + BODY_AT, body_bytes, 8);
+    put_le(fixed + PLAIN_AT, plain.len, 8);
+    put_le(fixed + CRC_AT, crc32c(crc32c(0, bytes_of(fixed, CRC_AT)), head), CRC_BYTES);
+    buf_reserve(out, sizeof fixed + head.len + body_bytes + CRC_BYTES);
+    buf_put(out, fixed, sizeof fixed);
+    buf_put_bytes(out, head);
+    if (sealed) {
+        uint8_t full[crypto_aead_xchacha20poly1305_ietf_NPUBBYTES];
+        seal_nonce(nonce, full);
+        crypto_aead_xchacha20poly1305_ietf_encrypt(out->data + out->len, NULL, body.data, body.len, out->data + start, out->len - start,
+                                                   NULL, full, keys->key[0]);
+        out->len += body_bytes;
+    } else
+        buf_put_bytes(out, body);
+    put_crc(out, start);
+    buf_fini(&packed);
+}
+
+/* ----------------------------------------------------------------- reading */
+
+enum status object_read_head(struct bytes bytes, const struct keyring *keys, struct object *out, size_t *need) {
+    *need = OBJECT_FIXED_BYTES;
+    if (bytes.len < OBJECT_FIXED_BYTES) return STATUS_ERR_GAP;
+    const uint8_t *at = bytes.data;
+    if (memcmp(at, MAGIC, sizeof MAGIC) != 0) return STATUS_ERR_MALFORMED;
+    uint64_t flags = get_le(at + FLAGS_AT, 2), head = get_le(at + HEAD_AT, 4);
+    if (head > OBJECT_HEAD_BYTES_MAX) return STATUS_ERR_MALFORMED;
+    *need = OBJECT_FIXED_BYTES + head;
+    if (bytes.len < *need) return STATUS_ERR_GAP;
+    *out = (struct object){.kind = (enum object_kind)at[KIND_AT],
+                           .compressed = flags & FLAG_COMPRESSED,
+                           .sealed = flags & FLAG_SEALED,
+                           .cluster = get_le(at + CLUSTER_AT, 8),
+                           .head = bytes_of(at + OBJECT_FIXED_BYTES, head),
+                           .plain_bytes = get_le(at + PLAIN_AT, 8)};
+    memcpy(out->nonce, at + OBJECT_NONCE_AT, OBJECT_NONCE_BYTES);
+    if (get_le(at + CRC_AT, CRC_BYTES) != crc32c(crc32c(0, bytes_of(at, CRC_AT)), out->head)) return STATUS_ERR_MALFORMED;
+    if (at[4] != VERSION) return STATUS_ERR_VERSION;
+    if (at[KIND_AT] == OBJECT_NONE || at[KIND_AT] >= OBJECT_KIND_COUNT || flags > (FLAG_COMPRESSED | FLAG_SEALED)) return STATUS_ERR_MALFORMED;
+    return keys && keys->tag != out->cluster ? STATUS_ERR_CLUSTER : STATUS_OK;
+}
+
+static enum status unseal(const struct object *o, struct bytes before, struct bytes body, const struct keyring *keys, struct buf *out) {
+    uint8_t nonce[crypto_aead_xchacha20poly1305_ietf_NPUBBYTES];
+    if (body.len < SEAL_BYTES) return STATUS_ERR_MALFORMED;
+    seal_nonce(o->nonce, nonce);
+    buf_reserve(out, body.len);
+    for (uint32_t i = 0; keys && i < keys->count; i++)
+        if (crypto_aead_xchacha20poly1305_ietf_decrypt(out->data, NULL, NULL, body.data, body.len, before.data, before.len, nonce, keys->key[i]) == 0) {
+            out->len = body.len - SEAL_BYTES;
+            return STATUS_OK;
+        }
+    return STATUS_ERR_KEY;
+}
+
+static enum status expand(const struct object *o, struct bytes body, struct buf *plain) {
+    if (!o->compressed) {
+        if (body.len != o->plain_bytes) return STATUS_ERR_MALFORMED;
+        buf_put_bytes(plain, body);
+        return STATUS_OK;
+    }
+    if (o->plain_bytes > LZ4_MAX_INPUT_SIZE || body.len > LZ4_MAX_INPUT_SIZE || o->plain_bytes > body.len * LZ4_RATIO_MAX) return STATUS_ERR_MALFORMED;
+    buf_reserve(plain, o->plain_bytes);
+    int len = LZ4_decompress_safe((const char *)body.data, (char *)plain->data + plain->len, (int)body.len, (int)o->plain_bytes);
+    if (len < 0 || (uint64_t)len != o->plain_bytes) return STATUS_ERR_MALFORMED;
+    plain->len += (size_t)len;
+    return STATUS_OK;
+}
+
+enum status object_read(struct bytes bytes, const struct keyring *keys, struct object *out, struct buf *plain) {
+    size_t need;
+    struct buf opened = {0};
+    enum status status = object_read_head(bytes, keys, out, &need);
+    if (status == STATUS_ERR_GAP) return STATUS_ERR_MALFORMED; /* cut off */
+    if (status != STATUS_OK) return status;
+    uint64_t body_bytes = get_le(bytes.data + BODY_AT, 8);
+    if (bytes.len < need + CRC_BYTES || body_bytes != bytes.len - need - CRC_BYTES) return STATUS_ERR_MALFORMED;
+    if (get_le(bytes.data + bytes.len - CRC_BYTES, CRC_BYTES) != crc32c(0, bytes_of(bytes.data, bytes.len - CRC_BYTES))) return STATUS_ERR_MALFORMED;
+    struct bytes body = bytes_of(bytes.data + need, body_bytes);
+    if (out->sealed) {
+        status = unseal(out, bytes_of(bytes.data, need), body, keys, &opened);
+        body = buf_bytes(&opened);
+    }
+    if (status == STATUS_OK) status = expand(out, body, plain);
+    buf_fini(&opened);
+    return status;
+}
+
+/* ----------------------------------------------------------------- records */
+
+#define RECORD_BYTES 5u /* kind, length */
+
+void object_record_write(struct buf *body, enum object_record kind, struct bytes payload) {
+    uint8_t header[RECORD_BYTES] = {(uint8_t)kind};
+    assert(payload.len <= UINT32_MAX);
+    put_le(header + 1, payload.len, 4);
+    buf_put(body, header, sizeof header);
+    buf_put_bytes(body, payload);
+}
+
+bool object_record_next(struct bytes body, size_t *at, enum object_record *kind, struct bytes *payload, bool *bad) {
+    *bad = false;
+    if (*at == body.len) return false;
+    size_t left = body.len - *at;
+    uint64_t len = left >= RECORD_BYTES ? get_le(body.data + *at + 1, 4) : 0;
+    *bad = left < RECORD_BYTES || len > left - RECORD_BYTES;
+    if (*bad) return false;
+    *kind = (enum object_record)body.data[*at];
+    *payload = bytes_of(body.data + *at + RECORD_BYTES, len);
+    *at += RECORD_BYTES + len;
+    return true;
+}

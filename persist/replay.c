@@ -1,0 +1,99 @@
+#include "persist/replay.h"
+
+#include <assert.h>
+
+static const struct shard_summary NOTHING; /* an answer to one who has nothing is everything */
+
+/* ----------------------------------------------------------------- writing */
+
+void replay_write_image(const struct replay *r, uint32_t index, struct buf *out, struct vclock *applied) {
+    struct shard *shard = r->shards[index];
+    struct wire_writer w;
+    wire_init(&w, r->replicas);
+    wire_u64(&w, index + 1);
+    shard_lock(shard);
+    enum status status = shard_write_answer(shard, &w, &NOTHING);
+    if (applied) {
+        vclock_fini(applied);
+        vclock_copy(applied, shard_applied(shard));
+    }
+    shard_unlock(shard);
+    assert(status == STATUS_OK);
+    (void)status;
+    wire_finish(&w, out);
+    wire_fini(&w);
+}
+
+void replay_deltas_begin(struct replay_deltas *d, const struct replay *r) {
+    wire_init(&d->wire, r->replicas);
+    wire_u64(&d->wire, 0);
+    d->empty = d->wire.body.len;
+}
+
+bool replay_deltas_add(struct replay_deltas *d, const struct replay *r, uint32_t index, enum shard_holder holder, uint64_t *after) {
+    struct shard *shard = r->shards[index];
+    uint64_t upto;
+    shard_lock(shard);
+    size_t before = d->wire.body.len;
+    wire_u64(&d->wire, index + 1);
+    enum status status = shard_write_delta(shard, &d->wire, *after, &upto);
+    if (status != STATUS_OK) d->wire.body.len = before;
+    *after = shard_own(shard);
+    shard_hold(shard, holder, *after);
+    shard_unlock(shard);
+    return status != STATUS_ERR_GAP;
+}
+
+bool replay_deltas_end(struct replay_deltas *d, struct buf *out) {
+    bool any = d->wire.body.len > d->empty;
+    if (any) {
+        wire_u64(&d->wire, 0);
+        wire_finish(&d->wire, out);
+    }
+    wire_fini(&d->wire);
+    return any;
+}
+
+/* ----------------------------------------------------------------- reading */
+
+/* Reads a shard's part with its lock, and tells if that was news. */
+static enum status apply(const struct replay_sink *s, struct wire_reader *reader, uint64_t number, bool image) {
+    if (number < 1 || number > s->to.shard_count) return STATUS_ERR_MALFORMED;
+    struct shard *shard = s->to.shards[number - 1];
+    struct vclock before = {0};
+    shard_lock(shard);
+    if (s->changed) vclock_copy(&before, shard_applied(shard));
+    enum status status = image ? shard_read_answer(shard, reader, &NOTHING, s->now_ms) : shard_read_delta(shard, reader, s->now_ms);
+    bool news = s->changed && !vclock_covers(&before, shard_applied(shard));
+    shard_unlock(shard);
+    vclock_fini(&before);
+    if (news) s->changed(s->arg, (uint32_t)(number - 1));
+    return status;
+}
+
+void replay_read_image(const struct replay_sink *s, struct bytes payload) {
+    struct wire_reader reader;
+    enum status status = wire_open(&reader, payload, s->to.replicas);
+    if (status == STATUS_OK) {
+        uint64_t number = wire_read_u64(&reader);
+        status = reader.bad ? STATUS_ERR_MALFORMED : apply(s, &reader, number, true);
+        wire_close(&reader);
+    }
+    *(status == STATUS_OK ? &s->counts->images : &s->counts->malformed) += 1;
+}
+
+void replay_read_deltas(const struct replay_sink *s, struct bytes payload) {
+    struct wire_reader reader;
+    if (wire_open(&reader, payload, s->to.replicas) != STATUS_OK) {
+        s->counts->malformed++;
+        return;
+    }
+    uint64_t number = wire_read_u64(&reader);
+    while (!reader.bad && (number = wire_read_u64(&reader)) != 0) {
+        enum status status = apply(s, &reader, number, false);
+        s->counts->gaps += status == STATUS_ERR_GAP;
+        if (status != STATUS_OK && status != STATUS_ERR_GAP) reader.bad = true;
+    }
+    *(reader.bad ? &s->counts->malformed : &s->counts->messages) += 1;
+    wire_close(&reader);
+}

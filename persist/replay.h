@@ -1,0 +1,52 @@
+/* What was applied, as bytes that can be applied again: images of shards, and messages of deltas as peers get them.
+ *
+ *   image    (shard + 1, answer)             everything that the shard holds, judged by its context
+ *   deltas   0 (shard + 1, delta)* 0         own mutations of some shards
+ *
+ * both as messages of wire.h. They are joined: in any order, any number of times. A delta whose predecessor is missing is
+ * left out and counted.
+ *
+ * Threads: any, without a shard's lock. */
+#ifndef ANNEAL_PERSIST_REPLAY_H
+#define ANNEAL_PERSIST_REPLAY_H
+
+#include "lattice/shard.h"
+
+struct replay {
+    struct shard *const *shards;
+    uint32_t shard_count;
+    struct replicas *replicas;
+};
+
+/* Appends an image; `applied`, if not NULL, is overwritten with what it covers. */
+void replay_write_image(const struct replay *r, uint32_t shard, struct buf *out, struct vclock *applied);
+
+/* Own mutations of many shards, in one message. */
+struct replay_deltas {
+    struct wire_writer wire;
+    size_t empty;
+};
+void replay_deltas_begin(struct replay_deltas *d, const struct replay *r);
+/* All beyond *after, which becomes what they reach to; `holder` now holds what comes later. False: the shard's log does not
+ * reach back to `after`, an image must take its place. */
+bool replay_deltas_add(struct replay_deltas *d, const struct replay *r, uint32_t shard, enum shard_holder holder, uint64_t *after);
+/* Appends the message, if there is anything in it; true if so. */
+bool replay_deltas_end(struct replay_deltas *d, struct buf *out);
+
+struct replay_counts {
+    uint64_t images, messages; /* applied */
+    uint64_t gaps;             /* deltas whose predecessors are not here */
+    uint64_t malformed;        /* images and messages that make no sense */
+};
+/* `changed`, if not NULL, is called for every shard that something was applied to. */
+struct replay_sink {
+    struct replay to;
+    int64_t now_ms;
+    struct replay_counts *counts;
+    void (*changed)(void *arg, uint32_t shard);
+    void *arg;
+};
+void replay_read_image(const struct replay_sink *s, struct bytes payload);
+void replay_read_deltas(const struct replay_sink *s, struct bytes payload);
+
+#endif

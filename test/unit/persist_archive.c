@@ -1,0 +1,543 @@
+/* What was streamed comes back: nodes that write, hear of each other now and then, die, and start again with what the store has,
+ * on a store that fails in every way it may. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "core/mem.h"
+#include "core/rng.h"
+#include "persist/archive.h"
+#include "persist/replay.h"
+#include "sim/store.h"
+
+enum { SHARDS = 3, KEYS = 12, NODES = 3 };
+#define KEY_A "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n"
+#define KEY_B "ff112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n"
+#define SECOND INT64_C(1000000)
+
+struct site;
+struct world {
+    struct rng rng;
+    struct bucket_sim *bucket, *other;
+    int64_t now_us;
+    uint64_t incarnations;
+    struct archive_config options; /* of all that start */
+    struct site *sites[NODES + 2];
+    struct vclock promised[SHARDS]; /* what was flushed, in the indexes of `all` */
+    struct replicas *all;
+};
+
+struct site {
+    struct world *world;
+    struct replica_id id;
+    struct replicas *replicas;
+    struct shard *shards[SHARDS];
+    struct store store;
+    struct archive *archive;
+    int64_t due_us;
+    uint64_t heard;
+};
+
+/* ------------------------------------------------------------------- world */
+
+static struct now now_of(const struct world *w) { return (struct now){1700000000000 + w->now_us / 1000, w->now_us}; }
+static struct now clock_now(void *self) { return now_of(self); }
+static uint64_t clock_entropy(void *self) { return rng_next(&((struct world *)self)->rng); }
+static void on_heard(void *arg, struct bytes table) { ((struct site *)arg)->heard += table.len; }
+
+static void open_world(struct world *w, uint64_t seed) {
+    *w = (struct world){.now_us = SECOND};
+    rng_seed(&w->rng, seed);
+    w->bucket = bucket_sim_new(seed);
+    w->all = replicas_new();
+    w->options = (struct archive_config){ARCHIVE_CONFIG_DEFAULT};
+    w->options.segment_us = 100000;
+    w->options.segment_bytes = 300;
+    w->options.part_bytes = 200;
+    w->options.poll_us = SECOND;
+    w->options.rewrite_bytes_min = 3000;
+    w->options.place = "here";
+    keyring_cluster(&w->options.keys, bytes_str("c"), SHARDS);
+}
+
+static struct site *start(struct world *w, uint32_t place, uint64_t node) {
+    struct site *s = mem_zero(1, sizeof *s);
+    uint16_t self;
+    s->world = w;
+    s->id = (struct replica_id){node, ++w->incarnations};
+    s->replicas = replicas_new();
+    assert_int_equal(replicas_intern(s->replicas, s->id, &self), STATUS_OK);
+    struct shard_config shard = {.replicas = s->replicas, .self = self, .log_bytes_max = 400}; /* so that images are needed */
+    for (uint32_t i = 0; i < SHARDS; i++) s->shards[i] = shard_new(i, &shard);
+    struct store_settings settings = STORE_SETTINGS_DEFAULT;
+    settings.deadline_ms = 2000;
+    s->store = store_sim_open(w->bucket, &settings);
+    struct archive_config config = w->options;
+    config.store = s->store;
+    config.clock = (struct clock_port){clock_now, clock_entropy, w};
+    config.shards = s->shards;
+    config.shard_count = SHARDS;
+    config.replicas = s->replicas;
+    config.self = s->id;
+    config.heard = on_heard;
+    config.arg = s;
+    s->archive = archive_new(&config);
+    s->due_us = w->now_us;
+    w->sites[place] = s;
+    return s;
+}
+
+static void stop(struct site *s) {
+    for (int i = 0; i < NODES + 2; i++)
+        if (s->world->sites[i] == s) s->world->sites[i] = NULL;
+    store_close(&s->store);
+    archive_free(s->archive);
+    for (int i = 0; i < SHARDS; i++) shard_free(s->shards[i]);
+    replicas_free(s->replicas);
+    mem_free(s);
+}
+
+static void close_world(struct world *w) {
+    for (int i = 0; i < NODES + 2; i++)
+        if (w->sites[i]) stop(w->sites[i]);
+    bucket_sim_free(w->bucket);
+    if (w->other) bucket_sim_free(w->other);
+    for (int i = 0; i < SHARDS; i++) vclock_fini(&w->promised[i]);
+    replicas_free(w->all);
+}
+
+static void run(struct world *w, int64_t us) {
+    int64_t end_us = w->now_us + us;
+    while (w->now_us < end_us) {
+        int64_t next_us = bucket_sim_next_us(w->bucket);
+        if (w->other && bucket_sim_next_us(w->other) < next_us) next_us = bucket_sim_next_us(w->other);
+        for (int i = 0; i < NODES + 2; i++)
+            if (w->sites[i] && w->sites[i]->due_us < next_us) next_us = w->sites[i]->due_us;
+        if (next_us > end_us) next_us = end_us;
+        if (next_us > w->now_us) w->now_us = next_us;
+        bucket_sim_now(w->bucket, w->now_us);
+        if (w->other) bucket_sim_now(w->other, w->now_us);
+        for (int i = 0; i < NODES + 2; i++) {
+            struct site *s = w->sites[i];
+            if (!s || (s->due_us > w->now_us && store_sim_next_us(&s->store) > w->now_us)) continue;
+            int64_t wait_us = archive_step(s->archive, now_of(w));
+            s->due_us = w->now_us + (wait_us > 0 ? wait_us : 1);
+        }
+    }
+}
+
+static bool reaches(struct world *w, struct site *s, enum archive_phase phase, int64_t within_us) {
+    for (int64_t end_us = w->now_us + within_us; w->now_us < end_us && archive_phase(s->archive) != phase;) run(w, 10000);
+    return archive_phase(s->archive) == phase;
+}
+
+static bool flushes(struct world *w, struct site *s, int64_t within_us) {
+    archive_flush(s->archive);
+    for (int64_t end_us = w->now_us + within_us; w->now_us < end_us && !archive_is_flushed(s->archive);) run(w, 10000);
+    return archive_is_flushed(s->archive);
+}
+
+/* ------------------------------------------------------------------ content */
+
+static void write_key(struct site *s, uint64_t which, const char *value) {
+    char name[32];
+    uint32_t shard = (uint32_t)(which % SHARDS);
+    struct shard *to = s->shards[shard];
+    int64_t now_ms = now_of(s->world).wall_ms;
+    snprintf(name, sizeof name, "k%llu", (unsigned long long)which);
+    shard_lock(to);
+    struct key_ref ref = shard_ref(to, bytes_str(name));
+    switch (value ? 0 : rng_below(&s->world->rng, 8)) {
+    case 1: case 2: shard_increase(to, ref, (__int128)(rng_below(&s->world->rng, 100) + 1), now_ms); break;
+    case 3: shard_delete(to, ref, now_ms); break;
+    case 4: shard_add_member(to, ref, bytes_str(rng_below(&s->world->rng, 2) ? "a" : "b"), now_ms); break;
+    case 5:
+        if (rng_below(&s->world->rng, 10) == 0) shard_flush(to, now_ms);
+        break;
+    default: shard_set(to, ref, bytes_str(value ? value : "some value"), false, now_ms);
+    }
+    shard_unlock(to);
+    archive_dirty(s->archive, shard);
+}
+
+static bool has(struct site *s, uint64_t which, const char *value) {
+    char name[32];
+    struct scratch scratch;
+    struct shard *in = s->shards[which % SHARDS];
+    snprintf(name, sizeof name, "k%llu", (unsigned long long)which);
+    shard_lock(in);
+    struct key *key = shard_find(in, shard_ref(in, bytes_str(name)), now_of(s->world).wall_ms);
+    bool same = key ? bytes_equal(key_string(in, key, &scratch), bytes_str(value)) : false;
+    shard_unlock(in);
+    return same;
+}
+
+/* One learns all that the other has. */
+static void hear(struct site *to, struct site *from) {
+    struct replay source = {from->shards, SHARDS, from->replicas};
+    struct replay_counts counts = {0};
+    struct replay_sink sink = {.to = {to->shards, SHARDS, to->replicas}, .now_ms = now_of(to->world).wall_ms, .counts = &counts};
+    for (uint32_t i = 0; i < SHARDS; i++) {
+        struct buf image = {0};
+        replay_write_image(&source, i, &image, NULL);
+        replay_read_image(&sink, buf_bytes(&image));
+        buf_fini(&image);
+    }
+    assert_int_equal(counts.images, SHARDS);
+}
+
+static void raise_promise(struct world *w, const struct site *s) {
+    for (int i = 0; i < SHARDS; i++) {
+        uint16_t here = shard_self(s->shards[i]), index;
+        assert_int_equal(replicas_intern(w->all, s->id, &index), STATUS_OK);
+        vclock_raise(&w->promised[i], index, vclock_get(shard_applied(s->shards[i]), here));
+    }
+}
+
+static void has_promised(struct world *w, const struct site *s) {
+    for (int i = 0; i < SHARDS; i++)
+        for (uint16_t r = 1; r < w->promised[i].count; r++) {
+            uint16_t here;
+            assert_int_equal(replicas_intern(s->replicas, replicas_id(w->all, r), &here), STATUS_OK);
+            assert_true(vclock_get(shard_applied(s->shards[i]), here) >= vclock_get(&w->promised[i], r));
+        }
+}
+
+static void same(const struct site *a, const struct site *b) {
+    for (int i = 0; i < SHARDS; i++) assert_int_equal(shard_digest(a->shards[i]), shard_digest(b->shards[i]));
+}
+
+/* -------------------------------------------------------------------- tests */
+
+static void set_faults(struct world *w, uint32_t rate) {
+    struct bucket_faults faults = {.fail = rate, .lose = rate, .late = rate, .slow = rate};
+    bucket_sim_faults(w->bucket, &faults);
+}
+
+/* One of them dies, and starts again with nothing but the store; all write, and hear of each other. */
+static void live(struct world *w, int rounds) {
+    for (int round = 0; round < rounds; round++) {
+        uint64_t i = rng_below(&w->rng, NODES);
+        struct site *s = w->sites[i];
+        if (archive_phase(s->archive) == ARCHIVE_STREAMING) {
+            for (uint64_t n = rng_below(&w->rng, 20); n; n--) write_key(s, rng_below(&w->rng, KEYS), NULL);
+            if (rng_below(&w->rng, 4) == 0) hear(w->sites[rng_below(&w->rng, NODES)], s);
+        }
+        assert_int_not_equal(archive_phase(s->archive), ARCHIVE_STOPPED);
+        run(w, (int64_t)rng_below(&w->rng, 300000));
+        if (archive_is_flushed(s->archive)) raise_promise(w, s);
+        if (rng_below(&w->rng, 40) == 0) {
+            stop(s);
+            s = start(w, (uint32_t)i, i + 1);
+        }
+    }
+}
+
+static void random_lives(uint64_t seed, uint32_t rate) {
+    struct world w;
+    open_world(&w, seed);
+    set_faults(&w, rate);
+    for (uint32_t i = 0; i < NODES; i++) start(&w, i, i + 1);
+    for (uint32_t i = 0; i < NODES; i++) assert_true(reaches(&w, w.sites[i], ARCHIVE_STREAMING, 600 * SECOND));
+    live(&w, 150);
+    set_faults(&w, 0);
+    for (uint32_t i = 0; i < NODES; i++) {
+        assert_true(reaches(&w, w.sites[i], ARCHIVE_STREAMING, 60 * SECOND));
+        assert_true(flushes(&w, w.sites[i], 60 * SECOND));
+        raise_promise(&w, w.sites[i]);
+    }
+    struct site *reader = start(&w, NODES, 9);
+    assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 60 * SECOND));
+    has_promised(&w, reader);
+    /* What nodes heard of those that died before they streamed it is in no store. */
+    for (uint32_t i = 0; i < NODES; i++) hear(reader, w.sites[i]);
+    for (uint32_t i = 0; i < NODES; i++) hear(w.sites[i], reader);
+    for (uint32_t i = 0; i < NODES; i++) same(w.sites[i], reader);
+    close_world(&w);
+}
+
+static void comes_back(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 30; seed++) random_lives(seed, 0);
+}
+static void comes_back_from_a_bad_store(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 30; seed++) random_lives(seed, 100000);
+}
+
+/* Many overwrites of few keys: checkpoints take their place, and the number of objects stays small. */
+static void stays_small(void **state) {
+    (void)state;
+    struct world w;
+    struct bucket_stats stats;
+    struct archive_status status;
+    open_world(&w, 1);
+    struct site *s = start(&w, 0, 1);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    for (int i = 0; i < 3000; i++) {
+        for (int n = 0; n < 5; n++) write_key(s, rng_below(&w.rng, KEYS), "x");
+        run(&w, 100000);
+    }
+    run(&w, 60 * SECOND);
+    archive_status(s->archive, w.now_us, &status);
+    bucket_sim_stats(w.bucket, &stats);
+    assert_true(status.checkpoints > 10);
+    assert_true(status.segments > 1000);
+    assert_int_equal(status.behind_us, 0);
+    assert_true(stats.objects < 200);
+    struct site *reader = start(&w, 1, 2);
+    assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+    same(s, reader);
+    close_world(&w);
+}
+
+/* A store that is away holds nobody up, and all is there when it is back. */
+static void waits_for_the_store(void **state) {
+    (void)state;
+    struct world w;
+    struct archive_status status;
+    open_world(&w, 1);
+    struct site *s = start(&w, 0, 1);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    struct bucket_faults out = {.out = true};
+    bucket_sim_faults(w.bucket, &out);
+    for (int i = 0; i < 500; i++) {
+        write_key(s, rng_below(&w.rng, KEYS), NULL);
+        run(&w, 100000);
+    }
+    archive_status(s->archive, w.now_us, &status);
+    assert_true(status.behind_us > 40 * SECOND);
+    assert_true(status.failures > 0);
+    assert_false(archive_is_flushed(s->archive));
+    set_faults(&w, 0);
+    assert_true(flushes(&w, s, 30 * SECOND));
+    struct site *reader = start(&w, 1, 2);
+    assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+    same(s, reader);
+    close_world(&w);
+}
+
+static void stops_where_conditions_are_ignored(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    struct bucket_faults faults = {.conditions = BUCKET_CONDITIONS_IGNORED};
+    bucket_sim_faults(w.bucket, &faults);
+    assert_true(reaches(&w, start(&w, 0, 1), ARCHIVE_STOPPED, 10 * SECOND));
+    w.options.unconditional = true;
+    struct site *s = start(&w, 1, 1);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    write_key(s, 1, "x");
+    assert_true(flushes(&w, s, 10 * SECOND));
+    struct site *reader = start(&w, 2, 2);
+    assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(has(reader, 1, "x"));
+    close_world(&w);
+}
+
+static void second_process_of_a_node_stops(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    struct site *first = start(&w, 0, 1);
+    assert_true(reaches(&w, first, ARCHIVE_STREAMING, 10 * SECOND));
+    w.options.place = "elsewhere";
+    assert_true(reaches(&w, start(&w, 1, 1), ARCHIVE_STOPPED, 20 * SECOND));
+    assert_int_equal(archive_phase(first->archive), ARCHIVE_STREAMING);
+    stop(first); /* dead: the next one from elsewhere waits a little, then is the node */
+    struct site *third = start(&w, 0, 1);
+    assert_false(reaches(&w, third, ARCHIVE_READING, SECOND));
+    assert_true(reaches(&w, third, ARCHIVE_STREAMING, 20 * SECOND));
+    stop(third);
+    struct site *fourth = start(&w, 0, 1); /* from the same place, at once */
+    assert_true(reaches(&w, fourth, ARCHIVE_STREAMING, SECOND));
+    /* One that slept while another became the node stops when it wakes. */
+    w.sites[0] = NULL;
+    w.options.place = "a third place";
+    struct site *fifth = start(&w, 2, 1);
+    assert_true(reaches(&w, fifth, ARCHIVE_STREAMING, 20 * SECOND));
+    w.sites[0] = fourth;
+    assert_true(reaches(&w, fourth, ARCHIVE_STOPPED, 20 * SECOND));
+    assert_int_equal(archive_phase(fifth->archive), ARCHIVE_STREAMING);
+    close_world(&w);
+}
+
+/* The image of a virtual machine, started twice: even the replica is the same. */
+static void copies_of_a_process_stop(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    struct site *first = start(&w, 0, 1);
+    assert_true(reaches(&w, first, ARCHIVE_STREAMING, 10 * SECOND));
+    w.incarnations--;
+    struct site *copy = start(&w, 1, 1);
+    assert_true(reaches(&w, copy, ARCHIVE_STREAMING, 10 * SECOND));
+    for (int i = 0; i < 20; i++) {
+        write_key(first, 1, "x");
+        write_key(copy, 2, "y");
+        run(&w, SECOND);
+    }
+    assert_true(archive_phase(first->archive) == ARCHIVE_STOPPED || archive_phase(copy->archive) == ARCHIVE_STOPPED);
+    close_world(&w);
+}
+
+static void sealed_objects_need_their_key(void **state) {
+    (void)state;
+    struct world w;
+    struct buf error = {0};
+    open_world(&w, 1);
+    assert_int_equal(keyring_parse(&w.options.keys, KEYRING_OBJECTS, bytes_str(KEY_A), &error), STATUS_OK);
+    struct site *s = start(&w, 0, 1);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    write_key(s, 1, "x");
+    assert_true(flushes(&w, s, 10 * SECOND));
+    struct keyring good = w.options.keys;
+    assert_int_equal(keyring_parse(&w.options.keys, KEYRING_OBJECTS, bytes_str(KEY_B), &error), STATUS_OK);
+    assert_true(reaches(&w, start(&w, 1, 2), ARCHIVE_STOPPED, 10 * SECOND));
+    w.options.keys = good;
+    struct site *reader = start(&w, 2, 3);
+    assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(has(reader, 1, "x"));
+    keyring_cluster(&w.options.keys, bytes_str("another"), SHARDS);
+    assert_true(reaches(&w, start(&w, 3, 4), ARCHIVE_STOPPED, 10 * SECOND));
+    close_world(&w);
+}
+
+/* A cluster as it was: by time, by manifest; into another bucket. */
+static void the_past_comes_back(void **state) {
+    (void)state;
+    struct world w;
+    struct archive_status status;
+    struct store_settings settings = STORE_SETTINGS_DEFAULT;
+    open_world(&w, 1);
+    w.options.keep_ms = 3600000;
+    struct site *s = start(&w, 0, 1);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    write_key(s, 1, "old");
+    run(&w, 5 * SECOND);
+    archive_save(s->archive);
+    run(&w, 10 * SECOND);
+    archive_status(s->archive, w.now_us, &status);
+    assert_int_equal(status.manifest, 1);
+    write_key(s, 1, "middle");
+    run(&w, 5 * SECOND);
+    int64_t then_ms = now_of(&w).wall_ms;
+    run(&w, SECOND);
+    write_key(s, 1, "new");
+    for (int i = 0; i < 3; i++) {
+        archive_save(s->archive);
+        run(&w, 20 * SECOND);
+    }
+    struct bucket_sim *source = w.bucket;
+    struct store past = store_sim_open(source, &settings);
+    w.other = source;
+    w.options.source.store = past;
+    /* Not into where it comes from. */
+    assert_true(reaches(&w, start(&w, 1, 2), ARCHIVE_STOPPED, 10 * SECOND));
+    w.bucket = bucket_sim_new(2);
+    w.options.source.until_ms = then_ms;
+    struct site *restored = start(&w, 2, 3);
+    assert_true(reaches(&w, restored, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(has(restored, 1, "middle"));
+    assert_true(flushes(&w, restored, 10 * SECOND));
+    /* What was restored is in the new bucket. */
+    w.options.source = (struct archive_source){.until_ms = INT64_MAX};
+    struct site *next = start(&w, 3, 4);
+    assert_true(reaches(&w, next, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(has(next, 1, "middle"));
+    stop(restored);
+    stop(next);
+    bucket_sim_free(w.bucket);
+    w.bucket = bucket_sim_new(3);
+    w.options.source = (struct archive_source){.store = past, .manifest = 1, .until_ms = INT64_MAX};
+    struct site *oldest = start(&w, 2, 5);
+    assert_true(reaches(&w, oldest, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(has(oldest, 1, "old"));
+    stop(oldest);
+    store_close(&past);
+    close_world(&w);
+}
+
+/* Whatever one flipped bit takes away, the node starts, says so, and what a checkpoint covers twice is whole. */
+static void damage_is_survived(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct world w;
+        struct archive_status status;
+        open_world(&w, seed);
+        struct site *s = start(&w, 0, 1);
+        assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+        for (int i = 0; i < 100; i++) {
+            write_key(s, rng_below(&w.rng, KEYS), NULL);
+            run(&w, 200000);
+        }
+        assert_true(flushes(&w, s, 10 * SECOND));
+        assert_true(bucket_sim_rot(w.bucket));
+        struct site *reader = start(&w, 1, 2);
+        assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+        archive_status(reader->archive, w.now_us, &status);
+        assert_true(status.read_damaged <= 2);
+        /* It heals: the node that has all makes the store whole again. */
+        hear(reader, s);
+        archive_save(reader->archive);
+        run(&w, 30 * SECOND);
+        assert_true(flushes(&w, reader, 10 * SECOND));
+        struct site *after = start(&w, 2, 3);
+        assert_true(reaches(&w, after, ARCHIVE_STREAMING, 10 * SECOND));
+        same(s, after);
+        close_world(&w);
+    }
+}
+
+/* What a node has from its disk and the store lacks is streamed by its next process. */
+static void the_rest_is_owed(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    struct site *s = start(&w, 0, 1);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    struct bucket_faults out = {.out = true};
+    bucket_sim_faults(w.bucket, &out);
+    for (int i = 0; i < 50; i++) write_key(s, rng_below(&w.rng, KEYS), NULL);
+    run(&w, 10 * SECOND);
+    set_faults(&w, 0);
+    struct site *next = start(&w, 1, 7);
+    hear(next, s); /* as from a log */
+    w.sites[0] = NULL;
+    assert_true(reaches(&w, next, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(flushes(&w, next, 10 * SECOND));
+    struct site *reader = start(&w, 2, 8);
+    assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+    same(next, reader);
+    same(s, reader);
+    w.sites[0] = s;
+    close_world(&w);
+}
+
+static void tables_of_members_come_back(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    struct site *s = start(&w, 0, 1);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    archive_members(s->archive, bytes_str("table"));
+    run(&w, SECOND);
+    struct site *reader = start(&w, 1, 2);
+    assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_int_equal(reader->heard, 5);
+    close_world(&w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(comes_back), cmocka_unit_test(comes_back_from_a_bad_store), cmocka_unit_test(stays_small),
+        cmocka_unit_test(waits_for_the_store), cmocka_unit_test(stops_where_conditions_are_ignored),
+        cmocka_unit_test(second_process_of_a_node_stops), cmocka_unit_test(copies_of_a_process_stop),
+        cmocka_unit_test(sealed_objects_need_their_key), cmocka_unit_test(the_past_comes_back), cmocka_unit_test(damage_is_survived),
+        cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(tables_of_members_come_back)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
