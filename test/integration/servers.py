@@ -65,6 +65,12 @@ class Server:
                 time.sleep(0.02)
         raise RuntimeError("server does not listen: " + self.output()[-2000:])
 
+    def has_loaded(self):
+        """What it had; it answers LOADING before."""
+        with socket.create_connection(("127.0.0.1", self.port), 10) as s:
+            s.sendall(b"PING\r\n")
+            return not s.recv(100).startswith(b"-LOADING")
+
     def output(self):
         with open(os.path.join(self.dir, "log"), errors="replace") as f:
             return f.read()
@@ -116,6 +122,7 @@ class Cluster:
         command = [SERVER, "--port", str(self.ports[i]), "--gossip-port", str(self.gossip[i]), "--dir", directory, "--join", join,
                    "--enable-debug-command", "local"] + self.options + list(options)
         self.nodes[i] = Server(command, self.ports[i], directory)
+        until(self.nodes[i].has_loaded)
         return self.nodes[i]
 
     def __enter__(self):
