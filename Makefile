@@ -55,7 +55,7 @@ SIM_TESTS     := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/sim_*.c))
 # The simulator is the node without the files that touch the operating system.
 OS_FILES := $(wildcard */*_posix.c */*_epoll.c */*_nng.c */*_s3.c) net/libc_compat.c
 SANS_IO := $(filter-out $(OS_FILES),$(NODE))
-MAELSTROM := $(SANS_IO) $(wildcard sim/maelstrom*.c) net/os_posix.c
+MAELSTROM := $(SANS_IO) $(wildcard sim/maelstrom*.c) net/os_posix.c core/clock_posix.c core/file_posix.c
 SIM     := $(SANS_IO) $(filter-out sim/maelstrom%,$(wildcard sim/*.c))
 TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(PERSIST_TESTS) $(NET_TESTS) $(SIM_TESTS)
 
