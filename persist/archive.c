@@ -107,6 +107,9 @@ static void free_reader(struct archive *a) {
     sweep_fini(&r->sweep);
     manifest_fini(&r->manifest);
     buf_fini(&r->text);
+    fetch_fini(&r->search.fetch);
+    for (uint32_t s = 0; r->had && s < a->config.shard_count; s++) vclock_fini(&r->had[s]);
+    mem_free(r->had);
     for (uint32_t s = 0; r->stored && s < a->config.shard_count; s++) vclock_fini(&r->stored[s]);
     mem_free(r->stored);
     *r = (struct reader){0};
