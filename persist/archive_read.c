@@ -181,7 +181,6 @@ static void next_manifest(struct archive *a) {
 
 /* What the store does not have, and this node has from elsewhere. */
 static void owe_rest(struct archive *a) {
-    struct stream *stream = &a->stream;
     for (uint32_t s = 0; s < a->config.shard_count; s++) {
         struct shard *shard = a->config.shards[s];
         bool other_store = a->source != &a->config.store;
@@ -190,9 +189,7 @@ static void owe_rest(struct archive *a) {
         static const struct vclock nothing;
         bool owed = !vclock_covers(other_store ? &nothing : &a->reader.stored[s], applied);
         shard_unlock(shard);
-        if (!owed || MUTANT(rest_unowed)) continue;
-        stream->owed[s / 64] |= UINT64_C(1) << (s % 64);
-        stream->any_owed = true;
+        if (owed && !MUTANT(rest_unowed)) stream_owe(a, s);
     }
 }
 

@@ -142,7 +142,29 @@ struct stream {
     int64_t next_us;
 };
 void stream_step(struct archive *a);
+void stream_owe(struct archive *a, uint32_t shard);
 bool stream_is_idle(struct archive *a);
+
+/* ---- archive_tail.c ---- */
+
+struct tails {
+    enum { TAIL_IDLE, TAIL_LISTING, TAIL_HEAD, TAIL_MANIFESTS, TAIL_MANIFEST } step;
+    struct replica_id id;     /* whose tail it is about */
+    uint64_t *stored;         /* of it, by shard */
+    struct vclock *nothing;
+    struct listing listing;
+    struct search search;
+    struct fetch fetch;
+    struct replica_id *alive; /* with the archive's lock, as what is below */
+    size_t alive_count;
+    struct lost {
+        struct replica_id id;
+        int64_t at_us; /* to be looked at then */
+    } *lost;
+    size_t lost_count;
+};
+void tail_step(struct archive *a);
+void tail_fini(struct archive *a);
 
 /* ---- archive_compact.c ---- */
 
@@ -204,6 +226,7 @@ struct archive {
     struct claim claim;
     struct reader reader;
     struct stream stream;
+    struct tails tails;
     struct compactor compactor;
     int64_t noted_us; /* the last failure */
 
