@@ -46,15 +46,17 @@ static void on_restart(void *arg, uint32_t node, enum world_change change) {
         if (r->swarm.disks) promises_checked(r, node);
         return;
     }
-    if (r->swarm.disks) promises_lost(r, node);
-    if (change == WORLD_DOWN) collect(r, node);
+    if (r->swarm.disks) promises_lost(r, node, change);
+    if (change != WORLD_DIED) collect(r, node);
     client_lost(r, node, change == WORLD_DIED);
 }
+
+static void on_kept(void *arg, uint32_t node, bool well) { promises_kept(arg, node, well); }
 
 static void on_step(void *arg, uint32_t node, const struct gossip_event *event) { watch(arg, node, event); }
 
 static void run_seed(struct run *r) {
-    struct world_ports ports = {on_restart, r->watch ? on_step : NULL, r};
+    struct world_ports ports = {on_restart, on_kept, r->watch ? on_step : NULL, r};
     r->world = world_new(r->seed, &r->swarm, &ports);
     r->model = model_new();
     world_verbose(r->world, r->verbose);

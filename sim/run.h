@@ -24,6 +24,7 @@
     X(leaves, "nodes that left")                                 \
     X(forgotten, "members that were declared gone by hand")      \
     X(rolled_back, "nodes that came back with less than they had told others") \
+    X(wholes, "nodes that came back with all that they had applied a while before") \
     X(promises, "shards that came back with what was acknowledged") \
     X(in_doubt, "writes that were done, but refused: the disk failed") \
     X(unanswered, "writes that were done, but never answered: memory ran out") \
@@ -68,7 +69,10 @@ struct promises {
     struct promise *list;
     uint32_t count;
     uint64_t self;    /* the incarnation that makes them now */
-    struct whole had; /* when it ended; it may come back with less */
+    struct whole had; /* when it ended; it may come back with less, */
+    struct whole sure; /* but not with less than this, */
+    struct whole next; /* and soon not with less than this: */
+    int64_t next_us;   /* what it had then */
 };
 
 struct run {
@@ -130,7 +134,8 @@ uint64_t dump_key(struct run *r, uint32_t index, const char *key);
 
 /* promise.c */
 void promise_made(struct run *r, uint32_t index);     /* what a node has done so far is acknowledged */
-void promises_lost(struct run *r, uint32_t index);    /* before its memory is */
+void promises_kept(struct run *r, uint32_t index, bool well); /* its keeper has made a step */
+void promises_lost(struct run *r, uint32_t index, enum world_change change); /* before its memory is */
 void promises_checked(struct run *r, uint32_t index); /* it is back */
 void promises_fini(struct run *r);
 

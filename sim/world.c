@@ -163,11 +163,11 @@ static void is_down(struct world *w, uint32_t index, int64_t down_us) {
     event_push(w, (struct event){.at_us = w->now_us + down_us, .kind = EVENT_START, .node = index});
 }
 
-static void node_stop(struct world *w, uint32_t index, int64_t down_us, bool power) {
+static void node_stop(struct world *w, uint32_t index, int64_t down_us, enum world_change how, bool power) {
     struct sim_node *n = &w->nodes[index];
     if (w->verbose) printf("%10lld n%u crashes for %lld us%s\n", (long long)w->now_us, index, (long long)down_us, power ? ", machine and all" : "");
     n->lost_power = power;
-    if (w->ports.restart) w->ports.restart(w->ports.arg, index, WORLD_DOWN);
+    if (w->ports.restart) w->ports.restart(w->ports.arg, index, how);
     node_forget_disk(n, power);
     node_free(n->node);
     n->node = NULL;
@@ -203,7 +203,7 @@ void world_clear_up(struct world *w) {
 }
 
 void world_crash(struct world *w, uint32_t index, int64_t down_us) {
-    if (w->nodes[index].node) node_stop(w, index, down_us, w->swarm->disks && rng_percent(&w->rng, (unsigned)w->swarm->power));
+    if (w->nodes[index].node) node_stop(w, index, down_us, WORLD_DOWN, w->swarm->disks && rng_percent(&w->rng, (unsigned)w->swarm->power));
 }
 
 struct closing {
@@ -221,7 +221,7 @@ void world_stop(struct world *w, uint32_t index, int64_t down_us) {
     struct closing closing = {n->keeper, false};
     if (!world_node(w, index) || (n->keeper && !node_runs(n, &w->stats.ooms_keeper, close_keeper, &closing))) return;
     w->stats.disk_stops += closing.closed;
-    node_stop(w, index, down_us, false);
+    node_stop(w, index, down_us, closing.closed ? WORLD_STOPPED : WORLD_DOWN, false);
 }
 
 /* ------------------------------------------------------------------ running */

@@ -58,13 +58,16 @@ struct world_stats {
 
 struct world;
 
-enum world_change { WORLD_UP, WORLD_DOWN, WORLD_DIED };
+/* STOPPED: it closed what it keeps, and well. DIED: in the midst of something, its locks may be held and
+ * nothing may be asked of it. */
+enum world_change { WORLD_UP, WORLD_DOWN, WORLD_STOPPED, WORLD_DIED };
 
 /* What the world asks of whoever runs it; any may be NULL. */
 struct world_ports {
-    /* Before a node's memory is lost, and when it is there again. One that DIED did so in the midst of
-     * something: its locks may be held, and nothing may be asked of it. */
+    /* Before a node's memory is lost, and when it is there again. */
     void (*restart)(void *arg, uint32_t node, enum world_change change);
+    /* After each step of its keeper; well: the log could be written all along. */
+    void (*kept)(void *arg, uint32_t node, bool well);
     /* After each step of a node, with what it was about. */
     void (*step)(void *arg, uint32_t node, const struct gossip_event *event);
     void *arg;

@@ -104,6 +104,7 @@ void node_keeps(struct sim_node *n) {
     if (n->failure != STATUS_OK && now.failure == STATUS_OK) w->stats.disk_heals++;
     n->saves = now.saves;
     n->failure = now.failure;
+    if (w->ports.kept) w->ports.kept(w->ports.arg, n->index, now.failure == STATUS_OK);
     plan_step(n, step.next_us ? step.next_us : 1 + world_between(w, 0, 20000));
 }
 
