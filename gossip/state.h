@@ -131,7 +131,6 @@ struct gossip {
     uint64_t epoch, heartbeat;
     bool leaving;
     bool members_changed; /* since they were last kept */
-    bool had_left;  /* our last process, before it ended */
     bool recovered; /* we hold what an earlier process of this node had */
     atomic_bool paused;
 
