@@ -47,9 +47,13 @@ static void crash(struct world *w) {
     world_crash(w, n->index, world_between(w, 1000, rng_percent(&w->rng, 50) ? 1000000 : 20000000));
 }
 
-/* Of the allocations that it makes from now on, soon or late, one is refused. */
+/* Of the allocations that it makes from now on, soon or late, one is refused; or of those of its
+ * keeper alone, which are few. */
 static void run_out(struct world *w) {
-    memory_arm(any_node(w)->memory, 1 + rng_below(&w->rng, UINT64_C(1) << rng_below(&w->rng, 12)));
+    struct sim_node *n = any_node(w);
+    bool keeps = rng_percent(&w->rng, 40);
+    n->only = n->disk && keeps ? &w->stats.ooms_keeper : NULL;
+    memory_arm(n->memory, 1 + rng_below(&w->rng, UINT64_C(1) << rng_below(&w->rng, keeps ? 7 : 12)));
 }
 
 static void stop(struct world *w) {

@@ -11,6 +11,7 @@
 struct memory {
     uint64_t pieces; /* that it has */
     uint64_t left;   /* allocations until one is refused; 0: none will be */
+    bool spared;     /* it stands still */
     bool running;    /* and may be ended: */
     jmp_buf end;
 };
@@ -95,8 +96,10 @@ static struct memory *disown(const void *at) {
 
 /* ---------------------------------------------------------- in place of libc */
 
+static bool is_refused(struct memory *m) { return m->running && !m->spared && m->left && --m->left == 0; }
+
 static void *resize(void *old, size_t size) {
-    if (current && current->running && current->left && --current->left == 0) longjmp(current->end, 1);
+    if (current && is_refused(current)) longjmp(current->end, 1);
     struct memory *owner = old ? disown(old) : current;
     void *piece = must(realloc(old, size));
     own(piece, owner);
@@ -157,6 +160,7 @@ struct memory *memory_become(struct memory *m) {
 }
 
 void memory_arm(struct memory *m, uint64_t allocations) { m->left = allocations; }
+void memory_spare(struct memory *m, bool spared) { m->spared = spared; }
 uint64_t memory_pieces(const struct memory *m) { return m->pieces; }
 
 void memory_give_back(struct memory *m) {

@@ -24,6 +24,7 @@ bool memory_run(struct memory *m, void (*code)(void *arg), void *arg);
 struct memory *memory_become(struct memory *m);
 /* So many allocations from now on one is refused; 0: none will be. */
 void memory_arm(struct memory *m, uint64_t allocations);
+void memory_spare(struct memory *m, bool spared); /* the count stands still */
 uint64_t memory_pieces(const struct memory *m);
 /* Frees all that the process has. */
 void memory_give_back(struct memory *m);

@@ -83,6 +83,14 @@ static void remember_past(struct sim_node *n) {
     }
 }
 
+static bool runs(struct sim_node *n, uint64_t *ends, void (*code)(void *arg), void *arg) {
+    if (n->memory) memory_spare(n->memory, n->only && n->only != ends);
+    if (memory_run(n->memory, code, arg)) return true;
+    ++*ends;
+    if (n->world->verbose) printf("%10lld n%u has run out of memory\n", (long long)n->world->now_us, n->index);
+    return false;
+}
+
 struct starting {
     struct sim_node *n;
     const struct node_config *config;
@@ -121,10 +129,7 @@ void node_start(struct sim_node *n) {
     n->stopped_until_us = 0;
     links_clear(n);
     struct starting starting = {n, &config};
-    if (!memory_run(n->memory, start, &starting)) {
-        w->stats.ooms_start++;
-        node_forget_all(n);
-    }
+    if (!runs(n, &w->stats.ooms_start, start, &starting)) node_forget_all(n);
     if (!n->node) { /* tries again */
         n->life++;
         event_push(w, (struct event){.at_us = w->now_us + 1000000, .kind = EVENT_START, .node = n->index});
@@ -177,11 +182,9 @@ static void node_stop(struct world *w, uint32_t index, int64_t down_us, enum wor
 }
 
 bool node_runs(struct sim_node *n, uint64_t *ends, void (*code)(void *arg), void *arg) {
-    if (memory_run(n->memory, code, arg)) return true;
+    if (runs(n, ends, code, arg)) return true;
     n->dead = true;
     n->world->dead_count++;
-    ++*ends;
-    if (n->world->verbose) printf("%10lld n%u has run out of memory\n", (long long)n->world->now_us, n->index);
     return false;
 }
 

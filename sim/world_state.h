@@ -50,6 +50,7 @@ struct sim_node {
     uint64_t saves;
     bool lost_power, rotten;
     struct memory *memory; /* of its process; NULL: it never runs out */
+    const uint64_t *only;  /* it runs out in code of which this counts the ends; NULL: in any */
     bool dead;             /* it did, and nobody has cleared up yet */
 };
 
