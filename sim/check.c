@@ -31,6 +31,18 @@ uint32_t vector_of(const struct node *node, uint32_t shard, struct model_seen *o
     return count;
 }
 
+/* By the last shard: all are changed, one after the other, before anybody hears that it starts over. */
+struct replica_id self_of(const struct node *node) {
+    return replicas_id(node->replicas, shard_self(node->shards[node->shard_count - 1]));
+}
+
+uint64_t applied_of(const struct node *node, uint32_t shard, struct replica_id id) {
+    const struct vclock *v = shard_applied(node->shards[shard]);
+    for (uint32_t i = 1; i < v->count; i++)
+        if (replica_id_compare(replicas_id(node->replicas, (uint16_t)i), id) == 0) return v->counter[i];
+    return 0;
+}
+
 /* ------------------------------------------------------------------- reads */
 
 static bool read_set(struct bytes reply, uint32_t *members) {
@@ -84,7 +96,7 @@ void check_key(struct run *r, uint32_t index, uint32_t key) {
     struct model_cut cut = {.shard = node_shard_of(node, bytes_str(name)), .seen = seen};
     cut.count = vector_of(node, cut.shard, seen);
     r->counts.reads++;
-    if (r->failed || key_is_allowed(r, index, &cut, key, name)) return;
+    if (r->failed || key_is_allowed(r, index, &cut, key, name) || !world_node(r->world, index)) return;
     const struct buf *reply = &r->clients[index].reply;
     run_fail(r, index, "%s shows what no history allows:\n%.*s", name, (int)reply->len, (char *)reply->data);
     model_explain(r->model, &cut, key);
@@ -98,16 +110,16 @@ static struct issued *issued_of(struct run *r, struct replica_id id) {
     return NULL;
 }
 
-void note_issued(struct run *r, uint32_t index) {
-    const struct node *node = world_node(r->world, index);
-    struct replica_id self = gossip_self(node->gossip);
+void note_issued(struct run *r, const struct node *node) {
+    struct replica_id self = self_of(node);
     struct issued *i = issued_of(r, self);
     if (!i) {
         assert(r->issued_count < ORIGINS_MAX);
         i = &r->issued[r->issued_count++];
         *i = (struct issued){self, mem_zero(node->shard_count, sizeof *i->counters)};
     }
-    for (uint32_t s = 0; s < node->shard_count; s++) i->counters[s] = shard_own(node->shards[s]);
+    for (uint32_t s = 0; s < node->shard_count; s++)
+        if (shard_own(node->shards[s]) > i->counters[s]) i->counters[s] = shard_own(node->shards[s]);
 }
 
 static bool was_issued(struct run *r, const struct node *node, uint32_t shard, struct dot dot) {
@@ -256,8 +268,7 @@ void check_settled(struct run *r) {
     uint32_t nodes = world_node_count(r->world);
     world_heal(r->world);
     for (uint32_t i = 0; i < nodes; i++) {
-        r->counts.expired += node_expire(world_node(r->world, i), 0, 1);
-        note_issued(r, i);
+        client_expires(r, i);
     }
     int64_t end = world_now_us(r->world) + SETTLE_US;
     do {

@@ -106,6 +106,13 @@ static void pick_disks(uint64_t seed, struct swarm *s) {
     if (s->disks && !s->crashes) s->crashes = crashes;
 }
 
+/* Likewise. */
+static void pick_memory(uint64_t seed, struct swarm *s) {
+    struct rng rng;
+    rng_seed(&rng, seed ^ 0x003);
+    s->ooms = maybe(&rng, 30, rng_percent(&rng, 50) ? 20 : 200);
+}
+
 /* Sets without a log to speak of, far from each other: what is learned while an answer by cells is
  * under way. */
 static void shape_late_answers(struct swarm *s) {
@@ -141,6 +148,7 @@ void swarm_pick(uint64_t seed, const struct swarm *given, struct swarm *out) {
     pick_network(&rng, out);
     pick_faults(&rng, out);
     pick_disks(seed, out);
+    pick_memory(seed, out);
     uint64_t shape = rng_below(&rng, 100);
     if (shape < 10) shape_late_answers(out);
     else if (shape < 15) shape_late_deltas(out);

@@ -44,6 +44,7 @@
     X(corrupts, 0, 100, "percent damaged")                                                    \
     X(cuts, 0, 1000, "changes of partitions, a minute; as all below")                         \
     X(crashes, 0, 1000, "nodes that lose their memory")                                       \
+    X(ooms, 0, 1000, "nodes whose memory runs out, in the midst of anything")                 \
     X(stops, 0, 1000, "nodes that stand still for a while")                                   \
     X(slows, 0, 1000, "nodes that become slow, or quick again")                               \
     X(leaves, 0, 1000, "nodes that leave, and join later, empty")                             \

@@ -30,6 +30,10 @@
     X(jumps, "clock jumps")                                            \
     X(joins, "nodes that joined late")                                     \
     X(power_lost, "crashes that took what was not synced")                 \
+    X(ooms_step, "nodes whose memory ran out while they gossiped")         \
+    X(ooms_command, "nodes whose memory ran out in a command")             \
+    X(ooms_keeper, "nodes whose memory ran out while they kept what they have") \
+    X(ooms_start, "nodes whose memory ran out while they started")         \
     X(crashes_all, "crashes of all nodes at once")                         \
     X(fulls, "disks that were full")                                       \
     X(rots, "bits that flipped on disks")                                  \
@@ -54,10 +58,16 @@ struct world_stats {
 
 struct world;
 
+/* STOPPED: it closed what it keeps, and well. DIED: in the midst of something, its locks may be held and
+ * nothing may be asked of it. */
+enum world_change { WORLD_UP, WORLD_DOWN, WORLD_STOPPED, WORLD_DIED };
+
 /* What the world asks of whoever runs it; any may be NULL. */
 struct world_ports {
     /* Before a node's memory is lost, and when it is there again. */
-    void (*restart)(void *arg, uint32_t node, bool up);
+    void (*restart)(void *arg, uint32_t node, enum world_change change);
+    /* After each step of its keeper; well: the log could be written all along. */
+    void (*kept)(void *arg, uint32_t node, bool well);
     /* After each step of a node, with what it was about. */
     void (*step)(void *arg, uint32_t node, const struct gossip_event *event);
     void *arg;
@@ -69,11 +79,16 @@ void world_free(struct world *w);
 
 /* NULL while it is down. */
 struct node *world_node(struct world *w, uint32_t index);
+/* Runs code of a node's process. False: it is down, or its memory has run out in the midst of it, and
+ * world_node is NULL from now on; what it was lives on until the world does. */
+bool world_enter(struct world *w, uint32_t index, void (*code)(void *arg), void *arg);
 bool world_stands_still(const struct world *w, uint32_t index);
 uint32_t world_node_count(const struct world *w);
 struct rng *world_rng(struct world *w);
 int64_t world_now_us(const struct world *w);
 
+/* What dead nodes had is given back. Part of world_run and world_heal. */
+void world_clear_up(struct world *w);
 /* Runs what is due until the time has come. */
 void world_run(struct world *w, int64_t until_us);
 /* From now on the swarm's faults happen. */

@@ -4,6 +4,7 @@
 
 #include "persist/keeper.h"
 #include "sim/disk.h"
+#include "sim/memory.h"
 #include "sim/world.h"
 
 #define MINUTE_US INT64_C(60000000)
@@ -48,6 +49,9 @@ struct sim_node {
     enum status failure;   /* of the keeper, as it last was */
     uint64_t saves;
     bool lost_power, rotten;
+    struct memory *memory; /* of its process; NULL: it never runs out */
+    const uint64_t *only;  /* it runs out in code of which this counts the ends; NULL: in any */
+    bool dead;             /* it did, and nobody has cleared up yet */
 };
 
 struct world {
@@ -59,7 +63,7 @@ struct world {
     struct event *heap;
     size_t count, cap;
     struct sim_node nodes[WORLD_NODES_MAX];
-    uint32_t node_count;
+    uint32_t node_count, dead_count;
     bool cut[WORLD_NODES_MAX][WORLD_NODES_MAX]; /* [from][to] */
     struct world_stats stats;
     uint64_t trace;
@@ -72,10 +76,13 @@ void event_push(struct world *w, struct event event);
 int64_t world_between(struct world *w, int64_t least, int64_t most); /* at random */
 void node_start(struct sim_node *n);
 void node_step(struct sim_node *n, struct gossip_event event);
+/* Runs code of the node. False: its memory has run out in the midst of it, which is counted. */
+bool node_runs(struct sim_node *n, uint64_t *ends, void (*code)(void *arg), void *arg);
 
 /* world_disk.c. False: the node cannot start. */
 bool node_recover(struct sim_node *n);
 void node_forget_disk(struct sim_node *n, bool power); /* before the node is freed; the process or the machine stops */
+void node_forget_all(struct sim_node *n);              /* the process has ended where it stood */
 void node_keeps(struct sim_node *n);                   /* the keeper's step */
 void node_recovered_step(struct sim_node *n);          /* after each of gossip's */
 void disk_fills(struct world *w, struct sim_node *n);
