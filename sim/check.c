@@ -222,6 +222,8 @@ static uint64_t dump_node(struct run *r, uint32_t index) {
 
 static bool all_agree(struct run *r) {
     uint32_t nodes = world_node_count(r->world);
+    for (uint32_t i = 0; i < nodes; i++)
+        if (!world_node(r->world, i)) return false; /* it still reads from the object store */
     uint64_t first = gossip_digest(world_node(r->world, 0)->gossip, -1);
     for (uint32_t i = 0; i < nodes; i++) {
         struct member_info info[WORLD_NODES_MAX + 1];
@@ -253,6 +255,10 @@ static void explain_disagreement(struct run *r) {
     run_fail(r, 0, "nodes do not agree %lld s after the network healed", (long long)(SETTLE_US / 1000000));
     for (uint32_t i = 0; i < world_node_count(r->world); i++) {
         struct node *node = world_node(r->world, i);
+        if (!node || !world_node(r->world, 0)) {
+            printf("  n%u is not up\n", i);
+            continue;
+        }
         struct member_info info[WORLD_NODES_MAX + 1];
         size_t count = gossip_members(node->gossip, info, WORLD_NODES_MAX + 1);
         printf("  n%u digest %016llx\n", i, (unsigned long long)gossip_digest(node->gossip, -1));
@@ -264,22 +270,44 @@ static void explain_disagreement(struct run *r) {
     }
 }
 
-void check_settled(struct run *r) {
-    uint32_t nodes = world_node_count(r->world);
-    world_heal(r->world);
-    for (uint32_t i = 0; i < nodes; i++) {
-        client_expires(r, i);
-    }
+/* Runs until all nodes agree. */
+static void settle(struct run *r) {
     int64_t end = world_now_us(r->world) + SETTLE_US;
     do {
         world_run(r->world, world_now_us(r->world) + 500000);
         clients_retry(r);
-    } while (!all_agree(r) && world_now_us(r->world) < end);
-    if (!all_agree(r)) explain_disagreement(r);
+    } while (!r->failed && !all_agree(r) && world_now_us(r->world) < end);
+    if (!r->failed && !all_agree(r)) explain_disagreement(r);
+}
+
+void check_settled(struct run *r) {
+    uint32_t nodes = world_node_count(r->world);
+    world_heal(r->world);
+    for (uint32_t i = 0; i < nodes; i++)
+        if (world_node(r->world, i)) client_expires(r, i);
+    settle(r);
     uint64_t first = r->failed ? 0 : dump_node(r, 0);
     for (uint32_t i = 0; i < nodes && !r->failed; i++) {
         for (uint32_t key = 0; key < r->swarm.keys; key++) check_key(r, i, key);
         check_state(r, i);
         if (i && !r->failed && dump_node(r, i) != first) run_fail(r, i, "shows another state than node 0");
     }
+}
+
+/* Expired keys go meanwhile, so only states without any are compared whole. */
+void check_comes_back(struct run *r) {
+    uint32_t nodes = world_node_count(r->world);
+    int64_t end = world_now_us(r->world) + SETTLE_US;
+    world_flush(r->world);
+    while (!r->failed && !world_is_flushed(r->world) && world_now_us(r->world) < end) world_run(r->world, world_now_us(r->world) + 100000);
+    if (!world_is_flushed(r->world)) run_fail(r, 0, "not everything is in the object store %lld s after all is well", (long long)(SETTLE_US / 1000000));
+    if (r->failed) return;
+    uint64_t before = gossip_digest(world_node(r->world, 0)->gossip, -1);
+    for (uint32_t i = 0; i < nodes; i++) world_lose(r->world, i, 1000);
+    settle(r);
+    if (r->failed) return;
+    if (!r->swarm.expiries && gossip_digest(world_node(r->world, 0)->gossip, -1) != before)
+        run_fail(r, 0, "another state came back from the object store than was there before all machines were lost");
+    for (uint32_t i = 0; i < nodes && !r->failed; i++) check_state(r, i);
+    r->counts.wiped++;
 }

@@ -44,8 +44,10 @@ static void on_restart(void *arg, uint32_t node, enum world_change change) {
     struct run *r = arg;
     if (change == WORLD_UP) {
         if (r->swarm.disks) promises_checked(r, node);
+        if (r->swarm.stores) stored_checked(r, node);
         return;
     }
+    if (r->swarm.stores) model_rolled_back(r->model);
     if (r->swarm.disks) promises_lost(r, node, change);
     if (change != WORLD_DIED) collect(r, node);
     client_lost(r, node, change == WORLD_DIED);
@@ -53,10 +55,14 @@ static void on_restart(void *arg, uint32_t node, enum world_change change) {
 
 static void on_kept(void *arg, uint32_t node, bool well) { promises_kept(arg, node, well); }
 
+static void on_stored(void *arg, uint32_t node) { stored_promised(arg, node); }
+
+static void on_stopped(void *arg, uint32_t node, const char *why) { run_fail(arg, node, "its archive has stopped: %s", why); }
+
 static void on_step(void *arg, uint32_t node, const struct gossip_event *event) { watch(arg, node, event); }
 
 static void run_seed(struct run *r) {
-    struct world_ports ports = {on_restart, on_kept, r->watch ? on_step : NULL, r};
+    struct world_ports ports = {on_restart, on_kept, on_stored, on_stopped, r->watch ? on_step : NULL, r};
     r->world = world_new(r->seed, &r->swarm, &ports);
     r->model = model_new();
     world_verbose(r->world, r->verbose);
@@ -67,6 +73,7 @@ static void run_seed(struct run *r) {
         world_run(r->world, world_now_us(r->world) + (int64_t)rng_below(world_rng(r->world), (uint64_t)r->swarm.pause_us));
     }
     if (!r->failed) check_settled(r);
+    if (!r->failed && r->swarm.stores) check_comes_back(r);
     world_clear_up(r->world);
     for (uint32_t i = 0; i < world_node_count(r->world); i++)
         if (world_node(r->world, i)) on_restart(r, i, WORLD_DOWN);

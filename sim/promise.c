@@ -152,4 +152,33 @@ void promises_checked(struct run *r, uint32_t index) {
 
 void promises_fini(struct run *r) {
     for (int i = 0; i < WORLD_NODES_MAX; i++) forget(&r->promises[i]);
+    for (uint32_t i = 0; i < r->stored_count; i++) mem_free(r->stored[i].process);
+    mem_free(r->stored);
+}
+
+/* ------------------------------------------------------------ the object store */
+
+void stored_promised(struct run *r, uint32_t index) {
+    const struct node *node = world_node(r->world, index);
+    struct replica_id self = self_of(node);
+    uint32_t i = 0;
+    while (i < r->stored_count && replica_id_compare(r->stored[i].id, self) != 0) i++;
+    if (i == r->stored_count) {
+        r->stored = mem_realloc(r->stored, (r->stored_count + 1) * sizeof *r->stored);
+        r->stored[r->stored_count++] = (struct promise){.id = self, .process = mem_zero(node->shard_count, sizeof(uint64_t))};
+    }
+    for (uint32_t s = 0; s < node->shard_count; s++) r->stored[i].process[s] = shard_own(node->shards[s]);
+}
+
+void stored_checked(struct run *r, uint32_t index) {
+    const struct node *node = world_node(r->world, index);
+    for (uint32_t i = 0; i < r->stored_count; i++)
+        for (uint32_t s = 0; s < node->shard_count; s++) {
+            uint64_t has = applied_of(node, s, r->stored[i].id), had = r->stored[i].process[s];
+            if (has < had)
+                run_fail(r, index, "shard %u starts from the store with %llu of the %llu mutations of n%llu/%llx that were in it", s,
+                         (unsigned long long)has, (unsigned long long)had, (unsigned long long)r->stored[i].id.node - 1,
+                         (unsigned long long)r->stored[i].id.incarnation >> 48);
+        }
+    r->counts.stored += r->stored_count > 0;
 }

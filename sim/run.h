@@ -26,6 +26,8 @@
     X(rolled_back, "nodes that came back with less than they had told others") \
     X(wholes, "nodes that came back with all that they had applied a while before") \
     X(promises, "shards that came back with what was acknowledged") \
+    X(stored, "nodes that came back with all that the store had")  \
+    X(wiped, "clusters that came back from the store alone")     \
     X(in_doubt, "writes that were done, but refused: the disk failed") \
     X(unanswered, "writes that were done, but never answered: memory ran out") \
     X(recounts, "shards counted again")                          \
@@ -89,6 +91,8 @@ struct run {
         struct vclock *applied; /* by shard */
     } before[WORLD_NODES_MAX];
     struct promises promises[WORLD_NODES_MAX];
+    struct promise *stored; /* of all there ever were; `process` counts */
+    uint32_t stored_count;
     int64_t next_operator_us;
     struct run_counts counts;
     struct shard_facts facts;
@@ -128,6 +132,7 @@ void note_issued(struct run *r, const struct node *node);
 void check_key(struct run *r, uint32_t index, uint32_t key);
 void check_state(struct run *r, uint32_t index); /* counts again, contexts, nothing forgotten */
 void check_settled(struct run *r);               /* heals, and waits until all agree */
+void check_comes_back(struct run *r);            /* loses all machines, and the object store brings all of it back */
 void checks_fini(struct run *r);
 /* A hash of all that a node shows of a key. */
 uint64_t dump_key(struct run *r, uint32_t index, const char *key);
@@ -138,6 +143,9 @@ void promises_kept(struct run *r, uint32_t index, bool well); /* its keeper has 
 void promises_lost(struct run *r, uint32_t index, enum world_change change); /* before its memory is */
 void promises_checked(struct run *r, uint32_t index); /* it is back */
 void promises_fini(struct run *r);
+/* What a node has written by now is in the object store: whoever starts from that has it. */
+void stored_promised(struct run *r, uint32_t index);
+void stored_checked(struct run *r, uint32_t index);
 
 /* watch.c */
 void watch(struct run *r, uint32_t index, const struct gossip_event *event);

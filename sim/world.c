@@ -101,9 +101,18 @@ static void start(void *arg) {
     struct sim_node *n = s->n;
     n->node = node_new(s->config);
     remember_past(n);
-    if (node_recover(n)) return;
+    if (node_recover(n)) {
+        node_open_archive(n);
+        return;
+    }
     node_free(n->node);
     n->node = NULL;
+}
+
+void node_is_up(struct sim_node *n) {
+    struct world *w = n->world;
+    schedule_tick(n, w->now_us);
+    if (w->ports.restart) w->ports.restart(w->ports.arg, n->index, WORLD_UP);
 }
 
 void node_start(struct sim_node *n) {
@@ -135,8 +144,7 @@ void node_start(struct sim_node *n) {
         event_push(w, (struct event){.at_us = w->now_us + 1000000, .kind = EVENT_START, .node = n->index});
         return;
     }
-    schedule_tick(n, w->now_us);
-    if (w->ports.restart) w->ports.restart(w->ports.arg, n->index, WORLD_UP);
+    if (!n->loading) node_is_up(n);
 }
 
 struct stepping {
@@ -157,6 +165,7 @@ static void step(void *arg) {
 void node_step(struct sim_node *n, struct gossip_event event) {
     struct world *w = n->world;
     struct stepping s = {n, event, 0};
+    if (n->loading) return; /* it has not begun to gossip */
     if (!node_runs(n, &w->stats.ooms_step, step, &s)) return;
     if (w->ports.step) w->ports.step(w->ports.arg, n->index, &event);
     schedule_tick(n, s.next_us <= w->now_us ? w->now_us + 1 : s.next_us);
@@ -172,7 +181,8 @@ static void node_stop(struct world *w, uint32_t index, int64_t down_us, enum wor
     struct sim_node *n = &w->nodes[index];
     if (w->verbose) printf("%10lld n%u crashes for %lld us%s\n", (long long)w->now_us, index, (long long)down_us, power ? ", machine and all" : "");
     n->lost_power = power;
-    if (w->ports.restart) w->ports.restart(w->ports.arg, index, how);
+    if (w->ports.restart && !n->loading) w->ports.restart(w->ports.arg, index, how);
+    node_forget_archive(n, true);
     node_forget_disk(n, power);
     node_free(n->node);
     n->node = NULL;
@@ -199,7 +209,7 @@ void world_clear_up(struct world *w) {
         n->dead = false;
         w->dead_count--;
         n->lost_power = false;
-        if (w->ports.restart) w->ports.restart(w->ports.arg, i, WORLD_DIED);
+        if (w->ports.restart && !n->loading) w->ports.restart(w->ports.arg, i, WORLD_DIED);
         node_forget_all(n);
         is_down(w, i, world_between(w, 1000, rng_percent(&w->rng, 50) ? 1000000 : 20000000));
     }
@@ -259,6 +269,10 @@ static void run_event(struct world *w, const struct event *e) {
         if (same_life) node_keeps(n);
         break;
     case EVENT_ROOM: disk_has_room(n, e->generation); break;
+    case EVENT_ARCHIVE:
+        if (same_life && n->archive && n->archive_at_us == e->at_us) node_archives(n);
+        break;
+    case EVENT_STORE_BACK: store_is_back(w); break;
     }
 }
 
@@ -270,10 +284,11 @@ static void frame_free(struct buf *frame) {
 /* A node that stands still has it all before it when it goes on. */
 static bool postpone(struct world *w, const struct event *e) {
     struct sim_node *n = &w->nodes[e->node];
-    if (e->kind == EVENT_FAULT || e->kind == EVENT_ROOM || !n->node || n->life != e->life || n->stopped_until_us <= w->now_us) return false;
+    if (e->kind == EVENT_FAULT || e->kind == EVENT_ROOM || e->kind == EVENT_STORE_BACK || !n->node || n->life != e->life || n->stopped_until_us <= w->now_us) return false;
     struct event later = *e;
     later.at_us = n->stopped_until_us;
     if (e->kind == EVENT_TICK && n->tick_at_us == e->at_us) n->tick_at_us = later.at_us;
+    if (e->kind == EVENT_ARCHIVE && n->archive_at_us == e->at_us) n->archive_at_us = later.at_us;
     event_push(w, later);
     return true;
 }
@@ -317,6 +332,7 @@ struct world *world_new(uint64_t seed, const struct swarm *swarm, const struct w
     rng_seed(&w->rng, seed);
     w->swarm = swarm;
     w->node_count = (uint32_t)swarm->nodes;
+    world_store_open(w, seed);
     bool ring = rng_percent(&w->rng, 50);
     for (uint32_t i = 0; i < w->node_count; i++) node_init(w, i, ring);
     w->ports = *ports;
@@ -328,15 +344,17 @@ void world_free(struct world *w) {
     mem_free(w->heap);
     for (uint32_t i = 0; i < w->node_count; i++) {
         struct sim_node *n = &w->nodes[i];
+        if (n->node) node_forget_archive(n, true);
         if (n->node) node_forget_disk(n, false);
         if (n->node) node_free(n->node);
         if (n->disk) disk_sim_free(n->disk);
         if (n->memory) memory_free(n->memory);
     }
+    world_store_close(w);
     mem_free(w);
 }
 
-struct node *world_node(struct world *w, uint32_t index) { return w->nodes[index].dead ? NULL : w->nodes[index].node; }
+struct node *world_node(struct world *w, uint32_t index) { return w->nodes[index].dead || w->nodes[index].loading ? NULL : w->nodes[index].node; }
 bool world_lost_power(const struct world *w, uint32_t index) { return w->nodes[index].lost_power; }
 bool world_has_rotted(const struct world *w, uint32_t index) { return w->nodes[index].rotten; }
 bool world_stands_still(const struct world *w, uint32_t index) { return w->nodes[index].stopped_until_us > w->now_us; }

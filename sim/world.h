@@ -47,6 +47,19 @@
     X(starts_failed, "starts that failed, by the disk")                    \
     X(checkpoints, "checkpoints that were finished")                       \
     X(checkpoints_failed, "checkpoints that failed")                       \
+    X(segments, "segments that were stored")                               \
+    X(store_images, "images that were streamed")                           \
+    X(store_tails, "tails of the dead that were streamed by others")       \
+    X(store_checkpoints, "checkpoints that were stored")                   \
+    X(store_merged, "manifests that somebody else made first")             \
+    X(store_given_up, "checkpoints that somebody else's made useless")     \
+    X(store_deleted, "objects deleted as garbage")                         \
+    X(store_compared, "objects in our place that were compared with ours") \
+    X(store_again, "readings of the store that began anew")                \
+    X(store_read, "objects read back")                                     \
+    X(store_outs, "times that the store was away")                         \
+    X(disks_lost, "disks that were lost with their machine")               \
+    X(ooms_archive, "nodes whose memory ran out while they streamed")      \
     X(disk_failures, "nodes that refused writes, by the disk")             \
     X(disk_heals, "nodes that took writes again")
 
@@ -68,6 +81,10 @@ struct world_ports {
     void (*restart)(void *arg, uint32_t node, enum world_change change);
     /* After each step of its keeper; well: the log could be written all along. */
     void (*kept)(void *arg, uint32_t node, bool well);
+    /* All that a node has written is in the object store. */
+    void (*stored)(void *arg, uint32_t node);
+    /* Its archive will not go on. */
+    void (*stopped)(void *arg, uint32_t node, const char *why);
     /* After each step of a node, with what it was about. */
     void (*step)(void *arg, uint32_t node, const struct gossip_event *event);
     void *arg;
@@ -102,6 +119,12 @@ bool world_has_rotted(const struct world *w, uint32_t index);
 void world_stop(struct world *w, uint32_t index, int64_t down_us);
 /* Loses its memory; comes back, empty and as another replica, after down_us. With a disk: with what is on it. */
 void world_crash(struct world *w, uint32_t index, int64_t down_us);
+
+/* With its disk. */
+void world_lose(struct world *w, uint32_t index, int64_t down_us);
+/* Everything is to be in the object store soon; and is. */
+void world_flush(struct world *w);
+bool world_is_flushed(struct world *w);
 
 void world_stats(const struct world *w, struct world_stats *out);
 uint64_t world_trace_hash(const struct world *w);

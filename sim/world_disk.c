@@ -77,6 +77,7 @@ void node_forget_disk(struct sim_node *n, bool power) {
 }
 
 void node_forget_all(struct sim_node *n) {
+    node_forget_archive(n, false);
     n->keeper = NULL;
     n->node = NULL;
     if (n->disk) disk_sim_kill(n->disk);
@@ -104,7 +105,7 @@ void node_keeps(struct sim_node *n) {
     if (n->failure != STATUS_OK && now.failure == STATUS_OK) w->stats.disk_heals++;
     n->saves = now.saves;
     n->failure = now.failure;
-    if (w->ports.kept) w->ports.kept(w->ports.arg, n->index, now.failure == STATUS_OK);
+    if (w->ports.kept && !n->loading) w->ports.kept(w->ports.arg, n->index, now.failure == STATUS_OK);
     plan_step(n, step.next_us ? step.next_us : 1 + world_between(w, 0, 20000));
 }
 
@@ -112,6 +113,16 @@ void node_recovered_step(struct sim_node *n) {
     if (!n->incarnation || gossip_self(n->node->gossip).incarnation == n->incarnation) return;
     n->incarnation = 0;
     n->world->stats.recovered_gone++;
+}
+
+void world_lose(struct world *w, uint32_t index, int64_t down_us) {
+    struct sim_node *n = &w->nodes[index];
+    world_crash(w, index, down_us);
+    if (!n->disk) return;
+    disk_sim_free(n->disk);
+    n->disk = NULL;
+    n->rotten = true;
+    w->stats.disks_lost++;
 }
 
 void disk_fills(struct world *w, struct sim_node *n) {
