@@ -527,7 +527,7 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
 static enum status sync_logs(struct recovering *r) {
     struct disk_port *disk = &r->k->config.disk;
     enum status status = STATUS_OK;
-    for (size_t i = 0; i < r->log_count && status == STATUS_OK; i++) {
+    for (size_t i = 0; i < r->log_count && status == STATUS_OK && !MUTANT(recovered_unsynced); i++) {
         char name[NAME_BYTES];
         int file;
         file_name(name, LOG, r->logs[i]);
