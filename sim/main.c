@@ -55,6 +55,8 @@ static void on_restart(void *arg, uint32_t node, enum world_change change) {
 
 static void on_kept(void *arg, uint32_t node, bool well) { promises_kept(arg, node, well); }
 
+static void on_loads(void *arg, uint32_t node) { stored_due(arg, node); }
+
 static void on_stored(void *arg, uint32_t node) { stored_promised(arg, node); }
 
 static void on_stopped(void *arg, uint32_t node, const char *why) { run_fail(arg, node, "its archive has stopped: %s", why); }
@@ -62,7 +64,7 @@ static void on_stopped(void *arg, uint32_t node, const char *why) { run_fail(arg
 static void on_step(void *arg, uint32_t node, const struct gossip_event *event) { watch(arg, node, event); }
 
 static void run_seed(struct run *r) {
-    struct world_ports ports = {on_restart, on_kept, on_stored, on_stopped, r->watch ? on_step : NULL, r};
+    struct world_ports ports = {on_restart, on_kept, on_loads, on_stored, on_stopped, r->watch ? on_step : NULL, r};
     r->world = world_new(r->seed, &r->swarm, &ports);
     r->model = model_new();
     world_verbose(r->world, r->verbose);

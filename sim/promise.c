@@ -150,35 +150,51 @@ void promises_checked(struct run *r, uint32_t index) {
     p->self = self_of(node).incarnation;
 }
 
+static void stored_fini(struct stored *s) {
+    for (uint32_t i = 0; i < s->count; i++) mem_free(s->list[i].process);
+    mem_free(s->list);
+    *s = (struct stored){0};
+}
+
 void promises_fini(struct run *r) {
     for (int i = 0; i < WORLD_NODES_MAX; i++) forget(&r->promises[i]);
-    for (uint32_t i = 0; i < r->stored_count; i++) mem_free(r->stored[i].process);
-    mem_free(r->stored);
+    stored_fini(&r->stored);
+    for (int i = 0; i < WORLD_NODES_MAX; i++) stored_fini(&r->due[i]);
 }
 
 /* ------------------------------------------------------------ the object store */
 
+static struct promise *stored_of(struct stored *s, struct replica_id id, uint32_t shards) {
+    for (uint32_t i = 0; i < s->count; i++)
+        if (replica_id_compare(s->list[i].id, id) == 0) return &s->list[i];
+    s->list = mem_realloc(s->list, (s->count + 1) * sizeof *s->list);
+    s->list[s->count] = (struct promise){.id = id, .process = mem_zero(shards, sizeof(uint64_t))};
+    return &s->list[s->count++];
+}
+
 void stored_promised(struct run *r, uint32_t index) {
     const struct node *node = world_node(r->world, index);
-    struct replica_id self = self_of(node);
-    uint32_t i = 0;
-    while (i < r->stored_count && replica_id_compare(r->stored[i].id, self) != 0) i++;
-    if (i == r->stored_count) {
-        r->stored = mem_realloc(r->stored, (r->stored_count + 1) * sizeof *r->stored);
-        r->stored[r->stored_count++] = (struct promise){.id = self, .process = mem_zero(node->shard_count, sizeof(uint64_t))};
-    }
-    for (uint32_t s = 0; s < node->shard_count; s++) r->stored[i].process[s] = shard_own(node->shards[s]);
+    struct promise *p = stored_of(&r->stored, self_of(node), node->shard_count);
+    for (uint32_t s = 0; s < node->shard_count; s++) p->process[s] = shard_own(node->shards[s]);
+}
+
+void stored_due(struct run *r, uint32_t index) {
+    uint32_t shards = (uint32_t)r->swarm.shards;
+    stored_fini(&r->due[index]);
+    for (uint32_t i = 0; i < r->stored.count; i++)
+        memcpy(stored_of(&r->due[index], r->stored.list[i].id, shards)->process, r->stored.list[i].process, shards * sizeof(uint64_t));
 }
 
 void stored_checked(struct run *r, uint32_t index) {
     const struct node *node = world_node(r->world, index);
-    for (uint32_t i = 0; i < r->stored_count; i++)
+    for (uint32_t i = 0; i < r->due[index].count; i++)
         for (uint32_t s = 0; s < node->shard_count; s++) {
-            uint64_t has = applied_of(node, s, r->stored[i].id), had = r->stored[i].process[s];
-            if (has < had)
+            const struct promise *p = &r->due[index].list[i];
+            uint64_t has = applied_of(node, s, p->id);
+            if (has < p->process[s])
                 run_fail(r, index, "shard %u starts from the store with %llu of the %llu mutations of n%llu/%llx that were in it", s,
-                         (unsigned long long)has, (unsigned long long)had, (unsigned long long)r->stored[i].id.node - 1,
-                         (unsigned long long)r->stored[i].id.incarnation >> 48);
+                         (unsigned long long)has, (unsigned long long)p->process[s], (unsigned long long)p->id.node - 1,
+                         (unsigned long long)p->id.incarnation >> 48);
         }
-    r->counts.stored += r->stored_count > 0;
+    r->counts.stored += r->due[index].count > 0;
 }

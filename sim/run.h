@@ -91,8 +91,10 @@ struct run {
         struct vclock *applied; /* by shard */
     } before[WORLD_NODES_MAX];
     struct promises promises[WORLD_NODES_MAX];
-    struct promise *stored; /* of all there ever were; `process` counts */
-    uint32_t stored_count;
+    struct stored {
+        struct promise *list; /* of all there ever were; `process` counts */
+        uint32_t count;
+    } stored, due[WORLD_NODES_MAX]; /* now, and when a node began to read */
     int64_t next_operator_us;
     struct run_counts counts;
     struct shard_facts facts;
@@ -143,8 +145,9 @@ void promises_kept(struct run *r, uint32_t index, bool well); /* its keeper has 
 void promises_lost(struct run *r, uint32_t index, enum world_change change); /* before its memory is */
 void promises_checked(struct run *r, uint32_t index); /* it is back */
 void promises_fini(struct run *r);
-/* What a node has written by now is in the object store: whoever starts from that has it. */
+/* What a node has written by now is in the object store: whoever begins to read that from now on, and is up, has it. */
 void stored_promised(struct run *r, uint32_t index);
+void stored_due(struct run *r, uint32_t index); /* it begins */
 void stored_checked(struct run *r, uint32_t index);
 
 /* watch.c */

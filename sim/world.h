@@ -81,6 +81,8 @@ struct world_ports {
     void (*restart)(void *arg, uint32_t node, enum world_change change);
     /* After each step of its keeper; well: the log could be written all along. */
     void (*kept)(void *arg, uint32_t node, bool well);
+    /* It begins to read the object store. */
+    void (*loads)(void *arg, uint32_t node);
     /* All that a node has written is in the object store. */
     void (*stored)(void *arg, uint32_t node);
     /* Its archive will not go on. */

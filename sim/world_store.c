@@ -84,6 +84,9 @@ void node_open_archive(struct sim_node *n) {
     node_stream(n->node, n->archive);
     n->loading = true;
     plan_step(n, w->now_us);
+    caller = memory_become(NULL);
+    if (w->ports.loads) w->ports.loads(w->ports.arg, n->index);
+    memory_become(caller);
 }
 
 void node_forget_archive(struct sim_node *n, bool whole) {
