@@ -6,6 +6,7 @@
 
 #include "sim/run.h"
 
+#define TAILS_US INT64_C(40000000) /* for what the dead left to be streamed by others */
 #define SETTLE_US INT64_C(120000000)
 
 void run_fail(struct run *r, uint32_t node, const char *format, ...) {
@@ -297,6 +298,7 @@ void check_settled(struct run *r) {
 /* Expired keys go meanwhile, so only states without any are compared whole. */
 void check_comes_back(struct run *r) {
     uint32_t nodes = world_node_count(r->world);
+    world_run(r->world, world_now_us(r->world) + TAILS_US);
     int64_t end = world_now_us(r->world) + SETTLE_US;
     world_flush(r->world);
     while (!r->failed && !world_is_flushed(r->world) && world_now_us(r->world) < end) world_run(r->world, world_now_us(r->world) + 100000);
