@@ -1,5 +1,6 @@
-/* What a process wrote last, gossiped, and did not get to stream before it died. Those that live have it in memory alone: they
- * stream images of the shards in question, lest it is lost with the last of them. */
+/* What a process wrote last before it died. What it streamed and did not get to gossip is read from the store by those that live.
+ * What it gossiped and did not get to stream they have in memory alone: they stream images of the shards in question, lest it is
+ * lost with the last of them. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -60,11 +61,17 @@ static void store_has(struct archive *a, uint32_t shard, uint64_t counter) {
     if (counter > a->tails.stored[shard]) a->tails.stored[shard] = counter;
 }
 
-static void visit_stream(struct archive *a, size_t from, size_t covered, size_t to) { (void)a, (void)from, (void)covered, (void)to; }
+static void visit_stream(struct archive *a, size_t from, size_t covered, size_t to) {
+    struct tails *t = &a->tails;
+    (void)from;
+    for (size_t i = covered; i < to; i++) listing_add(&t->sweep.items, bytes_str(t->listing.keys[i].key), t->listing.keys[i].size);
+}
 
 static void saw_head(struct archive *a, const struct segment_head *head) {
     for (uint32_t s = 0; s < head->shard_count; s++) store_has(a, s, head->upto[s]);
 }
+
+static void visit_segment(struct archive *a, const struct listed *item, struct fetch *f) { read_segment(a, item, f, saw_head); }
 
 static void begin(struct archive *a, struct replica_id id) {
     struct tails *t = &a->tails;
@@ -109,15 +116,20 @@ void tail_step(struct archive *a) {
         break;
     case TAIL_LISTING:
         if (!listing_over(a, &t->listing)) break;
-        t->nothing = t->nothing ? t->nothing : mem_zero(a->config.shard_count, sizeof *t->nothing);
-        if (t->listing.count > 1) t->listing.keys[0] = t->listing.keys[t->listing.count - 1]; /* the newest tells of all before */
-        t->listing.count = t->listing.count > 0;
-        search_begin(&t->search, &t->listing, &a->config.store, t->nothing);
-        t->step = TAIL_HEAD;
+        archive_free_vectors(a, t->had);
+        t->had = archive_applied(a);
+        sweep_begin(&t->sweep);
+        search_begin(&t->search, &t->listing, &a->config.store, t->had);
+        t->step = TAIL_SEARCHING;
         a->progress = true;
         break;
-    case TAIL_HEAD:
+    case TAIL_SEARCHING:
         if (!search_over(a, &t->search, visit_stream, saw_head)) break;
+        t->step = TAIL_READING;
+        a->progress = true;
+        break;
+    case TAIL_READING:
+        if (!sweep_over(a, &t->sweep, &a->config.store, STORE_GET, visit_segment)) break;
         if (!is_more_here(a, false)) {
             end(a);
             break;
@@ -148,8 +160,9 @@ void tail_fini(struct archive *a) {
     listing_fini(&t->listing);
     fetch_fini(&t->fetch);
     fetch_fini(&t->search.fetch);
+    sweep_fini(&t->sweep);
     mem_free(t->alive);
     mem_free(t->lost);
     mem_free(t->stored);
-    mem_free(t->nothing);
+    archive_free_vectors(a, t->had);
 }
