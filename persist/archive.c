@@ -267,6 +267,7 @@ static void read_back(struct archive *a) {
     pthread_mutex_unlock(&a->lock);
     if (!over) return;
     free_reader(a);
+    tail_begin(a);
     enter(a, ARCHIVE_STREAMING);
 }
 

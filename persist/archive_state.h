@@ -158,14 +158,18 @@ struct tails {
     struct search search;
     struct sweep sweep;
     struct fetch fetch;
-    struct replica_id *alive; /* with the archive's lock, as what is below */
+    struct replica_id *alive; /* with the archive's lock, as the next */
     size_t alive_count;
+    uint64_t *sums;           /* by replica: mutations of it when we looked last, while it was up: then */
+    uint32_t sum_count;
+    int64_t look_at_us;
     struct lost {
         struct replica_id id;
         int64_t at_us; /* to be looked at then */
     } *lost;
     size_t lost_count;
 };
+void tail_begin(struct archive *a); /* what is here now is in the store, or owed */
 void tail_step(struct archive *a);
 void tail_fini(struct archive *a);
 

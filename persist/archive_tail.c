@@ -1,44 +1,80 @@
 /* What a process wrote last before it died. What it streamed and did not get to gossip is read from the store by those that live.
  * What it gossiped and did not get to stream they have in memory alone: they stream images of the shards in question, lest it is
  * lost with the last of them. */
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "persist/archive_state.h"
 
 #define GRACE_US INT64_C(10000000) /* what is on its way may arrive; who left streams his last words */
+#define LOOK_US INT64_C(5000000)
 
-static bool id_equal(struct replica_id a, struct replica_id b) { return replica_id_compare(a, b) == 0; }
-
-void archive_alive(struct archive *a, const struct replica_id *ids, size_t count, int64_t now_us) {
+void archive_alive(struct archive *a, const struct replica_id *ids, size_t count) {
     struct tails *t = &a->tails;
     pthread_mutex_lock(&a->lock);
-    for (size_t i = 0; i < t->alive_count; i++) {
-        bool still = false;
-        for (size_t k = 0; k < count; k++) still = still || id_equal(ids[k], t->alive[i]);
-        if (still) continue;
-        t->lost = mem_realloc(t->lost, (t->lost_count + 1) * sizeof *t->lost);
-        t->lost[t->lost_count++] = (struct lost){t->alive[i], now_us + GRACE_US};
-    }
     t->alive = mem_realloc(t->alive, count * sizeof *ids);
     if (count) memcpy(t->alive, ids, count * sizeof *ids);
     t->alive_count = count;
     pthread_mutex_unlock(&a->lock);
 }
 
+static bool is_alive(struct archive *a, struct replica_id id) {
+    struct tails *t = &a->tails;
+    bool alive = replica_id_compare(id, a->config.self) == 0;
+    pthread_mutex_lock(&a->lock);
+    for (size_t i = 0; i < t->alive_count; i++) alive = alive || replica_id_compare(t->alive[i], id) == 0;
+    pthread_mutex_unlock(&a->lock);
+    return alive;
+}
+
+/* How many mutations of each replica are applied, over all shards. */
+static uint64_t *sums_of(struct archive *a, uint32_t *count) {
+    struct vclock *applied = archive_applied(a);
+    *count = 0;
+    for (uint32_t s = 0; s < a->config.shard_count; s++)
+        if (applied[s].count > *count) *count = applied[s].count;
+    uint64_t *sums = mem_zero(*count, sizeof *sums);
+    for (uint32_t s = 0; s < a->config.shard_count; s++)
+        for (uint32_t r = 0; r < applied[s].count; r++) sums[r] += applied[s].counter[r];
+    archive_free_vectors(a, applied);
+    return sums;
+}
+
+void tail_begin(struct archive *a) {
+    struct tails *t = &a->tails;
+    t->sums = sums_of(a, &t->sum_count);
+}
+
+/* Who is not up, and of whom more has come than when we looked last. */
+static void look(struct archive *a) {
+    struct tails *t = &a->tails;
+    uint32_t count;
+    uint64_t *sums = sums_of(a, &count);
+    for (uint32_t r = 1; r < count; r++) {
+        uint64_t before = r < t->sum_count ? t->sums[r] : 0;
+        struct replica_id id = replicas_id(a->config.replicas, (uint16_t)r);
+        if (sums[r] == before) continue;
+        if (is_alive(a, id)) {
+            sums[r] = before;
+            continue;
+        }
+        t->lost = mem_realloc(t->lost, (t->lost_count + 1) * sizeof *t->lost);
+        t->lost[t->lost_count++] = (struct lost){id, a->now.mono_us + GRACE_US};
+    }
+    mem_free(t->sums);
+    t->sums = sums;
+    t->sum_count = count;
+}
+
 /* The next that is due. */
 static bool take_lost(struct archive *a, struct replica_id *out) {
     struct tails *t = &a->tails;
-    bool due = false;
-    pthread_mutex_lock(&a->lock);
-    if (t->lost_count) {
-        due = a->now.mono_us >= t->lost[0].at_us;
-        archive_wants(a, t->lost[0].at_us);
-        *out = t->lost[0].id;
+    if (a->now.mono_us >= t->look_at_us) {
+        t->look_at_us = a->now.mono_us + LOOK_US;
+        look(a);
     }
-    if (due) memmove(t->lost, t->lost + 1, --t->lost_count * sizeof *t->lost);
-    pthread_mutex_unlock(&a->lock);
-    return due;
+    archive_wants(a, t->lost_count && t->lost[0].at_us < t->look_at_us ? t->lost[0].at_us : t->look_at_us);
+    if (!t->lost_count || a->now.mono_us < t->lost[0].at_us) return false;
+    *out = t->lost[0].id;
+    memmove(t->lost, t->lost + 1, --t->lost_count * sizeof *t->lost);
+    return true;
 }
 
 /* Shards of which more was applied here than is stored; true if there are any. */
@@ -164,5 +200,6 @@ void tail_fini(struct archive *a) {
     mem_free(t->alive);
     mem_free(t->lost);
     mem_free(t->stored);
+    mem_free(t->sums);
     archive_free_vectors(a, t->had);
 }
