@@ -105,6 +105,8 @@ struct archive *archive_new(const struct archive_config *config) {
     a->stream.flushed = mem_zero(config->shard_count, sizeof *a->stream.flushed);
     a->reader.stored = mem_zero(config->shard_count, sizeof *a->reader.stored);
     pthread_mutex_init(&a->lock, NULL);
+    pthread_mutex_init(&a->stream.lock, NULL);
+    replay_deltas_begin(&a->stream.pending, &a->shards);
     archive_set(a, config->segment_us, config->rewrite_percent, config->rewrite_bytes_min, config->keep_ms);
     if (replicas_intern(config->replicas, config->self, &a->self_index) != STATUS_OK) assert(false);
     for (uint32_t s = 0; s < config->shard_count; s++) {
@@ -138,6 +140,8 @@ void archive_free(struct archive *a) {
     creation_fini(&a->claim.creation);
     sweep_fini(&a->claim.old);
     creation_fini(&a->stream.creation);
+    wire_fini(&a->stream.pending.wire);
+    pthread_mutex_destroy(&a->stream.lock);
     mem_free(a->stream.owed);
     mem_free(a->stream.flushed);
     mem_free((void *)a->dirty);
@@ -169,6 +173,9 @@ void archive_reset(struct archive *a, struct replica_id self) {
     a->reset = true;
     a->next_self = self;
     pthread_mutex_unlock(&a->lock);
+    pthread_mutex_lock(&a->stream.lock);
+    memset(a->stream.flushed, 0, a->config.shard_count * sizeof *a->stream.flushed);
+    pthread_mutex_unlock(&a->stream.lock);
 }
 
 void archive_save(struct archive *a) { atomic_store(&a->save, true); }
@@ -209,7 +216,6 @@ static void become(struct archive *a) {
     if (!reset || replicas_intern(a->config.replicas, self, &index) != STATUS_OK) return;
     a->config.self = self;
     a->self_index = index;
-    memset(a->stream.flushed, 0, a->config.shard_count * sizeof *a->stream.flushed);
     a->stream.number = 0;
 }
 

@@ -137,11 +137,14 @@ bool read_step(struct archive *a); /* true once all is read; then what the store
 
 struct stream {
     uint64_t number; /* of the next segment */
-    uint64_t *flushed;
-    uint64_t *owed;  /* bits: shards of which an image is to be sent */
-    bool any_owed, out; /* out: a segment is on its way */
+    bool out;        /* one is on its way */
     struct creation creation;
     int64_t next_us;
+    atomic_bool any_owed;
+    pthread_mutex_t lock; /* of what is below; within a shard's */
+    struct replay_deltas pending; /* captured, not yet sent */
+    uint64_t *flushed; /* by shard: captured up to here, or in an image */
+    uint64_t *owed;    /* bits: shards of which an image is to be sent */
 };
 void stream_step(struct archive *a);
 void stream_owe(struct archive *a, uint32_t shard);
