@@ -100,8 +100,21 @@ int64_t gossip_step(struct gossip *g, const struct gossip_event *event, struct n
 void gossip_recovered(struct gossip *g, struct bytes table) {
     g->recovered = true;
     g->now = g->config.clock.now(g->config.clock.self);
-    members_restore(g, table);
+    members_restore(g, table, true);
     for (uint32_t s = 0; s < g->config.shard_count; s++) shard_view_changed(g, s);
+}
+
+void gossip_heard(struct gossip *g, struct bytes table) {
+    pthread_mutex_lock(&g->lock);
+    g->now = g->config.clock.now(g->config.clock.self);
+    members_restore(g, table, false);
+    pthread_mutex_unlock(&g->lock);
+}
+
+void gossip_changed(struct gossip *g, uint32_t shard) {
+    pthread_mutex_lock(&g->lock);
+    shard_view_changed(g, shard);
+    pthread_mutex_unlock(&g->lock);
 }
 
 static void wake_sleeper(struct gossip *g) {

@@ -98,6 +98,10 @@ int64_t gossip_step(struct gossip *g, const struct gossip_event *event, struct n
  * if the cluster has declared the node gone since. `table`: the last one that applied.members was
  * given, or empty: nothing is stable until those members have said what they hold. */
 void gossip_recovered(struct gossip *g, struct bytes table);
+/* A table that another node kept: who is in it may hold what nobody else remembers, until he has been heard, or is gone. */
+void gossip_heard(struct gossip *g, struct bytes table);
+/* Something was joined into a shard that no message brought. Not with the shard's lock. */
+void gossip_changed(struct gossip *g, uint32_t shard);
 
 /* A short cut for any thread: takes the frame if it holds deltas and nobody is at the gossip.
  * False: it is for gossip_step. Wakes a sleeper if something is due earlier now. */

@@ -281,15 +281,19 @@ static void write_others(struct gossip *g, struct wire_writer *w) {
     }
 }
 
+static void write_all(struct gossip *g, struct wire_writer *w) {
+    wire_u64(w, 1 + g->member_count);
+    write_record(w, g->config.self_index, g->config.address, g->epoch, g->heartbeat, (g->leaving ? FLAG_LEFT : 0u) | (g->recovered ? FLAG_RECOVERED : 0u));
+    write_others(g, w);
+}
+
 static void write_members(struct gossip *g, struct wire_writer *w, bool wants_answer, uint64_t token, uint64_t answered) {
     wire_init(w, g->config.replicas);
     wire_u64(w, MESSAGE_MEMBERS);
     wire_u64(w, wants_answer);
     wire_u64(w, token);
     wire_u64(w, answered);
-    wire_u64(w, 1 + g->member_count);
-    write_record(w, g->config.self_index, g->config.address, g->epoch, g->heartbeat, (g->leaving ? FLAG_LEFT : 0u) | (g->recovered ? FLAG_RECOVERED : 0u));
-    write_others(g, w);
+    write_all(g, w);
 }
 
 void members_send(struct gossip *g, struct member *m, bool wants_answer) {
@@ -352,18 +356,18 @@ void members_keep(struct gossip *g) {
     g->members_changed = false;
     wire_init(&w, g->config.replicas);
     wire_u64(&w, g->leaving || g->had_left);
-    wire_u64(&w, g->member_count);
-    write_others(g, &w);
+    write_all(g, &w);
     wire_finish(&w, &table);
     g->config.applied.members(g->config.applied.self, buf_bytes(&table));
     buf_fini(&table);
     wire_fini(&w);
 }
 
-void members_restore(struct gossip *g, struct bytes table) {
+void members_restore(struct gossip *g, struct bytes table, bool own) {
     struct wire_reader r;
     if (!table.len || wire_open(&r, table, g->config.replicas) != STATUS_OK) return;
-    g->had_left = wire_read_u64(&r) != 0;
+    bool had_left = wire_read_u64(&r) != 0;
+    if (own) g->had_left = had_left;
     uint64_t count = wire_read_u64(&r);
     for (uint64_t i = 0; i < count && i < MEMBERS_MAX && !r.bad; i++) {
         struct record record;

@@ -175,7 +175,7 @@ void members_tick(struct gossip *g);
 void members_heard(struct gossip *g, struct member *m);
 void members_link(struct gossip *g, int link, bool up);
 void members_keep(struct gossip *g);
-void members_restore(struct gossip *g, struct bytes table);
+void members_restore(struct gossip *g, struct bytes table, bool own);
 void members_start(struct gossip *g);
 void members_free(struct gossip *g);
 void gossip_note(struct gossip *g, const char *format, ...) __attribute__((format(printf, 2, 3)));

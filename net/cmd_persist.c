@@ -5,6 +5,7 @@
 #include "net/options.h"
 #include "net/resp.h"
 #include "net/session.h"
+#include "persist/archive.h"
 #include "persist/keeper.h"
 
 static struct keeper *keeper_of(struct call *call) {
@@ -12,12 +13,20 @@ static struct keeper *keeper_of(struct call *call) {
     return call->node->keeper;
 }
 
+/* The object store gets one as well, in its own time. */
+static void also_archive(struct call *call) {
+    if (call->node->archive) archive_save(call->node->archive);
+}
+
 bool call_save(struct call *call, bool after) {
     struct session *s = call->session;
     struct keeper *keeper = keeper_of(call);
     struct keeper_status status;
     if (!keeper) return false;
-    if (!s->waits) s->save_number = keeper_save(keeper, after);
+    if (!s->waits) {
+        s->save_number = keeper_save(keeper, after);
+        also_archive(call);
+    }
     if (!s->save_number) {
         resp_error(call->out, "ERR Background save already in progress");
         return false;
@@ -47,6 +56,7 @@ void cmd_bgsave(struct call *call) {
         return;
     }
     if (!(keeper = keeper_of(call))) return;
+    also_archive(call);
     if (keeper_save(keeper, false))
         resp_status(call->out, "Background saving started");
     else if (schedule && keeper_save(keeper, true))
@@ -69,16 +79,16 @@ void cmd_lastsave(struct call *call) {
     resp_integer(call->out, (status.saved_at_ms ? status.saved_at_ms : call->session->host->started.wall_ms) / 1000);
 }
 
-static bool read_waitaof(struct call *call, int64_t *local, int64_t *replicas, int64_t *timeout_ms) {
-    if (!bytes_to_i64(call->argv[1], local) || *local < 0 || *local > 1)
+/* False, and the error. */
+static bool read_waitaof(struct call *call, int64_t now_us, int64_t *replicas, int64_t *deadline_us) {
+    int64_t local;
+    if (!bytes_to_i64(call->argv[1], &local) || local < 0 || local > 1)
         resp_error(call->out, "ERR value is out of range, must be between 0 and 1");
     else if (!bytes_to_i64(call->argv[2], replicas) || *replicas < 0)
         resp_error(call->out, "ERR value is out of range, must be positive");
-    else if (!bytes_to_i64(call->argv[3], timeout_ms) || *timeout_ms > INT64_MAX / 4000)
-        resp_error(call->out, "ERR timeout is not an integer or out of range");
-    else if (*timeout_ms < 0)
-        resp_error(call->out, "ERR timeout is negative");
-    else if (*local && !config_bool(call->session->host->config, OPTION_APPENDONLY))
+    else if (!session_deadline(call, call->argv[3], now_us, deadline_us))
+        return false;
+    else if (local && !config_bool(call->session->host->config, OPTION_APPENDONLY))
         resp_error(call->out, "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
     else
         return true;
@@ -88,10 +98,8 @@ static bool read_waitaof(struct call *call, int64_t *local, int64_t *replicas, i
 /* WAITAOF numlocal numreplicas timeout. Peers do not say what they have synced, so none are
  * counted: who waits for some gets all the time given, and 0. */
 void cmd_waitaof(struct call *call) {
-    struct session *s = call->session;
-    int64_t local, replicas, timeout_ms, now_us = node_now(call->node).mono_us;
-    if (!read_waitaof(call, &local, &replicas, &timeout_ms)) return;
-    int64_t deadline_us = s->waits ? s->deadline_us : timeout_ms ? now_us + timeout_ms * 1000 : INT64_MAX;
+    int64_t replicas, deadline_us, now_us = node_now(call->node).mono_us;
+    if (!read_waitaof(call, now_us, &replicas, &deadline_us)) return;
     if (replicas && now_us < deadline_us) {
         session_park(call, deadline_us);
         return;
@@ -100,6 +108,20 @@ void cmd_waitaof(struct call *call) {
     resp_array(call->out, 2);
     resp_integer(call->out, synced);
     resp_integer(call->out, 0);
+}
+
+static void info_store(struct call *call, struct buf *out) {
+    struct archive *archive = call->node->archive;
+    struct archive_status s;
+    buf_printf(out, "object_store_enabled:%d\r\n", archive != NULL);
+    if (!archive) return;
+    archive_status(archive, node_now(call->node).mono_us, &s);
+    buf_printf(out, "object_store_state:%s\r\nobject_store_behind_ms:%lld\r\nobject_store_manifest:%llu\r\nobject_store_to_read:%llu\r\n",
+               archive_phase_text(s.phase), (long long)(s.behind_us / 1000), (unsigned long long)s.manifest, (unsigned long long)s.to_read);
+    buf_printf(out, "object_store_checkpoint_in_progress:%d\r\nobject_store_last_error:%s\r\n", s.checkpointing, s.why);
+#define X(name, help) buf_printf(out, "object_store_" #name ":%llu\r\n", (unsigned long long)s.name);
+    ARCHIVE_COUNTS(X)
+#undef X
 }
 
 void info_persistence(struct call *call, struct buf *out) {
@@ -117,4 +139,5 @@ void info_persistence(struct call *call, struct buf *out) {
 #define X(name) buf_printf(out, "recovery_" #name ":%llu\r\n", (unsigned long long)s.recovery.name);
     KEEPER_RECOVERY(X)
 #undef X
+    info_store(call, out);
 }

@@ -1,4 +1,5 @@
-/* What the server keeps of its node: a keeper on a directory, and the thread that steps it. */
+/* What the server keeps of its node: a keeper on a directory, an archive in an object store if there is one, and the thread
+ * that steps both. */
 #ifndef ANNEAL_NET_DURABLE_POSIX_H
 #define ANNEAL_NET_DURABLE_POSIX_H
 
@@ -6,10 +7,11 @@
 
 struct durable;
 
-/* Reads what the directory has into the node, as the host's options say, and starts the thread.
- * NULL, and a line in *error. The host's `loading` stands meanwhile, for clients may be there. */
-struct durable *durable_open(struct host *host, const char *dir, const char *cluster, struct buf *error);
-/* Once nobody writes any more: everything is on the disk. The node forgets its keeper. */
+/* Reads what the directory and the store have into the node, as the host's options say, and starts the thread. A store that does
+ * not answer is waited for, unless the disk had something, until `interrupted`. NULL, and a line in *error. The host's `loading`
+ * stands meanwhile, for clients may be there. */
+struct durable *durable_open(struct host *host, const char *dir, const char *cluster, bool (*interrupted)(void *arg), void *arg, struct buf *error);
+/* Once nobody writes any more: everything is on the disk, and in the store if that answers soon. The node forgets both. */
 void durable_close(struct durable *d);
 
 #endif

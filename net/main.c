@@ -1,6 +1,7 @@
 /* anneal-server: options, then a node, its peers and its clients, until a signal ends it. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,10 +223,15 @@ static enum status port_rewrite(void *arg, struct buf *error) {
     return status;
 }
 
+static bool is_interrupted(void *signals) {
+    struct pollfd fd = {.fd = *(int *)signals, .events = POLLIN};
+    return poll(&fd, 1, 0) > 0;
+}
+
 /* Clients are there already, and told to wait. */
-static bool load(struct app *a) {
+static bool load(struct app *a, int signals) {
     char *dir = option_text(a, OPTION_DIR);
-    a->durable = durable_open(&a->host, dir, (char *)a->cluster_name.data, &a->error);
+    a->durable = durable_open(&a->host, dir, (char *)a->cluster_name.data, is_interrupted, &signals, &a->error);
     mem_free(dir);
     atomic_store(&a->host.loading, false);
     return a->durable != NULL;
@@ -305,7 +311,7 @@ int main(int argc, char **argv) {
     if (os_log_open(logfile, (enum log_level)config_integer(a.config, OPTION_LOGLEVEL), &a.error) != STATUS_OK) return complain(&a);
     mem_free(logfile);
     int signals = take_signals();
-    if (signals < 0 || !open_peers(&a) || !make_node(&a) || !open_clients(&a) || !load(&a)) return complain(&a);
+    if (signals < 0 || !open_peers(&a) || !make_node(&a) || !open_clients(&a) || !load(&a, signals)) return complain(&a);
     int code = serve(&a, signals);
     host_fini(&a.host);
     node_free(a.node);

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 
+#include "persist/archive.h"
 #include "persist/keeper.h"
 
 /* A node of its own: nobody to reach. */
@@ -26,19 +27,31 @@ static void keep_changed(void *self, uint32_t shard) {
     if (keeper) keeper_changed(keeper, shard);
 }
 static void keep_reset(void *self) {
-    struct keeper *keeper = ((struct node *)self)->keeper;
-    if (keeper) keeper_reset(keeper);
+    struct node *node = self;
+    if (node->keeper) keeper_reset(node->keeper);
+    if (node->archive) archive_reset(node->archive, replicas_id(node->replicas, shard_self(node->shards[0])));
 }
 
 static void keep_members(void *self, struct bytes table) {
-    struct keeper *keeper = ((struct node *)self)->keeper;
-    if (keeper) keeper_members(keeper, table);
+    struct node *node = self;
+    if (node->keeper) keeper_members(node->keeper, table);
+    if (node->archive) archive_members(node->archive, table);
 }
 
 void node_keep(struct node *node, struct keeper *keeper, bool recovered) {
     node->keeper = keeper;
     if (recovered) gossip_recovered(node->gossip, keeper_members_found(keeper));
 }
+
+void node_stream(struct node *node, struct archive *archive) { node->archive = archive; }
+
+void node_read_shard(void *self, uint32_t shard) {
+    struct node *node = self;
+    if (node->keeper) keeper_changed(node->keeper, shard);
+    gossip_changed(node->gossip, shard);
+}
+
+void node_heard_members(void *self, struct bytes table) { gossip_heard(((struct node *)self)->gossip, table); }
 
 static struct gossip *start_gossip(struct node *node, const struct node_config *config, struct replica_id self,
                                    uint16_t index) {
@@ -122,6 +135,7 @@ bool node_unlock(struct node *node, uint32_t shard) {
     shard_unlock(node->shards[shard]);
     if (!wrote) return false;
     if (node->keeper) keeper_dirty(node->keeper, shard);
+    if (node->archive) archive_dirty(node->archive, shard);
     gossip_dirty(node->gossip, shard);
     return true;
 }

@@ -25,6 +25,7 @@ struct node_config {
     struct gossip_config gossip;
 };
 
+struct archive;
 struct keeper;
 struct node {
     struct clock_port clock;
@@ -35,6 +36,7 @@ struct node {
     uint64_t *locked_at; /* by shard: our counter when clients locked it; with its lock */
     struct gossip *gossip;
     struct keeper *_Atomic keeper; /* NULL: nothing is kept, or not yet: clients may ask while main loads */
+    struct archive *_Atomic archive; /* likewise: nothing is streamed */
     _Atomic uint64_t expired; /* keys removed since the start */
 };
 
@@ -43,6 +45,10 @@ void node_free(struct node *node);
 /* From here on the keeper hears of everything that is applied. It outlives the node's use;
  * `recovered` says that it has put something into the shards. Before the first step of gossip. */
 void node_keep(struct node *node, struct keeper *keeper, bool recovered);
+/* Likewise for what streams to an object store. What it reads of that is no secret to keeper and gossip: */
+void node_stream(struct node *node, struct archive *archive);
+void node_read_shard(void *node, uint32_t shard);         /* archive_config.changed */
+void node_heard_members(void *node, struct bytes table);  /* archive_config.heard */
 struct now node_now(const struct node *node);
 /* Which shard holds the key: by its {tag}, if it has one. */
 uint32_t node_shard_of(const struct node *node, struct bytes key);

@@ -3,6 +3,7 @@
 #define ANNEAL_NET_OPTIONS_H
 
 #include "core/config.h"
+#include "persist/options.h"
 
 /* name, symbol, kind, flags, initial, least, most, choices, help */
 #define OPTIONS(X)                                                                                              \
@@ -46,6 +47,21 @@
       "growth of the log over the last checkpoint that makes a new one; 0 for never")                          \
     X("auto-aof-rewrite-min-size", REWRITE_MIN_SIZE, CONFIG_BYTES, CONFIG_LIVE, "64mb", 1 << 20, INT64_MAX, "", \
       "a shorter log makes no checkpoint")                                                                     \
+    STORE_OPTIONS(X)                                                                                            \
+    X("object-store-key-file", OBJECT_STORE_KEY_FILE, CONFIG_STRING, 0, "", 0, 0, "",                           \
+      "32 bytes in hex a line; objects are sealed with the first, all open; empty for none")                   \
+    X("object-store-keep", OBJECT_STORE_KEEP, CONFIG_INTEGER, CONFIG_LIVE, "0", 0, 1000000000, "",              \
+      "seconds back to which restore-to shall be able to go; 0 for what is needed to start")                   \
+    X("object-store-unconditional", OBJECT_STORE_UNCONDITIONAL, CONFIG_BOOL, 0, "no", 0, 0, "",                 \
+      "use a store without conditional writes; only if no other node uses it")                                 \
+    X("object-store-patience-ms", OBJECT_STORE_PATIENCE_MS, CONFIG_INTEGER, 0, "10000", 0, 86400000, "",        \
+      "a node with data on its disk starts without a store that is silent for so long")                        \
+    X("segment-interval-ms", SEGMENT_INTERVAL_MS, CONFIG_INTEGER, CONFIG_LIVE, "500", 10, 3600000, "",          \
+      "a write is on its way to the object store after so long")                                               \
+    X("restore-from", RESTORE_FROM, CONFIG_STRING, 0, "", 0, 0, "",                                             \
+      "object store of another cluster, or of this one's past, to start from; it is not written to")           \
+    X("restore-to", RESTORE_TO, CONFIG_STRING, 0, "", 0, 0, "",                                                 \
+      "as it was then: a time as 2026-11-21T11:12:13Z, or a manifest's number; empty for as it is")            \
     X("gossip-batch-us", GOSSIP_BATCH_US, CONFIG_INTEGER, 0, "2000", 0, 1000000, "",                            \
       "least microseconds between two sends to peers while busy; when quiet a write is sent at once")          \
     X("gossip-log-bytes", GOSSIP_LOG_BYTES, CONFIG_BYTES, 0, "64mb", 1 << 20, 1LL << 40, "",                    \

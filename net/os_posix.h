@@ -1,12 +1,11 @@
-/* What the server asks of the operating system, but for sockets and threads. */
+/* What the server asks of the operating system, but for sockets and threads; its clocks are in core. */
 #ifndef ANNEAL_NET_OS_POSIX_H
 #define ANNEAL_NET_OS_POSIX_H
 
+#include "core/clock_posix.h"
 #include "core/log.h"
-#include "core/port.h"
 #include "net/host.h"
 
-struct clock_port os_clock(void);
 /* Fields of the process only. */
 struct process_usage os_usage(void);
 
@@ -22,5 +21,7 @@ enum status os_write_file(const char *path, struct bytes bytes, struct buf *erro
 /* Takes the directory for this process until it ends, and gives the node id that is kept there
  * (made at the first start), unless `given` is not 0. */
 enum status os_claim_dir(const char *dir, uint64_t given, uint64_t *node_id, struct buf *error) MUST_CHECK;
+/* A text, with its 0, that names the directory and this start of this machine: no two processes have claimed it at one time. */
+enum status os_place(const char *dir, struct buf *out, struct buf *error) MUST_CHECK;
 
 #endif

@@ -61,7 +61,10 @@ int64_t archive_random(struct archive *a, int64_t below) {
 bool archive_open(struct archive *a, const char *key, struct bytes bytes, struct object *out, struct buf *plain) {
     enum status status = object_read(bytes, &a->config.keys, out, plain);
     if (status == STATUS_OK) return true;
-    if (status == STATUS_ERR_CLUSTER) {
+    if (archive_phase(a) == ARCHIVE_STREAMING) { /* whoever put it there, it is no reason to end what works */
+        archive_note(a, "%s cannot be read: %s", key, status_text(status));
+        archive_count(a, read_damaged, 1);
+    } else if (status == STATUS_ERR_CLUSTER) {
         archive_stop(a, "%s belongs to another cluster-name, or another number of shards", key);
     } else if (status == STATUS_ERR_KEY) {
         archive_stop(a, "%s is sealed, and no key in object-store-key-file opens it", key);
@@ -240,13 +243,20 @@ static void probe(struct archive *a) {
 }
 
 static void read_back(struct archive *a) {
+    bool over = read_step(a);
     uint64_t left = a->reader.sweep.items.count - a->reader.sweep.visited;
     pthread_mutex_lock(&a->lock);
     a->status.to_read = left;
     pthread_mutex_unlock(&a->lock);
-    if (!read_step(a)) return;
+    if (!over) return;
     free_reader(a);
     enter(a, ARCHIVE_STREAMING);
+}
+
+static void show(struct archive *a) {
+    pthread_mutex_lock(&a->lock);
+    a->status.checkpointing = a->compactor.step >= COMPACT_PARTS && a->compactor.step <= COMPACT_NAMING;
+    pthread_mutex_unlock(&a->lock);
 }
 
 int64_t archive_step(struct archive *a, struct now now) {
@@ -267,6 +277,7 @@ int64_t archive_step(struct archive *a, struct now now) {
             stream_step(a);
             claim_watch(a);
             compact_step(a);
+            show(a);
             archive_wants(a, now.mono_us + atomic_load(&a->segment_us) / 2);
             break;
         case ARCHIVE_STOPPED: break;

@@ -18,8 +18,8 @@
  * it returns, or when the store has an answer.
  *
  * Failures: the store may be away for as long as it likes; everything is tried again. Stopped for good, with archive_status.why,
- * are: a store that cannot do conditional writes (unless told otherwise), objects of another cluster or under an unknown key, and
- * another process that is this node.
+ * are: a store that cannot do conditional writes (unless told otherwise); objects of another cluster or under an unknown key, when
+ * they are to be read at the start; another process that is this node, at any time.
  *
  * Threads: archive_step, archive_free from one; all else from any. archive_dirty with any locks; the rest without a shard's. */
 #ifndef ANNEAL_PERSIST_ARCHIVE_H
@@ -43,6 +43,7 @@ struct archive_config {
     int64_t segment_us;
     uint64_t segment_bytes; /* a segment is cut when it has grown beyond this */
     uint64_t part_bytes;    /* likewise a part of a checkpoint */
+    uint32_t threads;       /* that read images back; 0 is 1 */
     int64_t poll_us;        /* how often to look whether segments have grown, and whether somebody else claims to be us */
     uint64_t rewrite_percent, rewrite_bytes_min; /* as the keeper's, but for all segments together; percent 0: no checkpoints */
     int64_t keep_ms;

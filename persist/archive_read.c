@@ -15,15 +15,17 @@ static void damaged(struct archive *a, const char *key, const char *why) {
 static void read_body(struct archive *a, const char *key, struct bytes body) {
     struct replay_counts counts = {0};
     struct replay_sink sink = sink_of(a, &counts);
+    struct replay_batch images = {0};
     enum object_record kind;
     struct bytes payload;
     size_t at = 0;
     bool bad;
     while (object_record_next(body, &at, &kind, &payload, &bad)) {
-        if (kind == OBJECT_IMAGE) replay_read_image(&sink, payload);
+        if (kind == OBJECT_IMAGE) replay_batch_add(&images, payload);
         else if (kind == OBJECT_DELTAS) replay_read_deltas(&sink, payload);
         else counts.malformed++;
     }
+    replay_batch_read(&images, &sink, a->config.threads);
     if (bad || counts.malformed) damaged(a, key, "some records make no sense");
     if (counts.gaps) a->reader.broken = true;
     archive_count(a, read_images, counts.images);

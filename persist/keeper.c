@@ -19,6 +19,7 @@
 #define RETRY_US 1000000
 #define STEP_US 100000
 #define NUMBER_DIGITS 20
+#define BATCH_BYTES (32u << 20) /* of images that are read at one time */
 #define SYNC_BYTES (4u << 20) /* of a checkpoint at a time, lest one long sync holds up the log's */
 
 struct keeper {
@@ -398,6 +399,7 @@ struct recovering {
     struct buf *error;
     struct replay_sink sink;
     struct replay_counts counts;
+    struct replay_batch batch;
     uint64_t *logs, *checkpoints; /* numbers */
     size_t log_count, checkpoint_count;
     bool covered; /* the file at hand, by a checkpoint */
@@ -422,12 +424,19 @@ static bool take_header(struct recovering *r, struct bytes payload) {
     return false;
 }
 
+/* Images are read some at a time; whatever else comes finds those before it read. */
+static void take_image(struct recovering *r, struct bytes payload) {
+    replay_batch_add(&r->batch, payload);
+    if (r->batch.bytes >= BATCH_BYTES) replay_batch_read(&r->batch, &r->sink, r->k->config.threads);
+}
+
 static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
     struct recovering *r = arg;
+    if (kind != RECORD_IMAGE && r->batch.count) replay_batch_read(&r->batch, &r->sink, r->k->config.threads);
     r->useful = r->useful || (kind != RECORD_HEADER && kind != RECORD_MEMBERS);
     switch (kind) {
     case RECORD_HEADER: return take_header(r, payload);
-    case RECORD_IMAGE: replay_read_image(&r->sink, payload); break;
+    case RECORD_IMAGE: take_image(r, payload); break;
     case RECORD_DELTAS: replay_read_deltas(&r->sink, payload); break;
     case RECORD_RESET: /* a checkpoint that covers this log came after it */
         if (!r->covered) take_reset(r->k);
@@ -492,6 +501,7 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
         r->useful = false;
         r->covered = r->checkpoint_count && numbers[i] < r->checkpoints[r->checkpoint_count - 1];
         enum status status = journal_read(disk, name, visit, all ? keep_damage : NULL, r, &report);
+        if (r->batch.count) replay_batch_read(&r->batch, &r->sink, r->k->config.threads);
         if (!all) continue;
         if (status != STATUS_OK) note(r->k, "%s could not be read whole: %s", name, status_text(status));
         ++*files;

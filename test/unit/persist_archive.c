@@ -493,6 +493,28 @@ static void damage_is_survived(void **state) {
     }
 }
 
+/* What two manifests cover is there, whichever one object rots. */
+static void covered_twice_is_safe(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct world w;
+        open_world(&w, seed);
+        struct site *s = start(&w, 0, 1);
+        assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+        for (int i = 0; i < 4; i++) {
+            for (int n = 0; n < 10; n++) write_key(s, rng_below(&w.rng, KEYS), NULL);
+            run(&w, SECOND);
+            archive_save(s->archive);
+            run(&w, 10 * SECOND);
+        }
+        assert_true(bucket_sim_rot(w.bucket));
+        struct site *reader = start(&w, 1, 2);
+        assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+        same(s, reader);
+        close_world(&w);
+    }
+}
+
 /* What a node has from its disk and the store lacks is streamed by its next process. */
 static void the_rest_is_owed(void **state) {
     (void)state;
@@ -538,6 +560,7 @@ int main(void) {
         cmocka_unit_test(waits_for_the_store), cmocka_unit_test(stops_where_conditions_are_ignored),
         cmocka_unit_test(second_process_of_a_node_stops), cmocka_unit_test(copies_of_a_process_stop),
         cmocka_unit_test(sealed_objects_need_their_key), cmocka_unit_test(the_past_comes_back), cmocka_unit_test(damage_is_survived),
+        cmocka_unit_test(covered_twice_is_safe),
         cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(tables_of_members_come_back)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
