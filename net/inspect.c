@@ -18,7 +18,8 @@ enum {
 #define X(name, symbol, kind, flags, initial, least, most, choices, help) OPTION_##symbol,
     STORE_OPTIONS(X)
 #undef X
-        OPTION_KEY_FILE,
+        OPTION_OBJECT_STORE_KEY_FILE,
+    OPTION_KEY_FILE,
     OPTION_CLUSTER_NAME,
     OPTION_SHARDS,
     OPTION_MANIFEST,
@@ -30,7 +31,8 @@ static const struct config_option option_table[OPTION_COUNT] = {
 #define X(name, symbol, kind, flags, initial, least, most, choices, help) {name, kind, flags, initial, least, most, choices, help},
     STORE_OPTIONS(X)
 #undef X
-    {"key-file", CONFIG_STRING, 0, "", 0, 0, "", "the cluster's keys, which open what is sealed; without it only heads are read"},
+    {"object-store-key-file", CONFIG_STRING, 0, "", 0, 0, "", "the nodes' keys for objects; without them only heads can be read of what is sealed"},
+    {"key-file", CONFIG_STRING, 0, "", 0, 0, "", "the same, for short"},
     {"cluster-name", CONFIG_STRING, 0, "", 0, 0, "", "refuse what is of another cluster; empty for any"},
     {"shards", CONFIG_INTEGER, 0, "0", 0, LAYOUT_SHARDS_MAX, "", "how many the cluster has, if the files no longer say; 0 for what they say"},
     {"manifest", CONFIG_INTEGER, 0, "0", 0, INT64_MAX, "", "only what this manifest names; 0 for the newest, and segments"},
@@ -107,6 +109,7 @@ static bool read_action(const struct arguments *args, struct inspect *i) {
 static bool read_keys(const struct config *config, struct inspect *i) {
     struct buf path = {0}, text = {0}, why = {0};
     config_string(config, OPTION_KEY_FILE, &path);
+    if (!path.len) config_string(config, OPTION_OBJECT_STORE_KEY_FILE, &path);
     bool none = !path.len;
     buf_put_byte(&path, 0);
     bool good = none || os_read_file((char *)path.data, KEY_FILE_BYTES_MAX, &text, &i->error) == STATUS_OK;

@@ -52,6 +52,7 @@ bool catalog_list(struct catalog *c) {
     size_t after_len = 0, cap = 0;
     bool more = true, good = true;
     clear_items(c);
+    c->read_objects = c->read_bytes = 0;
     while (more && good) {
         struct store_request r = {.op = STORE_LIST, .after = bytes_of(after, after_len), .limit = STORE_PAGE_MAX};
         remote_ask(&c->remote, &r);
@@ -106,11 +107,7 @@ static bool fetch(struct catalog *c, struct item *item, uint64_t len, struct sto
     uint64_t bytes_max = len ? len : item->size > CLAIM_BYTES_MAX ? item->size : CLAIM_BYTES_MAX;
     *r = (struct store_request){.op = STORE_GET, .key = bytes_str(item->key), .len = len, .bytes_max = bytes_max};
     remote_ask(&c->remote, r);
-    if (r->result == STORE_DONE) {
-        c->read_objects++;
-        c->read_bytes += r->data.len;
-        return true;
-    }
+    if (r->result == STORE_DONE) return true;
     if (r->result == STORE_MISSING) item->state = ITEM_MISSING;
     else item_damaged(item, "cannot be read: %s: %s", store_result_text(r->result), r->why);
     return false;
@@ -138,6 +135,8 @@ bool catalog_read(struct catalog *c, struct item *item, struct store_request *r,
     plain->len = 0;
     *object = (struct object){0};
     if (!fetch(c, item, 0, r)) return false;
+    c->read_objects++;
+    c->read_bytes += r->data.len;
     struct bytes bytes = buf_bytes(&r->data);
     enum status status = object_read_head(bytes, NULL, object, &need);
     keys.tag = object->cluster; /* judged below: the name of the cluster is not known */

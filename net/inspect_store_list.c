@@ -77,7 +77,7 @@ static void describe_segment(struct lister *l, const struct item *item, const st
     else buf_printf(text, ", mutations up to %" PRIu64, upto);
     if (head->image_count) buf_printf(text, ", images of %u shards", head->image_count);
     if (head->members.len) buf_put_str(text, ", members");
-    if (follows) json_object_set_new(line, "first_mutation", json_integer((json_int_t)s->mutations + 1));
+    if (follows && upto > s->mutations) json_object_set_new(line, "first_mutation", json_integer((json_int_t)s->mutations + 1));
     json_object_set_new(line, "last_mutation", json_integer((json_int_t)upto));
     json_object_set_new(line, "images", json_integer(head->image_count));
     json_object_set_new(line, "members", json_boolean(head->members.len));

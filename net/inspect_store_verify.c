@@ -222,7 +222,7 @@ static bool is_covered(const struct reading *r, const struct segment_head *head)
     return true;
 }
 
-/* Of what the head says, beyond what was stored before. */
+/* Of what the head says, beyond what was stored before, and beyond what the manifest covers: of that its parts are in charge. */
 static struct loss loss_of(const struct reading *r, const struct segment_head *head, const struct segment_head *before) {
     struct loss loss = {0};
     uint16_t writer;
@@ -230,6 +230,7 @@ static struct loss loss_of(const struct reading *r, const struct segment_head *h
     for (uint32_t s = 0; s < head->shard_count; s++) {
         uint64_t has = vclock_get(shard_applied(r->state.shards[s]), writer);
         if (before && before->upto[s] > has) has = before->upto[s];
+        if (vclock_get(&r->covered[s], writer) > has) has = vclock_get(&r->covered[s], writer);
         if (head->upto[s] <= has) continue;
         loss.mutations += head->upto[s] - has;
         loss.shards++;
