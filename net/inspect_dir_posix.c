@@ -55,7 +55,8 @@ struct directory {
     /* Of the file that is being read. */
     struct file *file;
     uint64_t at;
-    bool print; /* its records */
+    bool look; /* its records are not applied */
+    bool print; /* they are printed instead */
 };
 
 /* ---------------------------------------------------- a disk that is only read */
@@ -236,7 +237,7 @@ static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
     struct file *f = d->file;
     f->records[kind <= RECORD_MEMBERS ? kind : 0]++;
     if (d->print) print_record(d, kind, payload);
-    if (!d->state.shards || f->foreign || d->print) {} /* only looked at */
+    if (!d->state.shards || f->foreign || d->look) {}
     else if (kind == RECORD_IMAGE) take_image(d, payload);
     else if (kind == RECORD_DELTAS) state_deltas(&d->state, payload, &f->tally);
     else if (kind == RECORD_RESET && !is_covered(d, f)) state_reset(&d->state);
@@ -277,7 +278,8 @@ static void describe(const struct file *f, json_t *line, struct buf *text) {
     json_object_set_new(line, "records", json_object());
     for (uint16_t k = 1; k <= RECORD_MEMBERS; k++) {
         json_object_set_new(json_object_get(line, "records"), record_name(k), json_integer((json_int_t)f->records[k]));
-        if (k != RECORD_HEADER && k != RECORD_END && f->records[k]) buf_printf(text, ", %" PRIu64 " %s", f->records[k], record_name(k));
+        bool one = k == RECORD_IMAGE || k == RECORD_RESET;
+        if (k != RECORD_HEADER && k != RECORD_END && f->records[k]) buf_printf(text, ", %" PRIu64 " %s%s", f->records[k], record_name(k), one ? "s" : "");
     }
     if (f->header) json_object_set_new(line, "header", inspect_json(bytes_str(f->header)));
     if (f->places.len) json_object_set_new(line, "damaged", inspect_json(buf_bytes(&f->places)));
@@ -413,7 +415,7 @@ static enum inspect_exit dump_file(struct directory *d) {
     for (size_t n = 0; n < d->count; n++) {
         struct file *f = &d->files[n];
         if (strcmp(f->name, d->inspect->object) != 0 || f->kind == FILE_DAMAGE) continue;
-        d->print = true;
+        d->look = d->print = true;
         read_file(d, f);
         return is_damaged(f) ? INSPECT_DAMAGED : INSPECT_WELL;
     }
@@ -451,8 +453,9 @@ static enum inspect_exit look(struct directory *d) {
     read_headers(d);
     if (!choose_shards(d)) return INSPECT_UNREADABLE;
     if (i->object) return dump_file(d);
+    d->look = i->action == INSPECT_LIST;
     read_files(d);
-    return i->action == INSPECT_LIST ? list_all(d) : verify(d);
+    return d->look ? list_all(d) : verify(d);
 }
 
 enum inspect_exit inspect_dir(struct inspect *i) {

@@ -1,6 +1,4 @@
 /* The store port is asynchronous; here is one request at a time, and who waits for it. */
-#include <sys/stat.h>
-
 #include "net/inspect_store.h"
 #include "net/os_posix.h"
 
@@ -11,15 +9,6 @@ static void on_ready(void *arg) {
     pthread_mutex_unlock(&r->lock);
 }
 
-/* The driver of directories makes what is missing: nobody asked for that here. */
-static bool is_there(const char *url, struct buf *error) {
-    struct stat st;
-    if (strncmp(url, "file:///", 8) != 0) return true;
-    bool is = stat(url + 7, &st) == 0 && S_ISDIR(st.st_mode);
-    if (!is) buf_printf(error, "%s: there is no such directory", url);
-    return is;
-}
-
 bool remote_open(struct remote *r, struct inspect *i) {
     struct store_settings *settings = &i->store.settings;
     pthread_mutex_init(&r->lock, NULL);
@@ -28,7 +17,8 @@ bool remote_open(struct remote *r, struct inspect *i) {
     settings->ready = on_ready;
     settings->ready_arg = r;
     settings->concurrency = 1;
-    return is_there(i->where, &i->error) && store_open(i->where, settings, &r->store, &i->error) == STATUS_OK;
+    settings->read_only = true;
+    return store_open(i->where, settings, &r->store, &i->error) == STATUS_OK;
 }
 
 void remote_close(struct remote *r) {

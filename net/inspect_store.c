@@ -52,7 +52,7 @@ bool catalog_list(struct catalog *c) {
     size_t after_len = 0, cap = 0;
     bool more = true, good = true;
     clear_items(c);
-    c->read_objects = c->read_bytes = 0;
+    c->read_objects = c->read_bytes = c->opened = c->locked = 0;
     while (more && good) {
         struct store_request r = {.op = STORE_LIST, .after = bytes_of(after, after_len), .limit = STORE_PAGE_MAX};
         remote_ask(&c->remote, &r);
@@ -141,6 +141,8 @@ bool catalog_read(struct catalog *c, struct item *item, struct store_request *r,
     enum status status = object_read_head(bytes, NULL, object, &need);
     keys.tag = object->cluster; /* judged below: the name of the cluster is not known */
     if (status == STATUS_OK) status = object_read(bytes, &keys, object, plain);
+    c->opened += status == STATUS_OK && object->sealed;
+    c->locked += status == STATUS_ERR_KEY;
     return judge(c, item, object, status);
 }
 

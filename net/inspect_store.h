@@ -47,6 +47,7 @@ struct catalog {
     uint64_t cluster; /* tag of the first object; all others must have it */
     bool has_cluster;
     uint32_t shard_count; /* 0: not known yet */
+    uint64_t opened, locked; /* sealed bodies that a key opens, and others */
     uint64_t read_objects, read_bytes; /* whole, since the listing */
 };
 bool catalog_open(struct catalog *c, struct inspect *i);

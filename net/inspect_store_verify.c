@@ -453,6 +453,7 @@ static enum inspect_exit refuse(struct inspect *i, const char *why) {
 static enum inspect_exit conclude(struct reading *r) {
     struct inspect *i = r->inspect;
     if (!catalog_is_cluster(r->c)) return INSPECT_UNREADABLE;
+    if (i->keys.count && r->c->locked && !r->c->opened) return refuse(i, "what is sealed here is opened by no key of the key-file");
     if (i->manifest && !r->used && !r->blind) {
         buf_printf(&i->error, "%s: there is no manifest %" PRIu64 " that can be read", i->where, i->manifest);
         return INSPECT_UNREADABLE;

@@ -20,7 +20,7 @@ SHARDS = 4
 
 def inspect(*arguments):
     p = subprocess.run([INSPECT, *map(str, arguments)], capture_output=True, text=True, timeout=60)
-    assert p.returncode in (0, 1, 2), p.stderr
+    assert p.returncode in (0, 1, 2) and "Sanitizer" not in p.stderr and "runtime error" not in p.stderr, p.stderr
     assert (p.returncode == 2) == p.stderr.startswith("anneal-inspect: "), p.stderr
     return p
 
@@ -211,7 +211,8 @@ def only(problems, key):
 
 
 def test_a_healthy_store(store):
-    before = tree(store.dir)
+    shutil.rmtree(store.path(".tmp"))  # nothing is made here by who only reads
+    before, names = tree(store.dir), os.listdir(store.dir)
     listed = lines(store.url, "list", "--json")
     kinds = {kind: [o for o in listed if o["what"] == kind] for kind in ("segment", "checkpoint", "manifest", "claim", "verdict")}
     for kind, objects in kinds.items():
@@ -229,7 +230,7 @@ def test_a_healthy_store(store):
     assert summary["bytes"] == sum(len(b) for b in before.values())
     assert summary["keys"] == len(store.state)
     assert state_of(lines(store.url, "dump")) == store.state
-    assert tree(store.dir) == before
+    assert tree(store.dir) == before and os.listdir(store.dir) == names
 
 
 def test_text_for_people(store):
@@ -452,8 +453,8 @@ def test_sealed(sealed, tmp_path):
         assert verdict(sealed, option, key, code=0)[1]["keys"] == len(sealed.state)
         assert state_of(lines(sealed.url, "dump", option, key)) == sealed.state
     key.write_text("e" + KEY[1:])
-    problems, _ = verdict(sealed, "--key-file", key)
-    assert len(problems) == len(tree(sealed.dir)) and all("no key" in p for p, _ in problems.values())
+    p = inspect(sealed.url, "verify", "--key-file", key)
+    assert p.returncode == 2 and "opened by no key" in p.stderr
     key.write_text("short")
     assert inspect(sealed.url, "verify", "--key-file", key).returncode == 2
     assert inspect(sealed.url, "verify", "--key-file", tmp_path / "none").returncode == 2
@@ -628,7 +629,7 @@ def test_a_checkpoint_that_ends_early(kept):
 
 
 def test_a_log_that_a_checkpoint_covers_costs_nothing(kept):
-    older = kept.path("log").replace("2", "1")
+    older = kept.path("log")[:-1] + "1"
     shutil.copy(kept.path("log"), older)
     flip(older, 120)
     problem, cost = only(verdict(kept)[0], os.path.basename(older))
@@ -652,6 +653,24 @@ def test_headers(kept):
     assert state_of(lines(kept.dir, "dump", "--shards", SHARDS, code=1)) == kept.state
 
 
+def test_nodes_that_hear_each_other():
+    """Deltas of peers that were missing when they were logged are no damage."""
+    with Cluster(3, "--appendonly", "yes", "--shards", str(SHARDS)) as cluster:
+        clients = [redis.Redis("127.0.0.1", port, socket_timeout=20) for port in cluster.ports]
+        for batch in range(5):
+            for client in clients:
+                fill(client, batch)
+        Stored.until(lambda: len({c.execute_command("ANNEAL", "DIGEST") for c in clients}) == 1)
+        clients[1].delete("count")
+        for node in cluster.nodes[1:]:
+            node.kill()
+        cluster.start(1)  # another incarnation
+        for node in cluster.nodes:
+            summary = lines(node.dir, "verify", "--json")[-1]
+            assert summary["found"] == summary["lost_own_mutations"] == 0 < summary["keys"]
+        assert b"count" not in state_of(lines(cluster.nodes[1].dir, "dump"))
+
+
 # ------------------------------------------------------------------- asking
 
 
@@ -661,7 +680,7 @@ def test_what_cannot_be_read(store, tmp_path):
         ([tmp_path / "none"], "No such file"),
         ([tmp_path], "there is no anneal-log"),
         ([store.dir], "is an object store: file:///"),
-        (["file://" + str(tmp_path / "none")], "no such directory"),
+        (["file://" + str(tmp_path / "none")], "No such file or directory"),
         (["ftp://x/y"], "want file:///path or s3://bucket/prefix"),
         (["file://" + str(tmp_path)], "nothing of anneal's"),
         ([store.url, "frobnicate"], "none of list, verify, dump"),
