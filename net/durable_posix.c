@@ -9,6 +9,7 @@
 
 #define WAIT_US INT64_C(100000)      /* while loading, between two looks at signals */
 #define REPORT_US INT64_C(2000000)
+#define ALIVE_US INT64_C(1000000)
 #define LAST_WORDS_US INT64_C(5000000)
 
 struct durable {
@@ -17,6 +18,7 @@ struct durable {
     struct keeper *keeper;
     struct archiver *archiver; /* NULL: there is no object store */
     pthread_t thread;
+    int64_t alive_at_us; /* when the archive is told next who is up */
     struct bell bell; /* the store has answered, or it is over */
     atomic_bool stopping;
 };
@@ -50,7 +52,12 @@ static int64_t step_keeper(struct durable *d) {
 static int64_t step_archive(struct durable *d) {
     struct archive *archive = archiver_archive(d->archiver);
     enum archive_phase before = archive_phase(archive);
-    int64_t due_us = archive_step(archive, node_now(d->host->node));
+    struct now now = node_now(d->host->node);
+    if (now.mono_us >= d->alive_at_us) {
+        d->alive_at_us = now.mono_us + ALIVE_US;
+        node_tell_alive(d->host->node);
+    }
+    int64_t due_us = archive_step(archive, now);
     if (archive_phase(archive) == ARCHIVE_STOPPED && before != ARCHIVE_STOPPED && d->host->ports.shutdown) d->host->ports.shutdown(d->host->ports.arg);
     return due_us;
 }

@@ -107,6 +107,9 @@ static void free_reader(struct archive *a) {
     sweep_fini(&r->sweep);
     manifest_fini(&r->manifest);
     buf_fini(&r->text);
+    fetch_fini(&r->search.fetch);
+    for (uint32_t s = 0; r->had && s < a->config.shard_count; s++) vclock_fini(&r->had[s]);
+    mem_free(r->had);
     for (uint32_t s = 0; r->stored && s < a->config.shard_count; s++) vclock_fini(&r->stored[s]);
     mem_free(r->stored);
     *r = (struct reader){0};
@@ -115,6 +118,7 @@ static void free_reader(struct archive *a) {
 void archive_free(struct archive *a) {
     free_reader(a);
     compact_fini(a);
+    tail_fini(a);
     store_request_fini(&a->probe.request);
     listing_fini(&a->claim.listing);
     fetch_fini(&a->claim.fetch);
@@ -275,6 +279,7 @@ int64_t archive_step(struct archive *a, struct now now) {
         case ARCHIVE_READING: read_back(a); break;
         case ARCHIVE_STREAMING:
             stream_step(a);
+            tail_step(a);
             claim_watch(a);
             compact_step(a);
             show(a);

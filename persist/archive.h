@@ -90,6 +90,9 @@ void archive_dirty(struct archive *a, uint32_t shard);
 void archive_members(struct archive *a, struct bytes table);
 /* The shards have started over, empty, and write as another replica. */
 void archive_reset(struct archive *a, struct replica_id self);
+/* The processes that are up, but for this one. Who no longer is may have died before it had streamed all that is here of it: then
+ * that is streamed by us. */
+void archive_alive(struct archive *a, const struct replica_id *ids, size_t count, int64_t now_us);
 /* A checkpoint, soon, however little has grown. */
 void archive_save(struct archive *a);
 void archive_set(struct archive *a, int64_t segment_us, uint64_t rewrite_percent, uint64_t rewrite_bytes_min, int64_t keep_ms);
@@ -102,6 +105,7 @@ bool archive_is_flushed(struct archive *a);
     X(segments, "segments stored")                                      \
     X(segment_bytes, "their bytes")                                     \
     X(segment_images, "shards of which an image was streamed")          \
+    X(tails, "processes that died before they had streamed all")        \
     X(checkpoints, "checkpoints stored")                                \
     X(checkpoint_bytes, "bytes of their objects")                       \
     X(checkpoints_lost, "checkpoints given up, somebody else's was better") \

@@ -57,14 +57,27 @@ static bool fetched(struct archive *a, struct fetch *f, struct object *object, s
     return got;
 }
 
+static void store_has_part(struct archive *a, const struct manifest_part *part) {
+    for (uint32_t s = 0; s < part->count; s++) vclock_join(&a->reader.stored[part->first + s], &part->applied[s]);
+}
+
+/* A part that tells nothing that was not here, from the disk, is not read. */
+static bool is_here(struct archive *a, const struct manifest_part *part) {
+    const struct vclock *had = a->reader.had;
+    for (uint32_t s = 0; s < part->count; s++)
+        if (!had || !vclock_covers(&had[part->first + s], &part->applied[s])) return false;
+    store_has_part(a, part);
+    return true;
+}
+
 static void visit_part(struct archive *a, const struct listed *item, struct fetch *f) {
     struct reader *r = &a->reader;
-    const struct manifest_part *part = &r->manifest.parts[item - r->sweep.items.keys];
     struct object object;
     struct buf plain = {0};
     if (fetched(a, f, &object, &plain)) {
         read_body(a, item->key, buf_bytes(&plain));
-        for (uint32_t s = 0; s < part->count; s++) vclock_join(&r->stored[part->first + s], &part->applied[s]);
+        for (uint32_t i = 0; i < r->manifest.part_count; i++)
+            if (bytes_equal(r->manifest.parts[i].key, bytes_str(item->key))) store_has_part(a, &r->manifest.parts[i]);
     } else {
         r->parts_damaged = true;
     }
@@ -112,13 +125,32 @@ static bool take_manifest(struct archive *a, struct fetch *f) {
     }
     const struct archive_source *source = &a->config.source;
     if (source->manifest ? m->number != source->manifest : m->made_ms > source->until_ms) return false;
-    for (uint32_t i = 0; i < m->part_count; i++) listing_add(&r->sweep.items, m->parts[i].key, m->parts[i].bytes);
+    for (uint32_t i = 0; i < m->part_count; i++)
+        if (!is_here(a, &m->parts[i])) listing_add(&r->sweep.items, m->parts[i].key, m->parts[i].bytes);
     hear(a, m->members);
     return true;
 }
 
+/* What is in the shards, of the disk's or of an earlier turn. */
+static void look_around(struct archive *a) {
+    struct reader *r = &a->reader;
+    bool any = false;
+    r->had = r->had ? r->had : mem_zero(a->config.shard_count, sizeof *r->had);
+    for (uint32_t s = 0; s < a->config.shard_count; s++) {
+        shard_lock(a->config.shards[s]);
+        vclock_join(&r->had[s], shard_applied(a->config.shards[s]));
+        shard_unlock(a->config.shards[s]);
+        for (uint32_t i = 0; i < r->had[s].count; i++) any = any || r->had[s].counter[i];
+    }
+    if (any) return;
+    for (uint32_t s = 0; s < a->config.shard_count; s++) vclock_fini(&r->had[s]);
+    mem_free(r->had);
+    r->had = NULL;
+}
+
 static void begin(struct archive *a) {
     struct reader *r = &a->reader;
+    look_around(a);
     r->used = 0;
     r->parts_damaged = r->vanished = r->broken = false;
     for (uint32_t s = 0; s < a->config.shard_count; s++) vclock_fini(&r->stored[s]);
@@ -149,7 +181,6 @@ static void next_manifest(struct archive *a) {
 
 /* What the store does not have, and this node has from elsewhere. */
 static void owe_rest(struct archive *a) {
-    struct stream *stream = &a->stream;
     for (uint32_t s = 0; s < a->config.shard_count; s++) {
         struct shard *shard = a->config.shards[s];
         bool other_store = a->source != &a->config.store;
@@ -158,9 +189,7 @@ static void owe_rest(struct archive *a) {
         static const struct vclock nothing;
         bool owed = !vclock_covers(other_store ? &nothing : &a->reader.stored[s], applied);
         shard_unlock(shard);
-        if (!owed || MUTANT(rest_unowed)) continue;
-        stream->owed[s / 64] |= UINT64_C(1) << (s % 64);
-        stream->any_owed = true;
+        if (owed && !MUTANT(rest_unowed)) stream_owe(a, s);
     }
 }
 
@@ -184,6 +213,17 @@ static bool is_empty(struct archive *a, const struct listing *l) {
     if (!l->count) return true;
     archive_stop(a, "the object store that is to be written to has objects already (%s): restoring needs another URL or prefix", l->keys[0].key);
     return false;
+}
+
+static void visit_stream(struct archive *a, size_t from, size_t covered, size_t to) {
+    struct reader *r = &a->reader;
+    (void)from;
+    for (size_t i = covered; i < to; i++) {
+        struct replica_id writer;
+        uint64_t number;
+        struct bytes key = bytes_str(r->manifests.keys[i].key);
+        if (layout_read_segment_key(key, &writer, &number)) listing_add(&r->sweep.items, key, r->manifests.keys[i].size);
+    }
 }
 
 bool read_step(struct archive *a) {
@@ -226,12 +266,14 @@ bool read_step(struct archive *a) {
     case READ_LISTING_SEGMENTS:
         if (!listing_over(a, &r->manifests)) break;
         sweep_begin(&r->sweep);
-        for (size_t i = 0; i < r->manifests.count; i++) {
-            struct replica_id writer;
-            uint64_t number;
-            struct bytes key = bytes_str(r->manifests.keys[i].key);
-            if (layout_read_segment_key(key, &writer, &number)) listing_add(&r->sweep.items, key, r->manifests.keys[i].size);
-        }
+        a->progress = true;
+        r->step = r->had ? READ_SEARCHING : READ_SEGMENTS;
+        if (r->had) search_begin(&r->search, &r->manifests, a->source, r->had);
+        else visit_stream(a, 0, 0, r->manifests.count);
+        break;
+    case READ_SEARCHING:
+        if (!search_over(a, &r->search, visit_stream, store_has_segment)) break;
+        r->vanished = r->vanished || r->search.vanished;
         r->step = READ_SEGMENTS;
         a->progress = true;
         break;

@@ -74,6 +74,24 @@ bool sweep_over(struct archive *a, struct sweep *s, const struct store *store, e
                 void (*visit)(struct archive *a, const struct listed *item, struct fetch *f));
 void sweep_fini(struct sweep *s);
 
+/* ---- archive_search.c: how much of each stream is covered by vectors ---- */
+
+struct search {
+    const struct listing *segments; /* lent, as all here */
+    const struct store *store;
+    const struct vclock *covered;   /* by shard */
+    size_t from, to;                /* the stream at hand, in segments */
+    size_t low, high, middle, asked;
+    bool vanished;                  /* some segment has, meanwhile */
+    struct fetch fetch;
+};
+bool search_same_stream(const struct listed *x, const struct listed *y);
+void search_begin(struct search *s, const struct listing *segments, const struct store *store, const struct vclock *covered);
+/* `visit` gets every stream: segments [from, covered) are covered, [covered, to) are not, or cannot be read. `saw`, if not NULL,
+ * every head that was read, the newest of each stream among them. True once all streams are visited. */
+bool search_over(struct archive *a, struct search *s, void (*visit)(struct archive *a, size_t from, size_t covered, size_t to),
+                 void (*saw)(struct archive *a, const struct segment_head *head));
+
 /* ---- archive_claim.c ---- */
 
 struct claim {
@@ -95,10 +113,12 @@ void claim_watch(struct archive *a); /* from then on */
 /* ---- archive_read.c ---- */
 
 struct reader {
-    enum { READ_BEGIN, READ_CHECKING, READ_LISTING, READ_MANIFEST, READ_PARTS, READ_LISTING_SEGMENTS, READ_SEGMENTS } step;
+    enum { READ_BEGIN, READ_CHECKING, READ_LISTING, READ_MANIFEST, READ_PARTS, READ_LISTING_SEGMENTS, READ_SEARCHING, READ_SEGMENTS } step;
     struct listing manifests;
     struct fetch fetch;
     struct sweep sweep;
+    struct search search;
+    struct vclock *had;       /* by shard: what was here before; NULL: nothing */
     size_t next;              /* manifests before this one are left */
     uint64_t used;            /* number of the first that was good */
     struct manifest manifest; /* the one at hand, and its text */
@@ -122,7 +142,29 @@ struct stream {
     int64_t next_us;
 };
 void stream_step(struct archive *a);
+void stream_owe(struct archive *a, uint32_t shard);
 bool stream_is_idle(struct archive *a);
+
+/* ---- archive_tail.c ---- */
+
+struct tails {
+    enum { TAIL_IDLE, TAIL_LISTING, TAIL_HEAD, TAIL_MANIFESTS, TAIL_MANIFEST } step;
+    struct replica_id id;     /* whose tail it is about */
+    uint64_t *stored;         /* of it, by shard */
+    struct vclock *nothing;
+    struct listing listing;
+    struct search search;
+    struct fetch fetch;
+    struct replica_id *alive; /* with the archive's lock, as what is below */
+    size_t alive_count;
+    struct lost {
+        struct replica_id id;
+        int64_t at_us; /* to be looked at then */
+    } *lost;
+    size_t lost_count;
+};
+void tail_step(struct archive *a);
+void tail_fini(struct archive *a);
 
 /* ---- archive_compact.c ---- */
 
@@ -158,8 +200,7 @@ struct compactor {
     struct manifest *all;     /* of all manifests, in order; number 0: not readable */
     size_t all_count, base;   /* what is before `base` goes */
     struct vclock *covered;   /* by shard, of base */
-    size_t stream_from, stream_to, low, high; /* the stream that is searched, in segments */
-    size_t middle, asked;
+    struct search search;
     struct seen *seen;
     size_t seen_count;
     uint64_t round;
@@ -185,6 +226,7 @@ struct archive {
     struct claim claim;
     struct reader reader;
     struct stream stream;
+    struct tails tails;
     struct compactor compactor;
     int64_t noted_us; /* the last failure */
 

@@ -5,6 +5,11 @@ bool stream_is_idle(struct archive *a) {
     return !a->stream.out && !a->stream.any_owed && !atomic_load(&a->any_dirty);
 }
 
+void stream_owe(struct archive *a, uint32_t shard) {
+    a->stream.owed[shard / 64] |= UINT64_C(1) << (shard % 64);
+    a->stream.any_owed = true;
+}
+
 /* Own mutations of dirty shards until there are enough bytes; the rest stays dirty. Shards whose log does not reach back are owed. */
 static void gather(struct archive *a, struct buf *body) {
     struct stream *s = &a->stream;
@@ -23,8 +28,7 @@ static void gather(struct archive *a, struct buf *body) {
                 uint64_t before = s->flushed[index];
                 if (!replay_deltas_add(&deltas, &a->shards, index, HOLDER_STORE, &s->flushed[index])) {
                     s->flushed[index] = before;
-                    s->owed[at / 64] |= bits & -bits;
-                    s->any_owed = true;
+                    stream_owe(a, index);
                 }
             }
             enough = enough || deltas.wire.body.len >= a->config.segment_bytes;

@@ -185,7 +185,7 @@ void keeper_flush(struct keeper *k) {
 enum status keeper_sync(struct keeper *k) { return k->config.logs ? commit(k, true) : STATUS_ERR_NOT_FOUND; }
 
 void keeper_deltas(struct keeper *k, struct bytes message) {
-    if (k->config.logs) journal_add(k->log, RECORD_DELTAS, message);
+    if (k->config.logs && !MUTANT(remote_unlogged)) journal_add(k->log, RECORD_DELTAS, message);
 }
 
 void keeper_reset(struct keeper *k) {
@@ -514,6 +514,23 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
     }
 }
 
+/* What a killed process had written and not synced is taken for kept from here on. */
+static enum status sync_logs(struct recovering *r) {
+    struct disk_port *disk = &r->k->config.disk;
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < r->log_count && status == STATUS_OK && !MUTANT(recovered_unsynced); i++) {
+        char name[KEEPER_NAME_BYTES];
+        int file;
+        keeper_file_name(name, KEEPER_LOG, r->logs[i]);
+        status = disk->open(disk->self, name, &file);
+        if (status != STATUS_OK) break;
+        status = disk->sync(disk->self, file);
+        disk->close(disk->self, file);
+    }
+    if (status != STATUS_OK) buf_printf(r->error, "cannot sync a log: %s", status_text(status));
+    return status;
+}
+
 static void hold_logs(struct keeper *k) {
     for (uint32_t s = 0; s < k->config.shard_count; s++) {
         shard_lock(k->config.shards[s]);
@@ -533,6 +550,7 @@ enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recov
     read_files(&r, KEEPER_LOG, r.logs, r.log_count, &out->logs, look_at_header);
     read_files(&r, KEEPER_CHECKPOINT, r.checkpoints, r.checkpoint_count, &out->checkpoints, take_record);
     read_files(&r, KEEPER_LOG, r.logs, r.log_count, &out->logs, take_record);
+    if (r.status == STATUS_OK) r.status = sync_logs(&r);
     mem_free(r.logs);
     mem_free(r.checkpoints);
     out->images = r.counts.images;

@@ -60,7 +60,7 @@ struct keeper_recovery {
     KEEPER_RECOVERY(X)
 #undef X
 };
-/* Reads everything into the shards, then opens a new log. Before anyone else uses the shards.
+/* Reads everything into the shards, syncs what it read, then opens a new log. Before anyone else uses the shards.
  * ERR_CLUSTER: the files belong to another cluster, or another number of shards; nothing was
  * changed. Damage is put aside in a file anneal-damage.N, and does not fail. */
 enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recovery *out, struct buf *error) MUST_CHECK;

@@ -37,8 +37,10 @@ static void hangup(void *self, int link) {
 static bool happens(struct world *w, int64_t percent) { return w->hostile && percent && rng_percent(&w->rng, (unsigned)percent); }
 
 static struct buf *frame_copy(struct bytes bytes) {
+    struct memory *caller = memory_become(NULL);
     struct buf *frame = mem_zero(1, sizeof *frame);
     buf_put_bytes(frame, bytes);
+    memory_become(caller);
     return frame;
 }
 
