@@ -31,10 +31,12 @@ static const struct config_option option_table[OPTION_COUNT] = {
 #define X(name, symbol, kind, flags, initial, least, most, choices, help) {name, kind, flags, initial, least, most, choices, help},
     STORE_OPTIONS(X)
 #undef X
-    {"object-store-key-file", CONFIG_STRING, 0, "", 0, 0, "", "the nodes' keys for objects; without them only heads can be read of what is sealed"},
+        {"object-store-key-file", CONFIG_STRING, 0, "", 0, 0, "",
+         "the nodes' keys for objects; without them only heads can be read of what is sealed"},
     {"key-file", CONFIG_STRING, 0, "", 0, 0, "", "the same, for short"},
     {"cluster-name", CONFIG_STRING, 0, "", 0, 0, "", "refuse what is of another cluster; empty for any"},
-    {"shards", CONFIG_INTEGER, 0, "0", 0, LAYOUT_SHARDS_MAX, "", "how many the cluster has, if the files no longer say; 0 for what they say"},
+    {"shards", CONFIG_INTEGER, 0, "0", 0, LAYOUT_SHARDS_MAX, "",
+     "how many the cluster has, if the files no longer say; 0 for what they say"},
     {"manifest", CONFIG_INTEGER, 0, "0", 0, INT64_MAX, "", "only what this manifest names; 0 for the newest, and segments"},
     {"until", CONFIG_STRING, 0, "", 0, 0, "", "only what was stored by then: 2026-01-31T12:00:00Z, or Unix milliseconds"},
 };
@@ -59,7 +61,8 @@ static int help(struct config *config) {
            "anneal-log.N and anneal-checkpoint.N. A node may be running meanwhile.\n\n"
            "  --json      list and verify print lines of JSON\n"
            "  --expired   dump also what has expired (by now; with --manifest or --until, by then)\n\n%.*s\n"
-           "Dumped are {\"key\": K, \"type\": T, \"value\": V, \"expires_at_ms\": MS}, the last one only where there is one. V is a string B, a set\n"
+           "Dumped are {\"key\": K, \"type\": T, \"value\": V, \"expires_at_ms\": MS}, the last one only where there is one. V is a string "
+           "B, a set\n"
            "[B, ...] or a hash [[B, B], ...]. K and B are text if their bytes are UTF-8, else {\"base64\": \"...\"}.\n\n"
            "Exit status: 0 all is well; 1 something is damaged or missing; 2 it cannot be read at all, or was asked wrongly.\n",
            VERSION, (int)text.len, (char *)text.data);
@@ -78,14 +81,19 @@ static int complain(const struct buf *error) {
 static bool split(int argc, char **argv, struct arguments *out, struct buf *error) {
     for (int n = 1; n < argc; n++) {
         const char *arg = argv[n];
-        if (!strcmp(arg, "--json")) out->json = true;
-        else if (!strcmp(arg, "--expired")) out->expired = true;
-        else if (!strcmp(arg, "--help") || !strcmp(arg, "-h")) out->help = true;
-        else if (!strcmp(arg, "--version") || !strcmp(arg, "-v")) out->version = true;
+        if (!strcmp(arg, "--json"))
+            out->json = true;
+        else if (!strcmp(arg, "--expired"))
+            out->expired = true;
+        else if (!strcmp(arg, "--help") || !strcmp(arg, "-h"))
+            out->help = true;
+        else if (!strcmp(arg, "--version") || !strcmp(arg, "-v"))
+            out->version = true;
         else if (arg[0] == '-') {
             out->options[out->option_count++] = argv[n];
             if (n + 1 < argc) out->options[out->option_count++] = argv[++n];
-        } else if (out->word_count < 3) out->words[out->word_count++] = arg;
+        } else if (out->word_count < 3)
+            out->words[out->word_count++] = arg;
         else {
             buf_printf(error, "%s is one word too many; see --help", arg);
             return false;
@@ -101,8 +109,10 @@ static bool read_action(const struct arguments *args, struct inspect *i) {
     while (action <= INSPECT_DUMP && strcmp(word, names[action]) != 0) action++;
     i->action = (enum inspect_action)action;
     i->object = args->word_count > 2 ? args->words[2] : NULL;
-    if (action > INSPECT_DUMP) buf_printf(&i->error, "%s is none of list, verify, dump; see --help", word);
-    else if (i->object && action != INSPECT_DUMP) buf_printf(&i->error, "%s: only dump is of one object", i->object);
+    if (action > INSPECT_DUMP)
+        buf_printf(&i->error, "%s is none of list, verify, dump; see --help", word);
+    else if (i->object && action != INSPECT_DUMP)
+        buf_printf(&i->error, "%s: only dump is of one object", i->object);
     return !i->error.len;
 }
 
@@ -177,10 +187,14 @@ int main(int argc, char **argv) {
     struct inspect i = {0};
     int code;
     log_to(log_to_stderr, LOG_WARNING);
-    if (sodium_init() < 0 || !split(argc, argv, &args, &i.error)) code = complain(&i.error);
-    else if (args.help) code = help(config);
-    else if (args.version) code = printf("anneal-inspect %s\n", VERSION) < 0;
-    else code = run(&args, config, &i);
+    if (sodium_init() < 0 || !split(argc, argv, &args, &i.error))
+        code = complain(&i.error);
+    else if (args.help)
+        code = help(config);
+    else if (args.version)
+        code = printf("anneal-inspect %s\n", VERSION) < 0;
+    else
+        code = run(&args, config, &i);
     store_options_fini(&i.store);
     sodium_memzero(&i.keys, sizeof i.keys);
     buf_fini(&i.cluster);

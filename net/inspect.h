@@ -16,17 +16,17 @@ enum inspect_action { INSPECT_LIST, INSPECT_VERIFY, INSPECT_DUMP };
 
 struct inspect {
     enum inspect_action action;
-    const char *where;       /* a URL, or a directory */
-    const char *object;      /* to be dumped alone; NULL: the state */
+    const char *where;  /* a URL, or a directory */
+    const char *object; /* to be dumped alone; NULL: the state */
     bool json, expired;
-    uint64_t manifest;       /* 0: the newest that is old enough, and segments */
-    int64_t until_ms;        /* INT64_MAX: all */
-    uint32_t shards;         /* 0: as many as the files say */
-    struct buf cluster;      /* its name; empty: whatever the files say */
-    struct keyring keys;     /* none: sealed bodies stay closed */
+    uint64_t manifest;   /* 0: the newest that is old enough, and segments */
+    int64_t until_ms;    /* INT64_MAX: all */
+    uint32_t shards;     /* 0: as many as the files say */
+    struct buf cluster;  /* its name; empty: whatever the files say */
+    struct keyring keys; /* none: sealed bodies stay closed */
     struct store_options store;
-    struct buf error;        /* why it is INSPECT_UNREADABLE */
-    uint64_t found;          /* how much is damaged or missing */
+    struct buf error; /* why it is INSPECT_UNREADABLE */
+    uint64_t found;   /* how much is damaged or missing */
 };
 
 enum inspect_exit inspect_store(struct inspect *i); /* inspect_store.c */
@@ -56,9 +56,9 @@ void inspect_writer(char out[INSPECT_WRITER_BYTES], struct replica_id writer);
 
 struct state {
     struct replicas *replicas;
-    struct shard **shards;  /* NULL: how many there are is not known yet */
+    struct shard **shards; /* NULL: how many there are is not known yet */
     uint32_t shard_count;
-    struct vclock *stored;  /* by shard: what the files say that there is */
+    struct vclock *stored; /* by shard: what the files say that there is */
     int64_t now_ms;
 };
 struct tally {

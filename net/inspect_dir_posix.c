@@ -55,7 +55,7 @@ struct directory {
     /* Of the file that is being read. */
     struct file *file;
     uint64_t at;
-    bool look; /* its records are not applied */
+    bool look;  /* its records are not applied */
     bool print; /* they are printed instead */
 };
 
@@ -152,8 +152,10 @@ static bool is_store(const struct directory *d) {
 static void say_nothing_here(struct directory *d) {
     char path[PATH_MAX];
     const char *where = d->inspect->where;
-    if (is_store(d) && realpath(where, path)) buf_printf(&d->inspect->error, "%s is an object store: file://%s", where, path);
-    else buf_printf(&d->inspect->error, "%s: there is no %s.N and no %s.N in it", where, KEEPER_LOG, KEEPER_CHECKPOINT);
+    if (is_store(d) && realpath(where, path))
+        buf_printf(&d->inspect->error, "%s is an object store: file://%s", where, path);
+    else
+        buf_printf(&d->inspect->error, "%s: there is no %s.N and no %s.N in it", where, KEEPER_LOG, KEEPER_CHECKPOINT);
 }
 
 /* ----------------------------------------------------------------- headers */
@@ -221,7 +223,8 @@ static void print_record(const struct directory *d, uint16_t kind, struct bytes 
     uint32_t shard;
     json_t *line = json_pack("{s:I, s:s, s:I}", "offset", (json_int_t)d->at, "kind", record_name(kind), "bytes", (json_int_t)payload.len);
     if (kind == RECORD_HEADER) json_object_set_new(line, "text", inspect_json(payload));
-    if (kind == RECORD_IMAGE && d->state.shards && state_image_shard(&d->state, payload, &shard)) json_object_set_new(line, "shard", json_integer(shard));
+    if (kind == RECORD_IMAGE && d->state.shards && state_image_shard(&d->state, payload, &shard))
+        json_object_set_new(line, "shard", json_integer(shard));
     inspect_line(line);
 }
 
@@ -229,7 +232,8 @@ static void take_image(struct directory *d, struct bytes payload) {
     uint64_t before = d->file->tally.images;
     uint32_t shard;
     state_image(&d->state, payload, &d->file->tally);
-    if (d->file->tally.images > before && !is_covered(d, d->file) && state_image_shard(&d->state, payload, &shard)) d->has_image[shard] = true;
+    if (d->file->tally.images > before && !is_covered(d, d->file) && state_image_shard(&d->state, payload, &shard))
+        d->has_image[shard] = true;
 }
 
 static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
@@ -237,18 +241,23 @@ static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
     struct file *f = d->file;
     f->records[kind <= RECORD_MEMBERS ? kind : 0]++;
     if (d->print) print_record(d, kind, payload);
-    if (!d->state.shards || f->foreign || d->look) {}
-    else if (kind == RECORD_IMAGE) take_image(d, payload);
-    else if (kind == RECORD_DELTAS) state_deltas(&d->state, payload, &f->tally);
-    else if (kind == RECORD_RESET && !is_covered(d, f)) state_reset(&d->state);
+    if (!d->state.shards || f->foreign || d->look) {
+    } else if (kind == RECORD_IMAGE)
+        take_image(d, payload);
+    else if (kind == RECORD_DELTAS)
+        state_deltas(&d->state, payload, &f->tally);
+    else if (kind == RECORD_RESET && !is_covered(d, f))
+        state_reset(&d->state);
     d->at += JOURNAL_HEADER_BYTES + payload.len;
     return true;
 }
 
 static void note_damage(void *arg, struct bytes damage) {
     struct directory *d = arg;
-    if (d->file->report.damaged <= 5) buf_printf(&d->file->places, "%sat %" PRIu64 " (%zu bytes)", d->file->places.len ? ", " : "", d->at, damage.len);
-    if (d->print) inspect_line(json_pack("{s:I, s:s, s:I}", "offset", (json_int_t)d->at, "kind", "damage", "bytes", (json_int_t)damage.len));
+    if (d->file->report.damaged <= 5)
+        buf_printf(&d->file->places, "%sat %" PRIu64 " (%zu bytes)", d->file->places.len ? ", " : "", d->at, damage.len);
+    if (d->print)
+        inspect_line(json_pack("{s:I, s:s, s:I}", "offset", (json_int_t)d->at, "kind", "damage", "bytes", (json_int_t)damage.len));
     d->at += damage.len;
 }
 
@@ -269,7 +278,8 @@ static void read_files(struct directory *d) {
 static bool is_damaged(const struct file *f) {
     bool unended = f->kind == FILE_CHECKPOINT && !f->records[RECORD_END];
     bool headless = is_journal(f) && f->size && !f->header;
-    return is_journal(f) && (f->status != STATUS_OK || f->places.len || f->tally.malformed || f->records[0] || f->foreign || unended || headless);
+    return is_journal(f) &&
+           (f->status != STATUS_OK || f->places.len || f->tally.malformed || f->records[0] || f->foreign || unended || headless);
 }
 
 /* -------------------------------------------------------------------- list */
@@ -279,7 +289,8 @@ static void describe(const struct file *f, json_t *line, struct buf *text) {
     for (uint16_t k = 1; k <= RECORD_MEMBERS; k++) {
         json_object_set_new(json_object_get(line, "records"), record_name(k), json_integer((json_int_t)f->records[k]));
         bool one = k == RECORD_IMAGE || k == RECORD_RESET;
-        if (k != RECORD_HEADER && k != RECORD_END && f->records[k]) buf_printf(text, ", %" PRIu64 " %s%s", f->records[k], record_name(k), one ? "s" : "");
+        if (k != RECORD_HEADER && k != RECORD_END && f->records[k])
+            buf_printf(text, ", %" PRIu64 " %s%s", f->records[k], record_name(k), one ? "s" : "");
     }
     if (f->header) json_object_set_new(line, "header", inspect_json(bytes_str(f->header)));
     if (f->places.len) json_object_set_new(line, "damaged", inspect_json(buf_bytes(&f->places)));
@@ -292,7 +303,8 @@ static void list_file(const struct directory *d, const struct file *f) {
     struct buf text = {0};
     char time[INSPECT_TIME_BYTES];
     inspect_time(time, f->changed_ms);
-    json_t *line = json_pack("{s:s, s:s, s:I, s:s}", "what", names[f->kind], "file", f->name, "bytes", (json_int_t)f->size, "changed", time);
+    json_t *line =
+        json_pack("{s:s, s:s, s:I, s:s}", "what", names[f->kind], "file", f->name, "bytes", (json_int_t)f->size, "changed", time);
     if (is_journal(f)) describe(f, line, &text);
     inspect_say(d->inspect, "%-*s %10" PRIu64 "  %s, %s%.*s%s\n", NAME_COLUMN, f->name, f->size, time, names[f->kind], (int)text.len,
                 text.data ? (char *)text.data : "", is_journal(f) && is_covered(d, f) ? ", covered by a checkpoint" : "");
@@ -311,7 +323,8 @@ static enum inspect_exit list_all(struct directory *d) {
     }
     inspect_say(d->inspect, "%zu files, %" PRIu64 " bytes, of \"%s\"\n", d->count, bytes, d->header ? d->header : "?");
     if (d->inspect->json)
-        inspect_line(json_pack("{s:s, s:I, s:I, s:s?}", "what", "total", "files", (json_int_t)d->count, "bytes", (json_int_t)bytes, "header", d->header));
+        inspect_line(json_pack("{s:s, s:I, s:I, s:s?}", "what", "total", "files", (json_int_t)d->count, "bytes", (json_int_t)bytes,
+                               "header", d->header));
     return damaged ? INSPECT_DAMAGED : INSPECT_WELL;
 }
 
@@ -324,10 +337,11 @@ static void say_missing_images(const struct directory *d, struct buf *out) {
         if (d->has_image[s]) continue;
         if (missing++ < SHARDS_SAID) buf_printf(&which, "%s%u", which.len ? ", " : "", s);
     }
-    if (!missing) buf_put_str(out, "nothing is lost: later images have all shards");
+    if (!missing)
+        buf_put_str(out, "nothing is lost: later images have all shards");
     else
-        buf_printf(out, "the images of %u shards (%.*s%s) are lost, and with them what was in those when it was made, unless peers have it", missing,
-                   (int)which.len, (char *)which.data, missing > SHARDS_SAID ? ", ..." : "");
+        buf_printf(out, "the images of %u shards (%.*s%s) are lost, and with them what was in those when it was made, unless peers have it",
+                   missing, (int)which.len, (char *)which.data, missing > SHARDS_SAID ? ", ..." : "");
     buf_fini(&which);
 }
 
@@ -343,25 +357,38 @@ static void say_gaps(const struct directory *d, const struct file *from, struct 
 }
 
 static void cost_of(const struct directory *d, const struct file *f, struct buf *out) {
-    if (f->foreign) buf_printf(out, "the node does not start: other files are of \"%s\"", d->header);
-    else if (f->kind == FILE_LOG && is_covered(d, f)) buf_printf(out, "nothing is lost if %s is whole: it covers this one", d->newest->name);
-    else if (f->kind == FILE_CHECKPOINT && f != d->newest) buf_printf(out, "nothing is lost if %s is whole: it is newer", d->newest->name);
-    else if (!d->state.shards) buf_put_str(out, "what that costs cannot be told: nothing says how many shards there are; --shards may");
-    else if (f->kind == FILE_CHECKPOINT) say_missing_images(d, out);
+    if (f->foreign)
+        buf_printf(out, "the node does not start: other files are of \"%s\"", d->header);
+    else if (f->kind == FILE_LOG && is_covered(d, f))
+        buf_printf(out, "nothing is lost if %s is whole: it covers this one", d->newest->name);
+    else if (f->kind == FILE_CHECKPOINT && f != d->newest)
+        buf_printf(out, "nothing is lost if %s is whole: it is newer", d->newest->name);
+    else if (!d->state.shards)
+        buf_put_str(out, "what that costs cannot be told: nothing says how many shards there are; --shards may");
+    else if (f->kind == FILE_CHECKPOINT)
+        say_missing_images(d, out);
     else if (f->report.torn_bytes && !f->report.damaged && !f->tally.malformed)
-        buf_put_str(out, "a write that never ended, which appendfsync always had not acknowledged; or damage to the last records, which are lost");
-    else buf_put_str(out, "the records there are lost, unless a later image has what they brought, or peers do");
+        buf_put_str(
+            out, "a write that never ended, which appendfsync always had not acknowledged; or damage to the last records, which are lost");
+    else
+        buf_put_str(out, "the records there are lost, unless a later image has what they brought, or peers do");
     if (f->kind == FILE_LOG && !f->foreign && !is_covered(d, f)) say_gaps(d, f, out);
 }
 
 static void judge(struct directory *d, const struct file *f) {
     struct buf what = {0}, cost = {0};
-    if (f->foreign) buf_printf(&what, "of \"%s\"", f->header);
-    else if (f->status != STATUS_OK) buf_printf(&what, "cannot be read whole: %s", status_text(f->status));
-    else if (f->places.len) buf_printf(&what, "damaged: %.*s", (int)f->places.len, (char *)f->places.data);
-    else if (f->tally.malformed || f->records[0]) buf_printf(&what, "%" PRIu64 " records make no sense", f->tally.malformed + f->records[0]);
-    else if (!f->header) buf_put_str(&what, "its header is missing");
-    else buf_put_str(&what, "it ends early");
+    if (f->foreign)
+        buf_printf(&what, "of \"%s\"", f->header);
+    else if (f->status != STATUS_OK)
+        buf_printf(&what, "cannot be read whole: %s", status_text(f->status));
+    else if (f->places.len)
+        buf_printf(&what, "damaged: %.*s", (int)f->places.len, (char *)f->places.data);
+    else if (f->tally.malformed || f->records[0])
+        buf_printf(&what, "%" PRIu64 " records make no sense", f->tally.malformed + f->records[0]);
+    else if (!f->header)
+        buf_put_str(&what, "its header is missing");
+    else
+        buf_put_str(&what, "it ends early");
     buf_put_byte(&what, 0);
     cost_of(d, f, &cost);
     buf_put_byte(&cost, 0);
@@ -386,12 +413,15 @@ static void sum_up(struct directory *d, const struct loss *loss) {
     }
     inspect_say(i, "%" PRIu64 " records read, %" PRIu64 " bytes: %" PRIu64 " files damaged\n", records, bytes, i->found);
     if (loss->mutations)
-        inspect_say(i, "%" PRIu64 " mutations in %u shards are not to be had from here: %" PRIu64 " of this node's own; the others are peers' to send again\n",
+        inspect_say(i,
+                    "%" PRIu64 " mutations in %u shards are not to be had from here: %" PRIu64
+                    " of this node's own; the others are peers' to send again\n",
                     loss->mutations, loss->shards, d->own_loss.mutations);
     if (d->state.shards) inspect_say(i, "the state is %" PRIu64 " keys in %u shards\n", keys, d->state.shard_count);
     if (i->json)
-        inspect_line(json_pack("{s:s, s:I, s:I, s:I, s:o, s:I, s:I}", "what", "summary", "records", (json_int_t)records, "bytes", (json_int_t)bytes, "found",
-                               (json_int_t)i->found, "keys", d->state.shards ? json_integer((json_int_t)keys) : json_null(), "lost_mutations",
+        inspect_line(json_pack("{s:s, s:I, s:I, s:I, s:o, s:I, s:I}", "what", "summary", "records", (json_int_t)records, "bytes",
+                               (json_int_t)bytes, "found", (json_int_t)i->found, "keys",
+                               d->state.shards ? json_integer((json_int_t)keys) : json_null(), "lost_mutations",
                                (json_int_t)loss->mutations, "lost_own_mutations", (json_int_t)d->own_loss.mutations));
 }
 
@@ -405,9 +435,12 @@ static enum inspect_exit verify(struct directory *d) {
     if (d->state.shards) loss = state_losses(&d->state, take_own_loss, d);
     for (size_t n = 0; n < d->count; n++)
         if (is_damaged(&d->files[n])) judge(d, &d->files[n]);
-    if (!i->found && d->own_loss.mutations) inspect_found(i, i->where, "mutations of this node's own are missing: a log that was here is not", "");
-    if (i->action == INSPECT_VERIFY) sum_up(d, &loss);
-    else state_dump(&d->state, i->expired ? INT64_MIN : d->state.now_ms);
+    if (!i->found && d->own_loss.mutations)
+        inspect_found(i, i->where, "mutations of this node's own are missing: a log that was here is not", "");
+    if (i->action == INSPECT_VERIFY)
+        sum_up(d, &loss);
+    else
+        state_dump(&d->state, i->expired ? INT64_MIN : d->state.now_ms);
     return i->found ? INSPECT_DAMAGED : INSPECT_WELL;
 }
 

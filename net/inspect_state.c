@@ -121,8 +121,10 @@ struct loss state_losses(const struct state *s, void (*say)(void *arg, struct re
 }
 
 void state_cost(const struct loss *loss, struct buf *out) {
-    if (!loss->mutations) buf_put_str(out, "nothing is lost");
-    else buf_printf(out, "%" PRIu64 " mutations in %u shards are not to be had from here", loss->mutations, loss->shards);
+    if (!loss->mutations)
+        buf_put_str(out, "nothing is lost");
+    else
+        buf_printf(out, "%" PRIu64 " mutations in %u shards are not to be had from here", loss->mutations, loss->shards);
 }
 
 /* ------------------------------------------------------------------ values */
@@ -151,7 +153,8 @@ static json_t *fields_of(const struct shard *shard, const struct key *key, enum 
     for (uint64_t n = 0; n < got; n++) {
         struct scratch scratch;
         json_t *name = inspect_json(field_name(fields[n]));
-        json_array_append_new(list, type == KEY_SET ? name : json_pack("[o, o]", name, inspect_json(field_value(shard, fields[n], &scratch))));
+        json_array_append_new(list,
+                              type == KEY_SET ? name : json_pack("[o, o]", name, inspect_json(field_value(shard, fields[n], &scratch))));
     }
     mem_free(fields);
     return list;

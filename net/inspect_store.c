@@ -35,7 +35,8 @@ static void add_entry(struct catalog *c, const struct store_entry *entry, size_t
     struct item item = {.size = entry->size};
     item.kind = kind_of(entry->key, &item);
     if (item.kind == OBJECT_NONE || entry->key.len >= sizeof item.key) {
-        if (!c->foreign.count++) snprintf(c->foreign.example, sizeof c->foreign.example, "%.*s", (int)entry->key.len, (const char *)entry->key.data);
+        if (!c->foreign.count++)
+            snprintf(c->foreign.example, sizeof c->foreign.example, "%.*s", (int)entry->key.len, (const char *)entry->key.data);
         c->foreign.bytes += entry->size;
         return;
     }
@@ -69,9 +70,7 @@ bool catalog_list(struct catalog *c) {
     return good;
 }
 
-static int by_key(const void *key, const void *item) {
-    return bytes_compare(bytes_str(key), bytes_str(((const struct item *)item)->key));
-}
+static int by_key(const void *key, const void *item) { return bytes_compare(bytes_str(key), bytes_str(((const struct item *)item)->key)); }
 
 struct item *catalog_find(struct catalog *c, const char *key) {
     return c->count ? bsearch(key, c->items, c->count, sizeof *c->items, by_key) : NULL;
@@ -108,24 +107,33 @@ static bool fetch(struct catalog *c, struct item *item, uint64_t len, struct sto
     *r = (struct store_request){.op = STORE_GET, .key = bytes_str(item->key), .len = len, .bytes_max = bytes_max};
     remote_ask(&c->remote, r);
     if (r->result == STORE_DONE) return true;
-    if (r->result == STORE_MISSING) item->state = ITEM_MISSING;
-    else item_damaged(item, "cannot be read: %s: %s", store_result_text(r->result), r->why);
+    if (r->result == STORE_MISSING)
+        item->state = ITEM_MISSING;
+    else
+        item_damaged(item, "cannot be read: %s: %s", store_result_text(r->result), r->why);
     return false;
 }
 
 /* The same objects, told apart by what is wrong with them. */
 static bool judge(struct catalog *c, struct item *item, const struct object *object, enum status status) {
     item->state = ITEM_GOOD;
-    if (status == STATUS_ERR_MALFORMED || status == STATUS_ERR_GAP) item_damaged(item, "damaged: its bytes are not what was written");
-    else if (status == STATUS_ERR_VERSION) item_damaged(item, "of a version that this program does not know");
-    else if (status == STATUS_ERR_KEY && !c->inspect->keys.count) item->state = ITEM_SEALED;
-    else if (status == STATUS_ERR_KEY) item_damaged(item, "sealed, and no key of the key-file opens it");
-    else if (status != STATUS_OK) item_damaged(item, "cannot be read: %s", status_text(status));
+    if (status == STATUS_ERR_MALFORMED || status == STATUS_ERR_GAP)
+        item_damaged(item, "damaged: its bytes are not what was written");
+    else if (status == STATUS_ERR_VERSION)
+        item_damaged(item, "of a version that this program does not know");
+    else if (status == STATUS_ERR_KEY && !c->inspect->keys.count)
+        item->state = ITEM_SEALED;
+    else if (status == STATUS_ERR_KEY)
+        item_damaged(item, "sealed, and no key of the key-file opens it");
+    else if (status != STATUS_OK)
+        item_damaged(item, "cannot be read: %s", status_text(status));
     if (status != STATUS_OK && status != STATUS_ERR_KEY) return false;
     if (!c->has_cluster) c->cluster = object->cluster;
     c->has_cluster = true;
-    if (object->kind != item->kind) item_damaged(item, "damaged: it is a %s by its contents", object_kind_name(object->kind));
-    else if (object->cluster != c->cluster) item_damaged(item, "it is of another cluster than the other objects, or of another number of shards");
+    if (object->kind != item->kind)
+        item_damaged(item, "damaged: it is a %s by its contents", object_kind_name(object->kind));
+    else if (object->cluster != c->cluster)
+        item_damaged(item, "it is of another cluster than the other objects, or of another number of shards");
     return item->state == ITEM_GOOD;
 }
 
@@ -197,8 +205,8 @@ bool catalog_is_cluster(struct catalog *c) {
     keyring_cluster(&keys, buf_bytes(&i->cluster), c->shard_count);
     bool is = keys.tag == c->cluster;
     if (!is)
-        buf_printf(&i->error, "%s: the objects are not of a cluster named %.*s with %u shards", i->where, (int)i->cluster.len, (const char *)i->cluster.data,
-                   c->shard_count);
+        buf_printf(&i->error, "%s: the objects are not of a cluster named %.*s with %u shards", i->where, (int)i->cluster.len,
+                   (const char *)i->cluster.data, c->shard_count);
     return is;
 }
 
@@ -208,10 +216,14 @@ enum inspect_exit inspect_store(struct inspect *i) {
     struct catalog c;
     enum inspect_exit code = INSPECT_UNREADABLE;
     if (!catalog_open(&c, i)) goto out;
-    if (!c.count) buf_printf(&i->error, "%s: there is nothing of anneal's in it%s", i->where, c.foreign.count ? ", but other objects" : "");
-    else if (i->action == INSPECT_LIST) code = store_list(&c);
-    else if (i->action == INSPECT_DUMP && i->object) code = store_one(&c);
-    else code = store_verify(&c);
+    if (!c.count)
+        buf_printf(&i->error, "%s: there is nothing of anneal's in it%s", i->where, c.foreign.count ? ", but other objects" : "");
+    else if (i->action == INSPECT_LIST)
+        code = store_list(&c);
+    else if (i->action == INSPECT_DUMP && i->object)
+        code = store_one(&c);
+    else
+        code = store_verify(&c);
 out:
     catalog_close(&c);
     return code;

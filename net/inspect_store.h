@@ -30,8 +30,8 @@ struct item {
     uint64_t number;          /* of parts: the time in ms */
     uint32_t first;           /* of parts: the shard */
     enum { ITEM_UNREAD, ITEM_GOOD, ITEM_SEALED, ITEM_DAMAGED, ITEM_MISSING } state;
-    char *why;                /* DAMAGED; owned */
-    uint64_t gaps;            /* segments: deltas that do not follow what was applied */
+    char *why;     /* DAMAGED; owned */
+    uint64_t gaps; /* segments: deltas that do not follow what was applied */
 };
 struct foreign {
     uint64_t count, bytes; /* of objects under other names */
@@ -46,8 +46,8 @@ struct catalog {
     struct foreign foreign;
     uint64_t cluster; /* tag of the first object; all others must have it */
     bool has_cluster;
-    uint32_t shard_count; /* 0: not known yet */
-    uint64_t opened, locked; /* sealed bodies that a key opens, and others */
+    uint32_t shard_count;              /* 0: not known yet */
+    uint64_t opened, locked;           /* sealed bodies that a key opens, and others */
     uint64_t read_objects, read_bytes; /* whole, since the listing */
 };
 bool catalog_open(struct catalog *c, struct inspect *i);

@@ -58,11 +58,14 @@ static void end_stream(struct lister *l) {
     inspect_time(from, s->from_ms);
     inspect_time(to, s->to_ms);
     if (l->c->inspect->json)
-        inspect_line(json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "what", "stream", "writer", writer, "segments", (json_int_t)s->segments,
-                               "bytes", (json_int_t)s->bytes, "first", (json_int_t)s->first, "last", (json_int_t)s->last, "absent", (json_int_t)s->missing,
-                               "mutations", (json_int_t)s->mutations, "from", from, "to", to));
-    inspect_say(l->c->inspect, "  stream %s: %" PRIu64 " segments, %" PRIu64 " to %" PRIu64 "%s, %" PRIu64 " bytes, mutations up to %" PRIu64 ", %s to %s\n", writer,
-                s->segments, s->first, s->last, s->missing ? " (some between them are not there)" : "", s->bytes, s->mutations, from, to);
+        inspect_line(json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s}", "what", "stream", "writer", writer, "segments",
+                               (json_int_t)s->segments, "bytes", (json_int_t)s->bytes, "first", (json_int_t)s->first, "last",
+                               (json_int_t)s->last, "absent", (json_int_t)s->missing, "mutations", (json_int_t)s->mutations, "from", from,
+                               "to", to));
+    inspect_say(
+        l->c->inspect,
+        "  stream %s: %" PRIu64 " segments, %" PRIu64 " to %" PRIu64 "%s, %" PRIu64 " bytes, mutations up to %" PRIu64 ", %s to %s\n",
+        writer, s->segments, s->first, s->last, s->missing ? " (some between them are not there)" : "", s->bytes, s->mutations, from, to);
     *s = (struct stream){0};
 }
 
@@ -72,17 +75,22 @@ static void describe_segment(struct lister *l, const struct item *item, const st
     bool follows = item->number == next;
     for (uint32_t n = 0; n < head->shard_count; n++) upto += head->upto[n];
     say_time(head->made_ms, line, text);
-    if (follows && upto > s->mutations) buf_printf(text, ", mutations %" PRIu64 "..%" PRIu64, s->mutations + 1, upto);
-    else if (follows) buf_put_str(text, ", no mutations");
-    else buf_printf(text, ", mutations up to %" PRIu64, upto);
+    if (follows && upto > s->mutations)
+        buf_printf(text, ", mutations %" PRIu64 "..%" PRIu64, s->mutations + 1, upto);
+    else if (follows)
+        buf_put_str(text, ", no mutations");
+    else
+        buf_printf(text, ", mutations up to %" PRIu64, upto);
     if (head->image_count) buf_printf(text, ", images of %u shards", head->image_count);
     if (head->members.len) buf_put_str(text, ", members");
     if (follows && upto > s->mutations) json_object_set_new(line, "first_mutation", json_integer((json_int_t)s->mutations + 1));
     json_object_set_new(line, "last_mutation", json_integer((json_int_t)upto));
     json_object_set_new(line, "images", json_integer(head->image_count));
     json_object_set_new(line, "members", json_boolean(head->members.len));
-    if (!s->segments) *s = (struct stream){.writer = item->writer, .first = item->number, .from_ms = head->made_ms};
-    else s->missing += item->number - next;
+    if (!s->segments)
+        *s = (struct stream){.writer = item->writer, .first = item->number, .from_ms = head->made_ms};
+    else
+        s->missing += item->number - next;
     s->segments++;
     s->bytes += item->size;
     s->last = item->number;
@@ -98,7 +106,8 @@ static void describe_manifest(const struct manifest *m, json_t *line, struct buf
     for (uint32_t p = 0; p < m->part_count; p++) bytes += m->parts[p].bytes;
     inspect_writer(writer, m->writer);
     say_time(m->made_ms, line, text);
-    buf_printf(text, " by %s, %u parts of %u shards, %" PRIu64 " bytes, %u streams", writer, m->part_count, m->shard_count, bytes, m->mark_count);
+    buf_printf(text, " by %s, %u parts of %u shards, %" PRIu64 " bytes, %u streams", writer, m->part_count, m->shard_count, bytes,
+               m->mark_count);
     json_object_set_new(line, "writer", json_string(writer));
     json_object_set_new(line, "parts", json_integer(m->part_count));
     json_object_set_new(line, "parts_bytes", json_integer((json_int_t)bytes));
@@ -137,8 +146,10 @@ static void describe(struct lister *l, struct item *item, json_t *line, struct b
     } else if (good && whole && item->kind != OBJECT_MANIFEST) {
         describe_text(buf_bytes(&plain), line, text);
     }
-    if (item->state == ITEM_GOOD || item->state == ITEM_SEALED) add_flags(&object, line, text);
-    else buf_put_str(text, item->why ? item->why : "gone meanwhile");
+    if (item->state == ITEM_GOOD || item->state == ITEM_SEALED)
+        add_flags(&object, line, text);
+    else
+        buf_put_str(text, item->why ? item->why : "gone meanwhile");
     if (item->why) json_object_set_new(line, "problem", json_string(item->why));
     store_request_fini(&r);
     buf_fini(&plain);
@@ -155,7 +166,8 @@ static void list_item(struct lister *l, struct item *item) {
     if (l->c->inspect->json) json_incref(line), inspect_line(line);
     const char *said = (const char *)text.data;
     size_t skip = text.len > 2 && memcmp(said, ", ", 2) == 0 ? 2 : 0;
-    inspect_say(l->c->inspect, "%-*s %10" PRIu64 "  %.*s\n", KEY_COLUMN, item->key, item->size, (int)(text.len - skip), said ? said + skip : "");
+    inspect_say(l->c->inspect, "%-*s %10" PRIu64 "  %.*s\n", KEY_COLUMN, item->key, item->size, (int)(text.len - skip),
+                said ? said + skip : "");
     json_decref(line);
     buf_fini(&text);
 }
@@ -165,14 +177,19 @@ static void say_totals(const struct lister *l) {
     json_t *line = json_pack("{s:s}", "what", "total");
     for (int kind = 1; kind < OBJECT_KIND_COUNT; kind++) {
         const char *name = object_kind_name((enum object_kind)kind);
-        json_object_set_new(line, name, json_pack("{s:I, s:I}", "objects", (json_int_t)l->count[kind], "bytes", (json_int_t)l->bytes[kind]));
-        if (l->count[kind]) inspect_say(l->c->inspect, "%-10s %8" PRIu64 " objects %14" PRIu64 " bytes\n", name, l->count[kind], l->bytes[kind]);
+        json_object_set_new(line, name,
+                            json_pack("{s:I, s:I}", "objects", (json_int_t)l->count[kind], "bytes", (json_int_t)l->bytes[kind]));
+        if (l->count[kind])
+            inspect_say(l->c->inspect, "%-10s %8" PRIu64 " objects %14" PRIu64 " bytes\n", name, l->count[kind], l->bytes[kind]);
     }
     json_object_set_new(line, "other", json_pack("{s:I, s:I}", "objects", (json_int_t)foreign->count, "bytes", (json_int_t)foreign->bytes));
     if (foreign->count)
-        inspect_say(l->c->inspect, "%-10s %8" PRIu64 " objects %14" PRIu64 " bytes, as %s\n", "not ours", foreign->count, foreign->bytes, foreign->example);
-    if (l->c->inspect->json) inspect_line(line);
-    else json_decref(line);
+        inspect_say(l->c->inspect, "%-10s %8" PRIu64 " objects %14" PRIu64 " bytes, as %s\n", "not ours", foreign->count, foreign->bytes,
+                    foreign->example);
+    if (l->c->inspect->json)
+        inspect_line(line);
+    else
+        json_decref(line);
 }
 
 enum inspect_exit store_list(struct catalog *c) {
@@ -192,16 +209,16 @@ static json_t *json_segment(const struct catalog *c, const struct segment_head *
     for (uint32_t n = 0; n < head->image_count; n++)
         json_array_append_new(images, json_pack("{s:I, s:o}", "shard", (json_int_t)head->images[n].shard, "applied",
                                                 inspect_json_vclock(c->replicas, &head->images[n].applied)));
-    return json_pack("{s:o, s:I, s:o, s:I, s:o, s:o, s:I}", "writer", inspect_json_writer(head->writer), "number", (json_int_t)head->number, "time",
-                     inspect_json_time(head->made_ms), "shards", (json_int_t)head->shard_count, "upto", upto, "images", images, "members_bytes",
-                     (json_int_t)head->members.len);
+    return json_pack("{s:o, s:I, s:o, s:I, s:o, s:o, s:I}", "writer", inspect_json_writer(head->writer), "number", (json_int_t)head->number,
+                     "time", inspect_json_time(head->made_ms), "shards", (json_int_t)head->shard_count, "upto", upto, "images", images,
+                     "members_bytes", (json_int_t)head->members.len);
 }
 
 static json_t *json_part(const struct catalog *c, const struct manifest_part *part) {
     json_t *applied = json_array();
     for (uint32_t n = 0; n < part->count; n++) json_array_append_new(applied, inspect_json_vclock(c->replicas, &part->applied[n]));
-    return json_pack("{s:o, s:I, s:I, s:I, s:o}", "key", inspect_json(part->key), "bytes", (json_int_t)part->bytes, "first_shard", (json_int_t)part->first,
-                     "shards", (json_int_t)part->count, "applied", applied);
+    return json_pack("{s:o, s:I, s:I, s:I, s:o}", "key", inspect_json(part->key), "bytes", (json_int_t)part->bytes, "first_shard",
+                     (json_int_t)part->first, "shards", (json_int_t)part->count, "applied", applied);
 }
 
 static json_t *json_manifest(const struct catalog *c, const struct manifest *m) {
@@ -212,9 +229,9 @@ static json_t *json_manifest(const struct catalog *c, const struct manifest *m) 
         inspect_writer(writer, m->marks[n].writer);
         json_object_set_new(marks, writer, json_integer((json_int_t)m->marks[n].number));
     }
-    return json_pack("{s:o, s:I, s:o, s:I, s:o, s:o, s:I}", "writer", inspect_json_writer(m->writer), "number", (json_int_t)m->number, "time",
-                     inspect_json_time(m->made_ms), "shards", (json_int_t)m->shard_count, "parts", parts, "last_segments", marks, "members_bytes",
-                     (json_int_t)m->members.len);
+    return json_pack("{s:o, s:I, s:o, s:I, s:o, s:o, s:I}", "writer", inspect_json_writer(m->writer), "number", (json_int_t)m->number,
+                     "time", inspect_json_time(m->made_ms), "shards", (json_int_t)m->shard_count, "parts", parts, "last_segments", marks,
+                     "members_bytes", (json_int_t)m->members.len);
 }
 
 /* Records of a body: how many there are, and their bytes. */
@@ -225,8 +242,11 @@ static json_t *json_records(struct item *item, struct bytes body) {
     bool bad;
     json_t *list = json_array();
     while (object_record_next(body, &at, &kind, &payload, &bad))
-        json_array_append_new(list, json_pack("{s:s, s:I}", "kind", kind == OBJECT_IMAGE ? "image" : kind == OBJECT_DELTAS ? "deltas" : "?", "bytes",
-                                              (json_int_t)payload.len));
+        json_array_append_new(list, json_pack("{s:s, s:I}", "kind",
+                                              kind == OBJECT_IMAGE    ? "image"
+                                              : kind == OBJECT_DELTAS ? "deltas"
+                                                                      : "?",
+                                              "bytes", (json_int_t)payload.len));
     if (bad) item_damaged(item, "damaged: its records do not end where they should");
     return list;
 }

@@ -42,7 +42,8 @@ static void read_manifests(struct reading *r) {
         size_t at = r->manifest_count;
         if (c->items[n].kind != OBJECT_MANIFEST) continue;
         r->manifest_items[at] = &c->items[n];
-        bool good = catalog_read(c, &c->items[n], &request, &object, &r->texts[at]) && catalog_manifest(c, &c->items[n], buf_bytes(&r->texts[at]), &r->manifests[at]);
+        bool good = catalog_read(c, &c->items[n], &request, &object, &r->texts[at]) &&
+                    catalog_manifest(c, &c->items[n], buf_bytes(&r->texts[at]), &r->manifests[at]);
         if (!good) r->manifests[at].number = 0;
         r->blind = r->blind || c->items[n].state == ITEM_SEALED;
         r->manifest_count++;
@@ -74,9 +75,12 @@ static void read_body(struct reading *r, struct item *item, struct bytes body, b
     bool bad;
     apply = apply && r->state.shards;
     while (object_record_next(body, &at, &kind, &payload, &bad)) {
-        if (kind != OBJECT_IMAGE && kind != OBJECT_DELTAS) tally.malformed++;
-        else if (apply && kind == OBJECT_IMAGE) state_image(&r->state, payload, &tally);
-        else if (apply) state_deltas(&r->state, payload, &tally);
+        if (kind != OBJECT_IMAGE && kind != OBJECT_DELTAS)
+            tally.malformed++;
+        else if (apply && kind == OBJECT_IMAGE)
+            state_image(&r->state, payload, &tally);
+        else if (apply)
+            state_deltas(&r->state, payload, &tally);
     }
     item->gaps = tally.gaps;
     if (bad || tally.malformed) item_damaged(item, "damaged: %" PRIu64 " of its records make no sense", tally.malformed + bad);
@@ -201,8 +205,10 @@ static void read_rest(struct reading *r) {
     for (size_t n = 0; n < r->c->count; n++) {
         struct item *item = &r->c->items[n];
         if (item->state != ITEM_UNREAD) continue;
-        if (item->kind == OBJECT_SEGMENT) read_segment(r, item);
-        else read_plain(r, item, false);
+        if (item->kind == OBJECT_SEGMENT)
+            read_segment(r, item);
+        else
+            read_plain(r, item, false);
     }
 }
 
@@ -260,8 +266,10 @@ static void say_followers(const struct reading *r, size_t at, struct buf *out) {
         last = r->c->items[n].number;
         deltas += r->c->items[n].gaps;
     }
-    if (segments == 1) buf_printf(out, "; segment %" PRIu64 " of the stream follows the gap", first);
-    else if (segments) buf_printf(out, "; %" PRIu64 " segments of the stream, %" PRIu64 " to %" PRIu64 ", follow the gap", segments, first, last);
+    if (segments == 1)
+        buf_printf(out, "; segment %" PRIu64 " of the stream follows the gap", first);
+    else if (segments)
+        buf_printf(out, "; %" PRIu64 " segments of the stream, %" PRIu64 " to %" PRIu64 ", follow the gap", segments, first, last);
     if (segments) buf_printf(out, ": %" PRIu64 " deltas are left out until a node that has what is missing makes a checkpoint", deltas);
 }
 
@@ -321,10 +329,13 @@ static const struct manifest_part *part_in(const struct manifest *m, const char 
 static void cost_of_used_part(const struct reading *r, const struct manifest_part *part, struct buf *out) {
     struct loss loss = {0};
     for (uint32_t s = 0; s < part->count; s++) state_lacks(&r->state, part->first + s, &part->applied[s], &loss);
-    if (part->count == 1) buf_printf(out, "of shard %u ", part->first);
-    else buf_printf(out, "of shards %u to %u ", part->first, part->first + part->count - 1);
+    if (part->count == 1)
+        buf_printf(out, "of shard %u ", part->first);
+    else
+        buf_printf(out, "of shards %u to %u ", part->first, part->first + part->count - 1);
     state_cost(&loss, out);
-    buf_put_str(out, loss.mutations ? "; what an older manifest and the segments have of them is there" : ": an older manifest and the segments have the same");
+    buf_put_str(out, loss.mutations ? "; what an older manifest and the segments have of them is there"
+                                    : ": an older manifest and the segments have the same");
 }
 
 static void cost_of_part(const struct reading *r, const char *key, struct buf *out) {
@@ -335,7 +346,8 @@ static void cost_of_part(const struct reading *r, const char *key, struct buf *o
     }
     for (size_t n = 0; n < r->manifest_count; n++)
         if (part_in(&r->manifests[n], key)) {
-            buf_printf(out, "nothing is lost: only older manifests name it, as %" PRIu64 "; from those nothing can be restored whole", r->manifests[n].number);
+            buf_printf(out, "nothing is lost: only older manifests name it, as %" PRIu64 "; from those nothing can be restored whole",
+                       r->manifests[n].number);
             return;
         }
     buf_put_str(out, "nothing is lost: no manifest names it");
@@ -383,12 +395,18 @@ static void cost_of(struct reading *r, size_t at, struct buf *out) {
     const struct item *item = &r->c->items[at];
     if (item->kind == OBJECT_CLAIM || item->kind == OBJECT_VERDICT)
         buf_printf(out, "nothing is lost: the next start of node %016" PRIx64 " may have to wait some seconds", item->writer.node);
-    else if (r->blind) buf_put_str(out, "what that costs cannot be told without --key-file");
-    else if (!r->state.shards) buf_put_str(out, "what that costs cannot be told: nothing says how many shards there are; --shards may");
-    else if (item->kind == OBJECT_SEGMENT && r->inspect->manifest) buf_put_str(out, "it is not read together with --manifest");
-    else if (item->kind == OBJECT_SEGMENT) cost_of_segment(r, at, out);
-    else if (item->kind == OBJECT_PART) cost_of_part(r, item->key, out);
-    else cost_of_manifest(r, item, out);
+    else if (r->blind)
+        buf_put_str(out, "what that costs cannot be told without --key-file");
+    else if (!r->state.shards)
+        buf_put_str(out, "what that costs cannot be told: nothing says how many shards there are; --shards may");
+    else if (item->kind == OBJECT_SEGMENT && r->inspect->manifest)
+        buf_put_str(out, "it is not read together with --manifest");
+    else if (item->kind == OBJECT_SEGMENT)
+        cost_of_segment(r, at, out);
+    else if (item->kind == OBJECT_PART)
+        cost_of_part(r, item->key, out);
+    else
+        cost_of_manifest(r, item, out);
 }
 
 static void judge_all(struct reading *r) {
@@ -412,8 +430,10 @@ static void say_loss(void *arg, struct replica_id writer, struct loss loss) {
     char name[INSPECT_WRITER_BYTES];
     inspect_writer(name, writer);
     if (r->inspect->json)
-        inspect_line(json_pack("{s:s, s:s, s:I, s:I}", "what", "loss", "writer", name, "mutations", (json_int_t)loss.mutations, "shards", (json_int_t)loss.shards));
-    inspect_say(r->inspect, "of writer %s %" PRIu64 " mutations in %u shards are stored, or were, and not to be had from here\n", name, loss.mutations, loss.shards);
+        inspect_line(json_pack("{s:s, s:s, s:I, s:I}", "what", "loss", "writer", name, "mutations", (json_int_t)loss.mutations, "shards",
+                               (json_int_t)loss.shards));
+    inspect_say(r->inspect, "of writer %s %" PRIu64 " mutations in %u shards are stored, or were, and not to be had from here\n", name,
+                loss.mutations, loss.shards);
 }
 
 static uint64_t count_sealed(const struct catalog *c) {
@@ -426,18 +446,25 @@ static void sum_up(struct reading *r) {
     struct inspect *i = r->inspect;
     struct catalog *c = r->c;
     bool replayed = r->state.shards && !r->blind;
-    uint64_t sealed = count_sealed(c), keys = replayed ? state_keys(&r->state, r->state.now_ms) : 0, manifest = r->used ? r->used->number : 0;
+    uint64_t sealed = count_sealed(c), keys = replayed ? state_keys(&r->state, r->state.now_ms) : 0,
+             manifest = r->used ? r->used->number : 0;
     struct loss loss = {0};
     if (replayed) loss = state_losses(&r->state, say_loss, r);
     if (loss.mutations && !i->found) inspect_found(i, i->where, "something is missing", "");
-    inspect_say(i, "%" PRIu64 " objects read, %" PRIu64 " bytes: %" PRIu64 " damaged or missing\n", c->read_objects, c->read_bytes, i->found);
-    if (sealed) inspect_say(i, "%" PRIu64 " bodies are sealed and were not opened, for want of --key-file; their bytes are those that were written\n", sealed);
+    inspect_say(i, "%" PRIu64 " objects read, %" PRIu64 " bytes: %" PRIu64 " damaged or missing\n", c->read_objects, c->read_bytes,
+                i->found);
+    if (sealed)
+        inspect_say(i,
+                    "%" PRIu64 " bodies are sealed and were not opened, for want of --key-file; their bytes are those that were written\n",
+                    sealed);
     if (replayed && manifest)
-        inspect_say(i, "the state is %" PRIu64 " keys in %u shards, from manifest %" PRIu64 " and %" PRIu64 " segments\n", keys, c->shard_count, manifest, r->segments);
-    else if (replayed) inspect_say(i, "the state is %" PRIu64 " keys in %u shards, from %" PRIu64 " segments\n", keys, c->shard_count, r->segments);
+        inspect_say(i, "the state is %" PRIu64 " keys in %u shards, from manifest %" PRIu64 " and %" PRIu64 " segments\n", keys,
+                    c->shard_count, manifest, r->segments);
+    else if (replayed)
+        inspect_say(i, "the state is %" PRIu64 " keys in %u shards, from %" PRIu64 " segments\n", keys, c->shard_count, r->segments);
     if (!i->json) return;
-    json_t *line = json_pack("{s:s, s:I, s:I, s:I, s:I}", "what", "summary", "objects", (json_int_t)c->read_objects, "bytes", (json_int_t)c->read_bytes, "found",
-                             (json_int_t)i->found, "unopened", (json_int_t)sealed);
+    json_t *line = json_pack("{s:s, s:I, s:I, s:I, s:I}", "what", "summary", "objects", (json_int_t)c->read_objects, "bytes",
+                             (json_int_t)c->read_bytes, "found", (json_int_t)i->found, "unopened", (json_int_t)sealed);
     json_object_set_new(line, "keys", replayed ? json_integer((json_int_t)keys) : json_null());
     json_object_set_new(line, "lost_mutations", replayed ? json_integer((json_int_t)loss.mutations) : json_null());
     json_object_set_new(line, "manifest", manifest ? json_integer((json_int_t)manifest) : json_null());
@@ -463,8 +490,10 @@ static enum inspect_exit conclude(struct reading *r) {
     if (i->action == INSPECT_VERIFY) read_rest(r);
     judge_all(r);
     int64_t then_ms = i->manifest && r->used ? r->used->made_ms : i->until_ms;
-    if (i->action == INSPECT_VERIFY) sum_up(r);
-    else state_dump(&r->state, i->expired ? INT64_MIN : then_ms < r->state.now_ms ? then_ms : r->state.now_ms);
+    if (i->action == INSPECT_VERIFY)
+        sum_up(r);
+    else
+        state_dump(&r->state, i->expired ? INT64_MIN : then_ms < r->state.now_ms ? then_ms : r->state.now_ms);
     return i->found ? INSPECT_DAMAGED : INSPECT_WELL;
 }
 

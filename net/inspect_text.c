@@ -20,7 +20,8 @@ void inspect_say(const struct inspect *i, const char *format, ...) {
 void inspect_found(struct inspect *i, const char *object, const char *what, const char *cost) {
     i->found++;
     if (i->action == INSPECT_VERIFY && i->json) {
-        inspect_line(json_pack("{s:s, s:o, s:s, s:s}", "what", "problem", "object", inspect_json(bytes_str(object)), "problem", what, "cost", cost));
+        inspect_line(
+            json_pack("{s:s, s:o, s:s, s:s}", "what", "problem", "object", inspect_json(bytes_str(object)), "problem", what, "cost", cost));
         return;
     }
     fprintf(i->action == INSPECT_VERIFY ? stdout : stderr, "%s: %s%s%s\n", object, what, *cost ? "\n    " : "", cost);
@@ -69,8 +70,10 @@ void inspect_time(char out[INSPECT_TIME_BYTES], int64_t unix_ms) {
     time_t seconds = (time_t)((unix_ms - ms) / 1000);
     struct tm tm;
     size_t len = gmtime_r(&seconds, &tm) ? strftime(out, INSPECT_TIME_BYTES, "%Y-%m-%dT%H:%M:%S", &tm) : 0;
-    if (len && len + 6 <= INSPECT_TIME_BYTES) snprintf(out + len, INSPECT_TIME_BYTES - len, ".%03dZ", (int)ms);
-    else snprintf(out, INSPECT_TIME_BYTES, "%" PRId64 " ms", unix_ms); /* no year that a calendar has */
+    if (len && len + 6 <= INSPECT_TIME_BYTES)
+        snprintf(out + len, INSPECT_TIME_BYTES - len, ".%03dZ", (int)ms);
+    else
+        snprintf(out, INSPECT_TIME_BYTES, "%" PRId64 " ms", unix_ms); /* no year that a calendar has */
 }
 
 json_t *inspect_json_time(int64_t unix_ms) {
