@@ -89,8 +89,15 @@ static void read_body(struct reading *r, struct item *item, struct bytes body, b
 static void read_plain(struct reading *r, struct item *item, bool apply) {
     struct store_request request;
     struct object object;
+    struct segment_head head;
     struct buf plain = {0};
-    if (catalog_read(r->c, item, &request, &object, &plain) && item->kind == OBJECT_PART) read_body(r, item, buf_bytes(&plain), apply);
+    bool opened = catalog_read(r->c, item, &request, &object, &plain),
+         has_records = item->kind == OBJECT_PART || item->kind == OBJECT_SEGMENT;
+    if (opened && item->kind == OBJECT_SEGMENT) {
+        opened = catalog_segment(r->c, item, &object, &head);
+        if (opened) segment_head_fini(&head);
+    }
+    if (opened && has_records) read_body(r, item, buf_bytes(&plain), apply);
     store_request_fini(&request);
     buf_fini(&plain);
 }
@@ -202,14 +209,8 @@ static void reading_fini(struct reading *r) {
 
 /* What no node would read now, but in another case. */
 static void read_rest(struct reading *r) {
-    for (size_t n = 0; n < r->c->count; n++) {
-        struct item *item = &r->c->items[n];
-        if (item->state != ITEM_UNREAD) continue;
-        if (item->kind == OBJECT_SEGMENT)
-            read_segment(r, item);
-        else
-            read_plain(r, item, false);
-    }
+    for (size_t n = 0; n < r->c->count; n++)
+        if (r->c->items[n].state == ITEM_UNREAD) read_plain(r, &r->c->items[n], false);
 }
 
 /* ---------------------------------------------------------------- segments */
@@ -280,7 +281,9 @@ static void cost_of_segment(struct reading *r, size_t at, struct buf *out) {
         buf_put_str(out, "it is the last of its stream that there is: what was in it is lost, unless a node or a checkpoint has it");
         return;
     }
-    if (is_covered(r, &head)) {
+    if (exact && head.made_ms > r->inspect->until_ms) {
+        buf_put_str(out, "nothing is lost by then: it is newer");
+    } else if (is_covered(r, &head)) {
         buf_printf(out, "nothing is lost: manifest %" PRIu64 " covers it", r->used->number);
     } else {
         bool has_before = nearest_head(r, at, false, &before);
@@ -303,9 +306,10 @@ static void judge_hole(struct reading *r, size_t at) {
     if (item->number == expected || item->state != ITEM_GOOD || !head_of(r, item, &head)) return;
     bool has_before = nearest_head(r, at, false, &before);
     struct loss loss = loss_of(r, &head, has_before ? &before : NULL);
+    bool newer = head.made_ms > r->inspect->until_ms;
     if (has_before) segment_head_fini(&before);
     segment_head_fini(&head);
-    if (!loss.mutations) return;
+    if (!loss.mutations || newer) return;
     struct buf cost = {0};
     char key[LAYOUT_KEY_BYTES], what[80];
     layout_segment_key(key, item->writer, expected);

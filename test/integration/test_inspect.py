@@ -255,6 +255,8 @@ def test_the_past(store):
     assert small["first_mutation"] == small["last_mutation"]
     assert state_of(lines(store.url, "dump", "--until", small["time"])) == store.states[2] | {b"small": ("string", b"7", None)}
     assert state_of(lines(store.url, "dump", "--until", last["time"])) == store.state
+    flip(store.path(last["key"]), -10)
+    assert only(verdict(store, "--until", small["time"])[0], last["key"])[1] == "nothing is lost by then: it is newer"
     assert inspect(store.url, "dump", "--manifest", 3).returncode == 2
     assert inspect(store.url, "dump", "--until", "yesterday").returncode == 2
 
@@ -334,6 +336,18 @@ def test_a_damaged_segment_costs_what_was_in_it_and_what_follows(store, at, exac
     assert 0 < len(left) < len(store.state)
 
 
+def test_each_damaged_segment_costs_its_own(store):
+    hit, before, later = in_the_middle(store)
+    hits = [hit, next(o for o in later if o["last_mutation"] - o["first_mutation"] > 20)]
+    for o in hits:
+        flip(store.path(o["key"]), -10)
+    problems, summary = verdict(store)
+    assert set(problems) == {o["key"] for o in hits}
+    for o in hits:
+        assert problems[o["key"]][1].startswith(f"{o['last_mutation'] - o['first_mutation'] + 1} mutations in {SHARDS} shards")
+    assert summary["lost_mutations"] == later[-1]["last_mutation"] - before
+
+
 def test_a_missing_segment_costs_as_much(store):
     hit, before, later = in_the_middle(store)
     os.remove(store.path(hit["key"]))
@@ -372,6 +386,8 @@ def test_a_part_is_damaged_or_missing(store, harm):
     p = inspect(store.url, "dump")
     assert p.returncode == 1
     assert state_of(map(json.loads, p.stdout.splitlines())) == store.state  # from the manifest before
+    problems, summary = verdict(store, "--manifest", 2)  # which has nothing else
+    assert f"{summary['lost_mutations']} mutations in {SHARDS} shards" in only(problems, new)[1] and summary["lost_mutations"] > 0
     harm(store.path(old))
     problems, summary = verdict(store)
     assert set(problems) == {old, new}
