@@ -51,7 +51,7 @@ void node_tell_alive(struct node *node) {
     size_t count = gossip_members(node->gossip, members, GOSSIP_LINKS), ups = 0;
     for (size_t i = 0; i < count && i < GOSSIP_LINKS; i++)
         if (members[i].status == MEMBER_UP || members[i].status == MEMBER_SUSPECT) up[ups++] = members[i].id;
-    if (node->archive) archive_alive(node->archive, up, ups, node_now(node).mono_us);
+    if (node->archive) archive_alive(node->archive, up, ups);
 }
 
 void node_read_shard(void *self, uint32_t shard) {

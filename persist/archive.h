@@ -90,9 +90,9 @@ void archive_dirty(struct archive *a, uint32_t shard);
 void archive_members(struct archive *a, struct bytes table);
 /* The shards have started over, empty, and write as another replica. */
 void archive_reset(struct archive *a, struct replica_id self);
-/* The processes that are up, but for this one. Who no longer is may have died before it had streamed all that is here of it: then
- * that is streamed by us. */
-void archive_alive(struct archive *a, const struct replica_id *ids, size_t count, int64_t now_us);
+/* The processes that are up, but for this one. Of others, what is here and they did not get to stream is streamed by us, and what
+ * they streamed and is not here is read. */
+void archive_alive(struct archive *a, const struct replica_id *ids, size_t count);
 /* A checkpoint, soon, however little has grown. */
 void archive_save(struct archive *a);
 void archive_set(struct archive *a, int64_t segment_us, uint64_t rewrite_percent, uint64_t rewrite_bytes_min, int64_t keep_ms);

@@ -175,11 +175,6 @@ static struct vclock *coverage(struct archive *a, const struct manifest *m) {
     return covered;
 }
 
-static void free_coverage(struct archive *a, struct vclock *covered) {
-    for (uint32_t s = 0; covered && s < a->config.shard_count; s++) vclock_fini(&covered[s]);
-    mem_free(covered);
-}
-
 static bool is_covered(const struct manifest_part *part, const struct vclock *covered) {
     for (uint32_t s = 0; s < part->count; s++)
         if (!vclock_covers(&covered[part->first + s], &part->applied[s])) return false;
@@ -232,8 +227,8 @@ static bool name_parts(struct archive *a) {
         creation_begin(a, &c->creation, key, OBJECT_MANIFEST, (struct bytes){0}, buf_bytes(&text));
         c->step = COMPACT_NAMING;
     }
-    free_coverage(a, mine);
-    free_coverage(a, theirs);
+    archive_free_vectors(a, mine);
+    archive_free_vectors(a, theirs);
     mem_free(m.parts);
     buf_fini(&text);
     buf_fini(&members);
@@ -281,7 +276,7 @@ static void forget_garbage(struct archive *a) {
     }
     mem_free(c->all);
     mem_free(c->texts);
-    free_coverage(a, c->covered);
+    archive_free_vectors(a, c->covered);
     c->all = NULL;
     c->texts = NULL;
     c->covered = NULL;

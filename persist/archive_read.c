@@ -91,7 +91,7 @@ static void store_has_segment(struct archive *a, const struct segment_head *head
     for (uint32_t i = 0; i < head->image_count; i++) vclock_join(&a->reader.stored[head->images[i].shard], &head->images[i].applied);
 }
 
-static void visit_segment(struct archive *a, const struct listed *item, struct fetch *f) {
+void read_segment(struct archive *a, const struct listed *item, struct fetch *f, void (*saw)(struct archive *a, const struct segment_head *head)) {
     struct object object;
     struct segment_head head;
     struct buf plain = {0};
@@ -101,13 +101,15 @@ static void visit_segment(struct archive *a, const struct listed *item, struct f
             damaged(a, item->key, "its head makes no sense");
         } else if (head.made_ms <= a->config.source.until_ms) {
             read_body(a, item->key, buf_bytes(&plain));
-            store_has_segment(a, &head);
             hear(a, head.members);
+            saw(a, &head);
         }
         if (status == STATUS_OK) segment_head_fini(&head);
     }
     buf_fini(&plain);
 }
+
+static void visit_segment(struct archive *a, const struct listed *item, struct fetch *f) { read_segment(a, item, f, store_has_segment); }
 
 /* ---------------------------------------------------------------- the order */
 
@@ -135,16 +137,12 @@ static bool take_manifest(struct archive *a, struct fetch *f) {
 static void look_around(struct archive *a) {
     struct reader *r = &a->reader;
     bool any = false;
-    r->had = r->had ? r->had : mem_zero(a->config.shard_count, sizeof *r->had);
-    for (uint32_t s = 0; s < a->config.shard_count; s++) {
-        shard_lock(a->config.shards[s]);
-        vclock_join(&r->had[s], shard_applied(a->config.shards[s]));
-        shard_unlock(a->config.shards[s]);
+    archive_free_vectors(a, r->had);
+    r->had = archive_applied(a);
+    for (uint32_t s = 0; s < a->config.shard_count; s++)
         for (uint32_t i = 0; i < r->had[s].count; i++) any = any || r->had[s].counter[i];
-    }
     if (any) return;
-    for (uint32_t s = 0; s < a->config.shard_count; s++) vclock_fini(&r->had[s]);
-    mem_free(r->had);
+    archive_free_vectors(a, r->had);
     r->had = NULL;
 }
 

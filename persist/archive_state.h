@@ -129,6 +129,8 @@ struct reader {
     uint64_t again_from;
     struct vclock *stored;    /* by shard: what the store has */
 };
+/* What was fetched of one, applied; `saw` gets its head. */
+void read_segment(struct archive *a, const struct listed *item, struct fetch *f, void (*saw)(struct archive *a, const struct segment_head *head));
 bool read_step(struct archive *a); /* true once all is read; then what the store lacks is owed */
 
 /* ---- archive_stream.c ---- */
@@ -148,21 +150,26 @@ bool stream_is_idle(struct archive *a);
 /* ---- archive_tail.c ---- */
 
 struct tails {
-    enum { TAIL_IDLE, TAIL_LISTING, TAIL_HEAD, TAIL_MANIFESTS, TAIL_MANIFEST } step;
+    enum { TAIL_IDLE, TAIL_LISTING, TAIL_SEARCHING, TAIL_READING, TAIL_MANIFESTS, TAIL_MANIFEST } step;
     struct replica_id id;     /* whose tail it is about */
     uint64_t *stored;         /* of it, by shard */
-    struct vclock *nothing;
+    struct vclock *had;
     struct listing listing;
     struct search search;
+    struct sweep sweep;
     struct fetch fetch;
-    struct replica_id *alive; /* with the archive's lock, as what is below */
+    struct replica_id *alive; /* with the archive's lock, as the next */
     size_t alive_count;
+    uint64_t *sums;           /* by replica: mutations of it when we looked last, while it was up: then */
+    uint32_t sum_count;
+    int64_t look_at_us;
     struct lost {
         struct replica_id id;
         int64_t at_us; /* to be looked at then */
     } *lost;
     size_t lost_count;
 };
+void tail_begin(struct archive *a); /* what is here now is in the store, or owed */
 void tail_step(struct archive *a);
 void tail_fini(struct archive *a);
 
@@ -256,6 +263,9 @@ void archive_note(struct archive *a, const char *format, ...) __attribute__((for
 void archive_stop(struct archive *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void archive_wants(struct archive *a, int64_t at_us); /* to be called by then */
 int64_t archive_random(struct archive *a, int64_t below);
+/* What is applied now, by shard; freed by: */
+struct vclock *archive_applied(struct archive *a);
+void archive_free_vectors(struct archive *a, struct vclock *vectors); /* NULL is none */
 /* What object_read says of one whole object, with what follows from it: another cluster or key stops; damage is counted and noted. */
 bool archive_open(struct archive *a, const char *key, struct bytes bytes, struct object *out, struct buf *plain);
 

@@ -1,43 +1,80 @@
-/* What a process wrote last, gossiped, and did not get to stream before it died. Those that live have it in memory alone: they
- * stream images of the shards in question, lest it is lost with the last of them. */
-#include <inttypes.h>
-#include <stdio.h>
-
+/* What a process wrote last before it died. What it streamed and did not get to gossip is read from the store by those that live.
+ * What it gossiped and did not get to stream they have in memory alone: they stream images of the shards in question, lest it is
+ * lost with the last of them. */
 #include "persist/archive_state.h"
 
 #define GRACE_US INT64_C(10000000) /* what is on its way may arrive; who left streams his last words */
+#define LOOK_US INT64_C(5000000)
 
-static bool id_equal(struct replica_id a, struct replica_id b) { return replica_id_compare(a, b) == 0; }
-
-void archive_alive(struct archive *a, const struct replica_id *ids, size_t count, int64_t now_us) {
+void archive_alive(struct archive *a, const struct replica_id *ids, size_t count) {
     struct tails *t = &a->tails;
     pthread_mutex_lock(&a->lock);
-    for (size_t i = 0; i < t->alive_count; i++) {
-        bool still = false;
-        for (size_t k = 0; k < count; k++) still = still || id_equal(ids[k], t->alive[i]);
-        if (still) continue;
-        t->lost = mem_realloc(t->lost, (t->lost_count + 1) * sizeof *t->lost);
-        t->lost[t->lost_count++] = (struct lost){t->alive[i], now_us + GRACE_US};
-    }
     t->alive = mem_realloc(t->alive, count * sizeof *ids);
     if (count) memcpy(t->alive, ids, count * sizeof *ids);
     t->alive_count = count;
     pthread_mutex_unlock(&a->lock);
 }
 
+static bool is_alive(struct archive *a, struct replica_id id) {
+    struct tails *t = &a->tails;
+    bool alive = replica_id_compare(id, a->config.self) == 0;
+    pthread_mutex_lock(&a->lock);
+    for (size_t i = 0; i < t->alive_count; i++) alive = alive || replica_id_compare(t->alive[i], id) == 0;
+    pthread_mutex_unlock(&a->lock);
+    return alive;
+}
+
+/* How many mutations of each replica are applied, over all shards. */
+static uint64_t *sums_of(struct archive *a, uint32_t *count) {
+    struct vclock *applied = archive_applied(a);
+    *count = 0;
+    for (uint32_t s = 0; s < a->config.shard_count; s++)
+        if (applied[s].count > *count) *count = applied[s].count;
+    uint64_t *sums = mem_zero(*count, sizeof *sums);
+    for (uint32_t s = 0; s < a->config.shard_count; s++)
+        for (uint32_t r = 0; r < applied[s].count; r++) sums[r] += applied[s].counter[r];
+    archive_free_vectors(a, applied);
+    return sums;
+}
+
+void tail_begin(struct archive *a) {
+    struct tails *t = &a->tails;
+    t->sums = sums_of(a, &t->sum_count);
+}
+
+/* Who is not up, and of whom more has come than when we looked last. */
+static void look(struct archive *a) {
+    struct tails *t = &a->tails;
+    uint32_t count;
+    uint64_t *sums = sums_of(a, &count);
+    for (uint32_t r = 1; r < count; r++) {
+        uint64_t before = r < t->sum_count ? t->sums[r] : 0;
+        struct replica_id id = replicas_id(a->config.replicas, (uint16_t)r);
+        if (sums[r] == before) continue;
+        if (is_alive(a, id)) {
+            sums[r] = before;
+            continue;
+        }
+        t->lost = mem_realloc(t->lost, (t->lost_count + 1) * sizeof *t->lost);
+        t->lost[t->lost_count++] = (struct lost){id, a->now.mono_us + GRACE_US};
+    }
+    mem_free(t->sums);
+    t->sums = sums;
+    t->sum_count = count;
+}
+
 /* The next that is due. */
 static bool take_lost(struct archive *a, struct replica_id *out) {
     struct tails *t = &a->tails;
-    bool due = false;
-    pthread_mutex_lock(&a->lock);
-    if (t->lost_count) {
-        due = a->now.mono_us >= t->lost[0].at_us;
-        archive_wants(a, t->lost[0].at_us);
-        *out = t->lost[0].id;
+    if (a->now.mono_us >= t->look_at_us) {
+        t->look_at_us = a->now.mono_us + LOOK_US;
+        look(a);
     }
-    if (due) memmove(t->lost, t->lost + 1, --t->lost_count * sizeof *t->lost);
-    pthread_mutex_unlock(&a->lock);
-    return due;
+    archive_wants(a, t->lost_count && t->lost[0].at_us < t->look_at_us ? t->lost[0].at_us : t->look_at_us);
+    if (!t->lost_count || a->now.mono_us < t->lost[0].at_us) return false;
+    *out = t->lost[0].id;
+    memmove(t->lost, t->lost + 1, --t->lost_count * sizeof *t->lost);
+    return true;
 }
 
 /* Shards of which more was applied here than is stored; true if there are any. */
@@ -60,11 +97,17 @@ static void store_has(struct archive *a, uint32_t shard, uint64_t counter) {
     if (counter > a->tails.stored[shard]) a->tails.stored[shard] = counter;
 }
 
-static void visit_stream(struct archive *a, size_t from, size_t covered, size_t to) { (void)a, (void)from, (void)covered, (void)to; }
+static void visit_stream(struct archive *a, size_t from, size_t covered, size_t to) {
+    struct tails *t = &a->tails;
+    (void)from;
+    for (size_t i = covered; i < to; i++) listing_add(&t->sweep.items, bytes_str(t->listing.keys[i].key), t->listing.keys[i].size);
+}
 
 static void saw_head(struct archive *a, const struct segment_head *head) {
     for (uint32_t s = 0; s < head->shard_count; s++) store_has(a, s, head->upto[s]);
 }
+
+static void visit_segment(struct archive *a, const struct listed *item, struct fetch *f) { read_segment(a, item, f, saw_head); }
 
 static void begin(struct archive *a, struct replica_id id) {
     struct tails *t = &a->tails;
@@ -109,15 +152,20 @@ void tail_step(struct archive *a) {
         break;
     case TAIL_LISTING:
         if (!listing_over(a, &t->listing)) break;
-        t->nothing = t->nothing ? t->nothing : mem_zero(a->config.shard_count, sizeof *t->nothing);
-        if (t->listing.count > 1) t->listing.keys[0] = t->listing.keys[t->listing.count - 1]; /* the newest tells of all before */
-        t->listing.count = t->listing.count > 0;
-        search_begin(&t->search, &t->listing, &a->config.store, t->nothing);
-        t->step = TAIL_HEAD;
+        archive_free_vectors(a, t->had);
+        t->had = archive_applied(a);
+        sweep_begin(&t->sweep);
+        search_begin(&t->search, &t->listing, &a->config.store, t->had);
+        t->step = TAIL_SEARCHING;
         a->progress = true;
         break;
-    case TAIL_HEAD:
+    case TAIL_SEARCHING:
         if (!search_over(a, &t->search, visit_stream, saw_head)) break;
+        t->step = TAIL_READING;
+        a->progress = true;
+        break;
+    case TAIL_READING:
+        if (!sweep_over(a, &t->sweep, &a->config.store, STORE_GET, visit_segment)) break;
         if (!is_more_here(a, false)) {
             end(a);
             break;
@@ -148,8 +196,10 @@ void tail_fini(struct archive *a) {
     listing_fini(&t->listing);
     fetch_fini(&t->fetch);
     fetch_fini(&t->search.fetch);
+    sweep_fini(&t->sweep);
     mem_free(t->alive);
     mem_free(t->lost);
     mem_free(t->stored);
-    mem_free(t->nothing);
+    mem_free(t->sums);
+    archive_free_vectors(a, t->had);
 }

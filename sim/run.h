@@ -28,6 +28,7 @@
     X(promises, "shards that came back with what was acknowledged") \
     X(stored, "nodes that came back with all that the store had")  \
     X(wiped, "clusters that came back from the store alone")     \
+    X(more, "shards that came back with what nobody had heard of") \
     X(in_doubt, "writes that were done, but refused: the disk failed") \
     X(unanswered, "writes that were done, but never answered: memory ran out") \
     X(recounts, "shards counted again")                          \

@@ -281,9 +281,20 @@ static void frame_free(struct buf *frame) {
     mem_free(frame);
 }
 
+/* Who reads from the object store hears of his links when he is through. */
+static bool is_early(const struct sim_node *n, const struct event *e) {
+    return n->loading && (e->kind == EVENT_CONNECT || e->kind == EVENT_DISCONNECT || e->kind == EVENT_SENT);
+}
+
 /* A node that stands still has it all before it when it goes on. */
 static bool postpone(struct world *w, const struct event *e) {
     struct sim_node *n = &w->nodes[e->node];
+    if (n->node && n->life == e->life && is_early(n, e)) {
+        struct event later = *e;
+        later.at_us = w->now_us + 10000;
+        event_push(w, later);
+        return true;
+    }
     if (e->kind == EVENT_FAULT || e->kind == EVENT_ROOM || e->kind == EVENT_STORE_BACK || !n->node || n->life != e->life || n->stopped_until_us <= w->now_us) return false;
     struct event later = *e;
     later.at_us = n->stopped_until_us;

@@ -134,7 +134,7 @@ void disk_fills(struct world *w, struct sim_node *n) {
 }
 
 void disk_has_room(struct sim_node *n, uint64_t times) {
-    if (times == n->rooms) disk_sim_limit(n->disk, UINT64_MAX);
+    if (n->disk && times == n->rooms) disk_sim_limit(n->disk, UINT64_MAX);
 }
 
 void disk_heals(struct sim_node *n) {

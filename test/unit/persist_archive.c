@@ -588,7 +588,7 @@ static void tails_are_streamed(void **state) {
     assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
     assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
     for (int round = 0; round < 2; round++) { /* with a stream and a manifest that tell of it, the second time */
-        archive_alive(a->archive, &b->id, 1, w.now_us);
+        archive_alive(a->archive, &b->id, 1);
         write_key(b, 1, round ? "y" : "x");
         hear(a, b);
         struct replica_id other = {7, 7};
@@ -599,7 +599,7 @@ static void tails_are_streamed(void **state) {
             archive_save(b->archive);
             run(&w, 5 * SECOND);
         }
-        archive_alive(a->archive, &other, 1, w.now_us);
+        archive_alive(a->archive, &other, 1);
         run(&w, 20 * SECOND);
         archive_status(a->archive, w.now_us, &status);
         assert_int_equal(status.tails, round);
