@@ -73,8 +73,9 @@ void archive_free_vectors(struct archive *a, struct vclock *vectors) {
     mem_free(vectors);
 }
 
-bool archive_open(struct archive *a, const char *key, struct bytes bytes, struct object *out, struct buf *plain) {
+bool archive_open(struct archive *a, const char *key, enum object_kind kind, struct bytes bytes, struct object *out, struct buf *plain) {
     enum status status = object_read(bytes, &a->config.keys, out, plain);
+    if (status == STATUS_OK && out->kind != kind) status = STATUS_ERR_MALFORMED;
     if (status == STATUS_OK) return true;
     if (archive_phase(a) == ARCHIVE_STREAMING) { /* whoever put it there, it is no reason to end what works */
         archive_note(a, "%s cannot be read: %s", key, status_text(status));
@@ -89,6 +90,17 @@ bool archive_open(struct archive *a, const char *key, struct bytes bytes, struct
         archive_note(a, "%s is damaged, and left out", key);
         archive_count(a, read_damaged, 1);
     }
+    return false;
+}
+
+bool archive_read_head(struct archive *a, const char *key, const struct object *object, struct segment_head *out) {
+    struct replica_id writer;
+    uint64_t number;
+    if (object->kind != OBJECT_SEGMENT || segment_head_read(object->head, a->config.replicas, out) != STATUS_OK) return false;
+    if (out->shard_count == a->config.shard_count && layout_read_segment_key(bytes_str(key), &writer, &number) &&
+        replica_id_compare(writer, out->writer) == 0 && number == out->number)
+        return true;
+    segment_head_fini(out);
     return false;
 }
 

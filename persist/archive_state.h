@@ -124,6 +124,8 @@ struct reader {
     struct manifest manifest; /* the one at hand, and its text */
     struct buf text;
     bool parts_damaged, vanished;
+    uint64_t gaps, images;    /* of the segments */
+    bool second;              /* they are read again: an image may have filled a gap */
     bool broken;              /* something is lost to whoever reads the store */
     bool again;               /* all was begun anew, when again_from was the newest that was good */
     uint64_t again_from;
@@ -270,6 +272,8 @@ int64_t archive_random(struct archive *a, int64_t below);
 struct vclock *archive_applied(struct archive *a);
 void archive_free_vectors(struct archive *a, struct vclock *vectors); /* NULL is none */
 /* What object_read says of one whole object, with what follows from it: another cluster or key stops; damage is counted and noted. */
-bool archive_open(struct archive *a, const char *key, struct bytes bytes, struct object *out, struct buf *plain);
+bool archive_open(struct archive *a, const char *key, enum object_kind kind, struct bytes bytes, struct object *out, struct buf *plain);
+/* The head is that of the segment which the key names. */
+bool archive_read_head(struct archive *a, const char *key, const struct object *object, struct segment_head *out);
 
 #endif
