@@ -495,7 +495,7 @@ static void stable_vector(struct gossip *g, uint32_t s, struct vclock *out) {
     vclock_copy(out, &g->shards[s].applied);
     for (uint32_t i = 0; i < g->member_count; i++) {
         struct member *m = g->members[i];
-        if (!member_may_write(m) || MUTANT(ack_own_only) || (MUTANT(left_holds_nothing) && m->left)) continue;
+        if (!member_holds(m) || MUTANT(ack_own_only) || (MUTANT(left_holds_nothing) && m->left)) continue;
         accept_vector(g, m, s);
         for (uint32_t k = 0; k < out->count; k++) {
             uint64_t theirs = vclock_get(&m->accepted[s], (uint16_t)k);
@@ -507,6 +507,10 @@ static void stable_vector(struct gossip *g, uint32_t s, struct vclock *out) {
 void stable_tick(struct gossip *g) {
     if (g->now.mono_us < g->next_stable_us) return;
     g->next_stable_us = g->now.mono_us + STABLE_MS * MS;
+    for (uint32_t i = 0; i < g->member_count; i++) {
+        struct member *m = g->members[i];
+        if (!member_may_write(m) && !m->closed) m->closed = !g->config.closed || g->config.closed(g->config.applied.self, m->id);
+    }
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         struct vclock stable;
         stable_vector(g, s, &stable);

@@ -111,6 +111,13 @@ void gossip_heard(struct gossip *g, struct bytes table) {
     pthread_mutex_unlock(&g->lock);
 }
 
+void gossip_declared_gone(struct gossip *g, struct replica_id self) {
+    pthread_mutex_lock(&g->lock);
+    g->now = g->config.clock.now(g->config.clock.self);
+    if (replica_id_compare(g->config.self, self) == 0) members_start_over(g);
+    pthread_mutex_unlock(&g->lock);
+}
+
 void gossip_changed(struct gossip *g, uint32_t shard) {
     pthread_mutex_lock(&g->lock);
     shard_view_changed(g, shard);

@@ -60,6 +60,9 @@ struct gossip_config {
     /* Own mutations of a shard are about to be told to others, who may then write what presupposes them. May be NULL. With the
      * gossip's lock and the shard's; its argument is applied.self. */
     void (*tells)(void *self, uint32_t shard);
+    /* A member that left or is gone: all that may ever turn up of it, by other ways than gossip, is here. Until then what it may
+     * not have seen is remembered. NULL: there are no such ways. With the gossip's lock; asked again and again. */
+    bool (*closed)(void *self, struct replica_id id);
     /* What was applied of others, for whoever keeps it; each may be NULL. With the gossip's lock held. */
     struct {
         void (*deltas)(void *self, struct bytes message); /* a message of deltas, some of them applied */
@@ -101,6 +104,8 @@ int64_t gossip_step(struct gossip *g, const struct gossip_event *event, struct n
  * if the cluster has declared the node gone since. `table`: the last one that applied.members was
  * given, or empty: nothing is stable until those members have said what they hold. */
 void gossip_recovered(struct gossip *g, struct bytes table);
+/* The cluster has declared this node gone, and said so by another way. */
+void gossip_declared_gone(struct gossip *g, struct replica_id self);
 /* A table that another node kept: who is in it may hold what nobody else remembers, until he has been heard, or is gone. */
 void gossip_heard(struct gossip *g, struct bytes table);
 /* Something was joined into a shard that no message brought. Not with the shard's lock. */

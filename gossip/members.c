@@ -51,6 +51,7 @@ static struct member *member_of_node(struct gossip *g, uint64_t node) {
 
 bool member_counts(const struct member *m) { return !m->left && !m->gone; }
 bool member_may_write(const struct member *m) { return !m->silent && !m->gone; }
+bool member_holds(const struct member *m) { return member_may_write(m) || !m->closed; }
 
 enum member_status member_status_of(const struct gossip *g, const struct member *m) {
     if (m->gone) return MEMBER_GONE;
@@ -189,7 +190,7 @@ static bool is_later(const struct record *r, uint64_t epoch, struct replica_id i
 }
 
 /* Declared gone: what we hold may miss resets that nobody remembers. Start over, empty. */
-static void start_over(struct gossip *g) {
+void members_start_over(struct gossip *g) {
     struct clock_port *clock = &g->config.clock;
     struct replica_id id = {g->config.self.node, clock->entropy(clock->self)};
     uint16_t index;
@@ -225,7 +226,7 @@ static void start_over(struct gossip *g) {
 static void read_own(struct gossip *g, const struct record *r, struct replica_id sender) {
     if (id_equal(r->id, g->config.self)) {
         if (r->epoch > g->epoch) g->epoch = r->epoch;
-        if (r->flags & FLAG_GONE && !MUTANT(gone_stays)) start_over(g);
+        if (r->flags & FLAG_GONE && !MUTANT(gone_stays)) members_start_over(g);
         return;
     }
     if (id_equal(r->id, sender) && g->stats.twins++ % 100 == 0)

@@ -18,7 +18,7 @@ static bool anyone_up(const struct gossip *g) {
 /* Nobody will ever ask for the log; whoever joins is compared by cells. */
 static bool is_alone(const struct gossip *g) {
     for (uint32_t i = 0; i < g->member_count; i++)
-        if (member_may_write(g->members[i])) return false;
+        if (member_holds(g->members[i])) return false;
     return true;
 }
 

@@ -58,6 +58,7 @@ struct member {
     uint64_t epoch;     /* among processes of one node id the greatest counts */
     uint64_t heartbeat; /* grows while it lives */
     bool left, gone, recovered;
+    bool closed;        /* left or gone, and nothing of it will come by other ways than gossip */
     bool silent;        /* left, and not heard since: what still comes of it is too late */
     int64_t heard_us;   /* when its heartbeat grew last, by any way */
     enum member_status said; /* the status that was last noted */
@@ -168,6 +169,7 @@ enum member_status member_status_of(const struct gossip *g, const struct member 
 bool member_counts(const struct member *m); /* it is talked to */
 /* Mutations of it may be on their way: nothing may be forgotten that they might touch. */
 bool member_may_write(const struct member *m);
+bool member_holds(const struct member *m); /* or something of it that others have not seen may still turn up */
 void members_read(struct gossip *g, struct wire_reader *r, struct replica_id sender);
 void members_send(struct gossip *g, struct member *m, bool wants_answer);
 void members_tick(struct gossip *g);
@@ -176,6 +178,7 @@ void members_link(struct gossip *g, int link, bool up);
 void members_keep(struct gossip *g);
 void members_restore(struct gossip *g, struct bytes table);
 void members_start(struct gossip *g);
+void members_start_over(struct gossip *g); /* declared gone: as another replica, empty */
 void members_free(struct gossip *g);
 void gossip_note(struct gossip *g, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -22,6 +22,10 @@ static void told(void *self, uint32_t shard) {
     struct archive *archive = ((struct node *)self)->archive;
     if (archive) archive_tells(archive, shard);
 }
+static bool is_closed(void *self, struct replica_id id) {
+    struct archive *archive = ((struct node *)self)->archive;
+    return !archive || archive_is_closed(archive, id);
+}
 static void keep_deltas(void *self, struct bytes message) {
     struct keeper *keeper = ((struct node *)self)->keeper;
     if (keeper) keeper_deltas(keeper, message);
@@ -64,6 +68,7 @@ void node_read_shard(void *self, uint32_t shard) {
     gossip_changed(node->gossip, shard);
 }
 
+void node_was_closed(void *self, struct replica_id id) { gossip_declared_gone(((struct node *)self)->gossip, id); }
 void node_heard_members(void *self, struct bytes table) { gossip_heard(((struct node *)self)->gossip, table); }
 
 static struct gossip *start_gossip(struct node *node, const struct node_config *config, struct replica_id self,
@@ -75,6 +80,7 @@ static struct gossip *start_gossip(struct node *node, const struct node_config *
     gossip.shards = node->shards;
     gossip.shard_count = node->shard_count;
     gossip.tells = told;
+    gossip.closed = is_closed;
     gossip.applied.deltas = keep_deltas;
     gossip.applied.changed = keep_changed;
     gossip.applied.reset = keep_reset;

@@ -51,6 +51,7 @@ void node_stream(struct node *node, struct archive *archive);
 void node_tell_alive(struct node *node);
 void node_read_shard(void *node, uint32_t shard);         /* archive_config.changed */
 void node_heard_members(void *node, struct bytes table);  /* archive_config.heard */
+void node_was_closed(void *node, struct replica_id self); /* archive_config.closed */
 struct now node_now(const struct node *node);
 /* Which shard holds the key: by its {tag}, if it has one. */
 uint32_t node_shard_of(const struct node *node, struct bytes key);

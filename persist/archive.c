@@ -137,6 +137,8 @@ static void free_reader(struct archive *a) {
     manifest_fini(&r->manifest);
     buf_fini(&r->text);
     fetch_fini(&r->search.fetch);
+    creation_fini(&r->creation);
+    mem_free(r->upto);
     archive_free_vectors(a, r->had);
     archive_free_vectors(a, r->stored);
     *r = (struct reader){0};
@@ -152,6 +154,7 @@ void archive_free(struct archive *a) {
     creation_fini(&a->claim.creation);
     sweep_fini(&a->claim.old);
     creation_fini(&a->stream.creation);
+    fetch_fini(&a->stream.fetch);
     wire_fini(&a->stream.pending.wire);
     pthread_mutex_destroy(&a->stream.lock);
     mem_free(a->stream.owed);
@@ -187,6 +190,8 @@ void archive_reset(struct archive *a, struct replica_id self) {
     pthread_mutex_unlock(&a->lock);
     pthread_mutex_lock(&a->stream.lock);
     memset(a->stream.flushed, 0, a->config.shard_count * sizeof *a->stream.flushed);
+    wire_fini(&a->stream.pending.wire); /* what that was is void */
+    replay_deltas_begin(&a->stream.pending, &a->shards);
     pthread_mutex_unlock(&a->stream.lock);
 }
 
@@ -229,6 +234,8 @@ static void become(struct archive *a) {
     a->config.self = self;
     a->self_index = index;
     a->stream.number = 0;
+    a->stream.closed = false;
+    a->stream.stale = a->stream.out;
 }
 
 static void poll(struct archive *a, const struct store *store) {

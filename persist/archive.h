@@ -9,6 +9,8 @@
  *   garbage       what is covered by the manifest before the last, or by one older than keep_ms; parts that no manifest names
  *                 after ORPHAN_MS
  *   claims        who a node is: see archive_claim.c
+ *   closed        streams of processes that are no more: an empty last segment, made by others. What is written there by one
+ *                 that the cluster has given up would presuppose what nobody remembers; so it finds its place taken, and starts over
  *
  * What is read back is joined, so neither order nor repetition matters. An object that is damaged is reported and left out;
  * if it was an image, the manifest before is read as well. What follows a damaged segment in its stream waits for peers, or
@@ -57,6 +59,8 @@ struct archive_config {
     } source;
     /* Something was read into a shard. May be NULL, as all below. */
     void (*changed)(void *arg, uint32_t shard);
+    /* Others have closed our stream, since they hold us for gone: archive_reset is to follow. */
+    void (*closed)(void *arg, struct replica_id self);
     /* A table of members that some node kept; see gossip. */
     void (*heard)(void *arg, struct bytes table);
     void (*note)(void *arg, const char *text); /* one line for the log */
@@ -98,6 +102,9 @@ void archive_reset(struct archive *a, struct replica_id self);
 /* The processes that are up, but for this one. Of others, what is here and they did not get to stream is streamed by us, and what
  * they streamed and is not here is read. */
 void archive_alive(struct archive *a, const struct replica_id *ids, size_t count);
+/* Whether all that a process ever streamed is here, and no more can come. If not, that is seen to: its stream is read to its end, and
+ * closed there, so that it cannot go on even if it still lives. For those that are gone or have left. */
+bool archive_is_closed(struct archive *a, struct replica_id id);
 /* A checkpoint, soon, however little has grown. */
 void archive_save(struct archive *a);
 void archive_set(struct archive *a, int64_t segment_us, uint64_t rewrite_percent, uint64_t rewrite_bytes_min, int64_t keep_ms);
@@ -110,6 +117,7 @@ bool archive_is_flushed(struct archive *a);
     X(segments, "segments stored")                                      \
     X(segment_bytes, "their bytes")                                     \
     X(segment_images, "shards of which an image was streamed")          \
+    X(closed, "streams of others that were closed")                     \
     X(tails, "processes that died before they had streamed all")        \
     X(checkpoints, "checkpoints stored")                                \
     X(checkpoint_bytes, "bytes of their objects")                       \

@@ -147,6 +147,72 @@ static void look_around(struct archive *a) {
     r->had = NULL;
 }
 
+/* ------------------------------------------------------------ predecessors */
+
+static void begin(struct archive *a);
+
+/* Processes of this node before this one are dead, but a segment of theirs may still be on its way. */
+static void list_own(struct archive *a) {
+    char key[LAYOUT_KEY_BYTES];
+    layout_segment_key(key, (struct replica_id){a->config.self.node, 0}, 0);
+    *(strchr(key, '-') + 1) = 0;
+    listing_begin(a, &a->reader.manifests, a->source, key);
+    a->reader.step = READ_LISTING_OWN;
+}
+
+static void saw_own(struct archive *a, const struct segment_head *head) {
+    struct reader *r = &a->reader;
+    if (head->closed) r->is_closed = true;
+    memcpy(r->upto, head->upto, a->config.shard_count * sizeof *r->upto);
+}
+
+/* The newest segment of the next stream of ours; false: there is none. Each is taken off the list once it is closed. */
+static bool next_own(struct archive *a) {
+    struct reader *r = &a->reader;
+    struct listing *l = &r->manifests;
+    uint64_t number;
+    while (l->count && (!layout_read_segment_key(bytes_str(l->keys[l->count - 1].key), &r->predecessor, &number) ||
+                        replica_id_compare(r->predecessor, a->config.self) == 0))
+        l->count--;
+    if (!l->count) return false;
+    r->is_closed = false;
+    r->upto = r->upto ? r->upto : mem_alloc(a->config.shard_count * sizeof *r->upto);
+    for (uint32_t s = 0; s < a->config.shard_count; s++) r->upto[s] = DOT_COUNTER_MAX; /* if its head cannot be read, who knows */
+    const struct listed *newest = &l->keys[l->count - 1];
+    fetch_get(a, &r->fetch, a->source, newest->key, 0, 0, newest->size);
+    r->step = READ_OWN_HEADS;
+    return true;
+}
+
+static void drop_own(struct reader *r) {
+    struct listing *l = &r->manifests;
+    struct listed last = l->keys[l->count - 1];
+    while (l->count && search_same_stream(&l->keys[l->count - 1], &last)) l->count--;
+}
+
+/* Whether the newest segment closes its stream; if not, it is closed behind it. */
+static void judge_own(struct archive *a) {
+    struct reader *r = &a->reader;
+    struct object object;
+    struct segment_head head;
+    size_t need;
+    uint64_t number = 0;
+    const struct store_request *q = &r->fetch.request;
+    if (q->result == STORE_DONE && object_read_head(buf_bytes(&q->data), &a->config.keys, &object, &need) == STATUS_OK &&
+        archive_read_head(a, r->fetch.key, &object, &head)) {
+        saw_own(a, &head);
+        segment_head_fini(&head);
+    }
+    layout_read_segment_key(bytes_str(r->fetch.key), &r->predecessor, &number);
+    if (r->is_closed) {
+        drop_own(r);
+        if (!next_own(a)) begin(a);
+        return;
+    }
+    close_stream(a, &r->creation, r->predecessor, number + 1, r->upto);
+    r->step = READ_CLOSING;
+}
+
 static void begin(struct archive *a) {
     struct reader *r = &a->reader;
     look_around(a);
@@ -231,7 +297,7 @@ bool read_step(struct archive *a) {
     switch (r->step) {
     case READ_BEGIN:
         if (a->source == &a->config.store) {
-            begin(a);
+            list_own(a);
             break;
         }
         listing_begin(a, &r->manifests, &a->config.store, "segment/");
@@ -239,6 +305,22 @@ bool read_step(struct archive *a) {
         break;
     case READ_CHECKING:
         if (listing_over(a, &r->manifests) && is_empty(a, &r->manifests)) begin(a);
+        break;
+    case READ_LISTING_OWN:
+        if (listing_over(a, &r->manifests) && !next_own(a)) begin(a);
+        break;
+    case READ_OWN_HEADS:
+        if (fetch_over(a, &r->fetch)) judge_own(a);
+        break;
+    case READ_CLOSING:
+        if (!creation_over(a, &r->creation)) break;
+        if (r->creation.state == CREATION_TAKEN) { /* it has arrived */
+            list_own(a);
+            break;
+        }
+        archive_count(a, closed, 1);
+        drop_own(r);
+        if (!next_own(a)) begin(a);
         break;
     case READ_LISTING:
         if (!listing_over(a, &r->manifests)) break;

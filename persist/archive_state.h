@@ -113,12 +113,16 @@ void claim_watch(struct archive *a); /* from then on */
 /* ---- archive_read.c ---- */
 
 struct reader {
-    enum { READ_BEGIN, READ_CHECKING, READ_LISTING, READ_MANIFEST, READ_PARTS, READ_LISTING_SEGMENTS, READ_SEARCHING, READ_SEGMENTS } step;
+    enum { READ_BEGIN, READ_CHECKING, READ_LISTING_OWN, READ_OWN_HEADS, READ_CLOSING, READ_LISTING, READ_MANIFEST, READ_PARTS, READ_LISTING_SEGMENTS, READ_SEARCHING, READ_SEGMENTS } step;
     struct listing manifests;
     struct fetch fetch;
     struct sweep sweep;
     struct search search;
     struct vclock *had;       /* by shard: what was here before; NULL: nothing */
+    struct creation creation; /* closing streams of our predecessors: */
+    struct replica_id predecessor;
+    uint64_t *upto;
+    bool is_closed;
     size_t next;              /* manifests before this one are left */
     uint64_t used;            /* number of the first that was good */
     struct manifest manifest; /* the one at hand, and its text */
@@ -140,6 +144,9 @@ bool read_step(struct archive *a); /* true once all is read; then what the store
 struct stream {
     uint64_t number; /* of the next segment */
     bool out;        /* one is on its way */
+    bool stale;      /* it is of the replica we were */
+    bool closed;     /* others have ended our stream */
+    struct fetch fetch;
     struct creation creation;
     int64_t next_us;
     atomic_bool any_owed;
@@ -155,8 +162,12 @@ bool stream_is_idle(struct archive *a);
 /* ---- archive_tail.c ---- */
 
 struct tails {
-    enum { TAIL_IDLE, TAIL_LISTING, TAIL_SEARCHING, TAIL_READING, TAIL_MANIFESTS, TAIL_MANIFEST } step;
+    enum { TAIL_IDLE, TAIL_LISTING, TAIL_SEARCHING, TAIL_READING, TAIL_MANIFESTS, TAIL_MANIFEST, TAIL_CLOSING } step;
     struct replica_id id;     /* whose tail it is about */
+    bool close;               /* it is to be closed; it is already: */
+    bool is_closed;
+    uint64_t next;            /* number in its stream */
+    struct creation creation;
     uint64_t *stored;         /* of it, by shard */
     struct vclock *had;
     struct listing listing;
@@ -168,12 +179,17 @@ struct tails {
     uint64_t *sums;           /* by replica: mutations of it when we looked last, while it was up: then */
     uint32_t sum_count;
     int64_t look_at_us;
+    struct replica_id *closed, *to_close; /* with the lock */
+    size_t closed_count, to_close_count;
     struct lost {
         struct replica_id id;
         int64_t at_us; /* to be looked at then */
+        bool close;
     } *lost;
     size_t lost_count;
 };
+/* The last segment of a stream, with nothing in it. */
+void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto);
 void tail_begin(struct archive *a); /* what is here now is in the store, or owed */
 void tail_step(struct archive *a);
 void tail_fini(struct archive *a);

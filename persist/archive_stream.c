@@ -164,21 +164,54 @@ static bool is_due(struct archive *a) {
     return true;
 }
 
-void stream_step(struct archive *a) {
+/* Somebody else's object is in our place: the cluster's, that holds us for gone, or that of a twin. */
+static void judge(struct archive *a) {
     struct stream *s = &a->stream;
-    if (s->out) {
-        if (!creation_over(a, &s->creation)) return;
-        if (s->creation.state == CREATION_TAKEN) {
-            archive_stop(a, "another process writes %s: two of them run from one memory image", s->creation.key);
-            return;
-        }
-        s->out = false;
-        atomic_store(&a->out_us, 0);
+    struct object object;
+    struct segment_head head;
+    size_t need;
+    const struct store_request *r = &s->fetch.request;
+    bool closed = false;
+    if (r->result == STORE_DONE && object_read_head(buf_bytes(&r->data), &a->config.keys, &object, &need) == STATUS_OK &&
+        archive_read_head(a, s->creation.key, &object, &head)) {
+        closed = head.closed;
+        segment_head_fini(&head);
+    }
+    if (!closed) {
+        archive_stop(a, "another process writes %s: two of them run from one memory image", s->creation.key);
+        return;
+    }
+    s->closed = true; /* until archive_reset */
+    s->out = false;
+    archive_note(a, "our stream was closed by others: the cluster holds this node for gone");
+    if (a->config.closed) a->config.closed(a->config.arg, a->config.self);
+}
+
+/* What was on its way has arrived. */
+static bool is_sent(struct archive *a) {
+    struct stream *s = &a->stream;
+    if (s->fetch.state != FETCH_IDLE) {
+        if (!fetch_over(a, &s->fetch)) return false;
+        if (!s->stale) judge(a);
+        fetch_fini(&s->fetch);
+    } else if (!creation_over(a, &s->creation)) {
+        return false;
+    } else if (s->creation.state == CREATION_TAKEN && !s->stale) {
+        fetch_get(a, &s->fetch, &a->config.store, s->creation.key, 0, 0, OBJECT_HEAD_BYTES_MAX);
+        return false;
+    } else if (!s->stale) {
         s->number++;
         archive_count(a, segments, 1);
         archive_count(a, segment_bytes, s->creation.object.len);
     }
-    if (!is_due(a)) return;
+    s->out = s->stale = false;
+    atomic_store(&a->out_us, 0);
+    return true;
+}
+
+void stream_step(struct archive *a) {
+    struct stream *s = &a->stream;
+    if ((s->out && !is_sent(a)) || s->closed || !is_due(a)) return;
     int64_t interval_us = atomic_load(&a->segment_us);
     build(a);
     bool more = atomic_load(&s->any_owed) || s->creation.object.len >= a->config.segment_bytes;

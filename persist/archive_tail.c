@@ -15,13 +15,33 @@ void archive_alive(struct archive *a, const struct replica_id *ids, size_t count
     pthread_mutex_unlock(&a->lock);
 }
 
+static bool is_in(const struct replica_id *ids, size_t count, struct replica_id id) {
+    for (size_t i = 0; i < count; i++)
+        if (replica_id_compare(ids[i], id) == 0) return true;
+    return false;
+}
+
+static void add_to(struct replica_id **ids, size_t *count, struct replica_id id) {
+    if (is_in(*ids, *count, id)) return;
+    *ids = mem_realloc(*ids, (*count + 1) * sizeof **ids);
+    (*ids)[(*count)++] = id;
+}
+
+bool archive_is_closed(struct archive *a, struct replica_id id) {
+    struct tails *t = &a->tails;
+    pthread_mutex_lock(&a->lock);
+    bool closed = is_in(t->closed, t->closed_count, id) || MUTANT(never_closed);
+    if (!closed) add_to(&t->to_close, &t->to_close_count, id);
+    pthread_mutex_unlock(&a->lock);
+    return closed;
+}
+
 static bool is_alive(struct archive *a, struct replica_id id) {
     struct tails *t = &a->tails;
-    bool alive = replica_id_compare(id, a->config.self) == 0;
     pthread_mutex_lock(&a->lock);
-    for (size_t i = 0; i < t->alive_count; i++) alive = alive || replica_id_compare(t->alive[i], id) == 0;
+    bool alive = is_in(t->alive, t->alive_count, id);
     pthread_mutex_unlock(&a->lock);
-    return alive;
+    return alive || replica_id_compare(id, a->config.self) == 0;
 }
 
 /* How many mutations of each replica are applied, over all shards. */
@@ -42,6 +62,11 @@ void tail_begin(struct archive *a) {
     t->sums = sums_of(a, &t->sum_count);
 }
 
+static void lose(struct tails *t, struct lost lost) {
+    t->lost = mem_realloc(t->lost, (t->lost_count + 1) * sizeof *t->lost);
+    t->lost[t->lost_count++] = lost;
+}
+
 /* Who is not up, and of whom more has come than when we looked last. */
 static void look(struct archive *a) {
     struct tails *t = &a->tails;
@@ -55,12 +80,21 @@ static void look(struct archive *a) {
             sums[r] = before;
             continue;
         }
-        t->lost = mem_realloc(t->lost, (t->lost_count + 1) * sizeof *t->lost);
-        t->lost[t->lost_count++] = (struct lost){id, a->now.mono_us + GRACE_US};
+        lose(t, (struct lost){id, a->now.mono_us + GRACE_US, false});
     }
     mem_free(t->sums);
     t->sums = sums;
     t->sum_count = count;
+}
+
+/* Of those that are to be closed the next, once those that are looked at anyhow are done. */
+static bool take_to_close(struct archive *a, struct replica_id *out) {
+    struct tails *t = &a->tails;
+    pthread_mutex_lock(&a->lock);
+    bool any = t->to_close_count > 0;
+    if (any) *out = t->to_close[--t->to_close_count];
+    pthread_mutex_unlock(&a->lock);
+    return any;
 }
 
 /* The next that is due. */
@@ -104,15 +138,18 @@ static void visit_stream(struct archive *a, size_t from, size_t covered, size_t 
 }
 
 static void saw_head(struct archive *a, const struct segment_head *head) {
+    a->tails.is_closed = a->tails.is_closed || head->closed;
     for (uint32_t s = 0; s < head->shard_count; s++) store_has(a, s, head->upto[s]);
 }
 
 static void visit_segment(struct archive *a, const struct listed *item, struct fetch *f) { read_segment(a, item, f, saw_head); }
 
-static void begin(struct archive *a, struct replica_id id) {
+static void begin(struct archive *a, struct replica_id id, bool close) {
     struct tails *t = &a->tails;
     char key[LAYOUT_KEY_BYTES];
     t->id = id;
+    t->close = close;
+    t->is_closed = false;
     t->stored = t->stored ? t->stored : mem_zero(a->config.shard_count, sizeof *t->stored);
     memset(t->stored, 0, a->config.shard_count * sizeof *t->stored);
     layout_segment_key(key, id, 0);
@@ -137,10 +174,42 @@ static void read_manifest(struct archive *a) {
     buf_fini(&text);
 }
 
-static void end(struct archive *a) {
-    if (is_more_here(a, true)) archive_count(a, tails, 1);
+static void is_over(struct archive *a) {
     a->tails.step = TAIL_IDLE;
     a->progress = true;
+}
+
+static void now_closed(struct archive *a) {
+    struct tails *t = &a->tails;
+    pthread_mutex_lock(&a->lock);
+    add_to(&t->closed, &t->closed_count, t->id);
+    pthread_mutex_unlock(&a->lock);
+    is_over(a);
+}
+
+void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto) {
+    char key[LAYOUT_KEY_BYTES];
+    struct buf text = {0};
+    struct segment_head head = {.writer = writer, .number = number, .made_ms = a->now.wall_ms, .closed = true, .shard_count = a->config.shard_count};
+    head.upto = (uint64_t *)(uintptr_t)upto; /* it is only read */
+    segment_head_write(&head, a->config.replicas, &text);
+    layout_segment_key(key, writer, number);
+    creation_begin(a, c, key, OBJECT_SEGMENT, buf_bytes(&text), (struct bytes){0});
+    buf_fini(&text);
+}
+
+/* All there is was read; what is here and not there is owed. */
+static void end(struct archive *a) {
+    struct tails *t = &a->tails;
+    if (is_more_here(a, true)) archive_count(a, tails, 1);
+    if (!t->close) {
+        is_over(a);
+    } else if (t->is_closed) {
+        now_closed(a);
+    } else {
+        close_stream(a, &t->creation, t->id, t->next, t->stored);
+        t->step = TAIL_CLOSING;
+    }
 }
 
 void tail_step(struct archive *a) {
@@ -148,10 +217,13 @@ void tail_step(struct archive *a) {
     struct replica_id id;
     switch (t->step) {
     case TAIL_IDLE:
-        if (take_lost(a, &id)) begin(a, id);
+        if (take_lost(a, &id)) begin(a, id, false);
+        else if (take_to_close(a, &id)) begin(a, id, true);
         break;
     case TAIL_LISTING:
         if (!listing_over(a, &t->listing)) break;
+        t->next = 0;
+        if (t->listing.count && layout_read_segment_key(bytes_str(t->listing.keys[t->listing.count - 1].key), &id, &t->next)) t->next++;
         archive_free_vectors(a, t->had);
         t->had = archive_applied(a);
         sweep_begin(&t->sweep);
@@ -188,6 +260,15 @@ void tail_step(struct archive *a) {
         read_manifest(a);
         end(a);
         break;
+    case TAIL_CLOSING:
+        if (!creation_over(a, &t->creation)) break;
+        if (t->creation.state == CREATION_TAKEN) { /* by a segment that came late, or by another who closes it */
+            begin(a, t->id, true);
+            break;
+        }
+        archive_count(a, closed, 1);
+        now_closed(a);
+        break;
     }
 }
 
@@ -197,7 +278,10 @@ void tail_fini(struct archive *a) {
     fetch_fini(&t->fetch);
     fetch_fini(&t->search.fetch);
     sweep_fini(&t->sweep);
+    creation_fini(&t->creation);
     mem_free(t->alive);
+    mem_free(t->closed);
+    mem_free(t->to_close);
     mem_free(t->lost);
     mem_free(t->stored);
     mem_free(t->sums);

@@ -31,6 +31,7 @@ struct segment_head {
     struct replica_id writer;
     uint64_t number;
     int64_t made_ms;       /* Unix time */
+    bool closed;           /* nothing follows, nor is anything in it: others have ended the stream of one that is no more */
     uint32_t shard_count;
     uint64_t *upto;        /* owned; by shard: the writer's mutations up to here are in this segment, or in one before */
     uint32_t image_count;

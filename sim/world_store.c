@@ -51,6 +51,7 @@ static void plan_step(struct sim_node *n, int64_t at_us) {
 }
 
 static void shard_read(void *arg, uint32_t shard) { node_read_shard(((struct sim_node *)arg)->node, shard); }
+static void was_closed(void *arg, struct replica_id self) { node_was_closed(((struct sim_node *)arg)->node, self); }
 static void members_heard(void *arg, struct bytes table) { node_heard_members(((struct sim_node *)arg)->node, table); }
 
 void node_open_archive(struct sim_node *n) {
@@ -79,6 +80,7 @@ void node_open_archive(struct sim_node *n) {
     keyring_cluster(&config.keys, bytes_str("sim"), config.shard_count);
     config.changed = shard_read;
     config.heard = members_heard;
+    config.closed = was_closed;
     config.note = note;
     config.arg = n;
     n->archive = archive_new(&config);
