@@ -233,7 +233,7 @@ static void become(struct archive *a) {
     if (!reset || replicas_intern(a->config.replicas, self, &index) != STATUS_OK) return;
     a->config.self = self;
     a->self_index = index;
-    a->stream.number = 0;
+    a->stream.number = a->stream.images_before = 0;
     a->stream.closed = false;
     a->stream.stale = a->stream.out;
 }

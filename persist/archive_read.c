@@ -163,6 +163,7 @@ static void list_own(struct archive *a) {
 static void saw_own(struct archive *a, const struct segment_head *head) {
     struct reader *r = &a->reader;
     if (head->closed) r->is_closed = true;
+    r->images_before = segment_images_before(head);
     memcpy(r->upto, head->upto, a->config.shard_count * sizeof *r->upto);
 }
 
@@ -176,6 +177,7 @@ static bool next_own(struct archive *a) {
         l->count--;
     if (!l->count) return false;
     r->is_closed = false;
+    r->images_before = 0;
     r->upto = r->upto ? r->upto : mem_alloc(a->config.shard_count * sizeof *r->upto);
     for (uint32_t s = 0; s < a->config.shard_count; s++) r->upto[s] = DOT_COUNTER_MAX; /* if its head cannot be read, who knows */
     const struct listed *newest = &l->keys[l->count - 1];
@@ -209,7 +211,7 @@ static void judge_own(struct archive *a) {
         if (!next_own(a)) begin(a);
         return;
     }
-    close_stream(a, &r->creation, r->predecessor, number + 1, r->upto);
+    close_stream(a, &r->creation, r->predecessor, number + 1, r->upto, r->images_before);
     r->step = READ_CLOSING;
 }
 

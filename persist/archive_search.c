@@ -16,6 +16,7 @@ void search_begin(struct search *s, const struct listing *segments, const struct
     s->store = store;
     s->covered = covered;
     s->from = s->to = s->low = s->high = 0;
+    s->covers = false;
     s->vanished = false;
 }
 
@@ -52,7 +53,20 @@ static bool covers(struct archive *a, const struct vclock *covered, const struct
     return true;
 }
 
-/* One that cannot be read is like the next one. */
+/* The segment of that number - 1, if it is beyond what is known to be covered, is what is asked for next. */
+static bool find_images(struct search *s, uint64_t before) {
+    struct replica_id writer;
+    uint64_t number;
+    for (size_t i = s->low; before && i < s->asked; i++)
+        if (layout_read_segment_key(bytes_str(s->segments->keys[i].key), &writer, &number) && number + 1 == before) {
+            s->asked = i;
+            return true;
+        }
+    return false;
+}
+
+/* Of deltas, who has the last of a stream has all before it; of images each must be looked at. One that cannot be read is like
+ * the next one. */
 static void judge(struct archive *a, struct search *s, void (*saw)(struct archive *a, const struct segment_head *head)) {
     const struct store_request *r = &s->fetch.request;
     struct object object;
@@ -65,15 +79,24 @@ static void judge(struct archive *a, struct search *s, void (*saw)(struct archiv
         ask_head(a, s, s->asked, need);
         return;
     }
+    uint64_t before = 0;
     if (status == STATUS_OK && archive_read_head(a, s->segments->keys[s->asked].key, &object, &head)) {
         covered = covers(a, s->covered, &head);
+        before = head.images_before;
         if (saw) saw(a, &head);
         segment_head_fini(&head);
-    } else if (!covered && s->asked + 1 < s->high) {
+    } else if (!covered && !s->covers && s->asked + 1 < s->high) {
         ask_head(a, s, s->asked + 1, HEAD_BYTES);
         return;
     }
-    if (covered) s->low = s->asked + 1;
+    if (covered && !s->covers) s->reached = s->asked + 1;
+    if (covered && find_images(s, before)) {
+        s->covers = true;
+        ask_head(a, s, s->asked, HEAD_BYTES);
+        return;
+    }
+    s->covers = false;
+    if (covered) s->low = s->reached;
     else s->high = s->middle;
     fetch_fini(&s->fetch);
 }

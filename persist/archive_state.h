@@ -81,7 +81,9 @@ struct search {
     const struct store *store;
     const struct vclock *covered;   /* by shard */
     size_t from, to;                /* the stream at hand, in segments */
-    size_t low, high, middle, asked;
+    size_t low, high, middle, asked; /* asked: beyond the middle, if that cannot be read; or before it, for images */
+    size_t reached;
+    bool covers;                    /* the middle is covered but for the images that are before it */
     bool vanished;                  /* some segment has, meanwhile */
     struct fetch fetch;
 };
@@ -121,7 +123,7 @@ struct reader {
     struct vclock *had;       /* by shard: what was here before; NULL: nothing */
     struct creation creation; /* closing streams of our predecessors: */
     struct replica_id predecessor;
-    uint64_t *upto;
+    uint64_t *upto, images_before;
     bool is_closed;
     size_t next;              /* manifests before this one are left */
     uint64_t used;            /* number of the first that was good */
@@ -142,7 +144,7 @@ bool read_step(struct archive *a); /* true once all is read; then what the store
 /* ---- archive_stream.c ---- */
 
 struct stream {
-    uint64_t number; /* of the next segment */
+    uint64_t number, images_before; /* of the next segment */
     bool out;        /* one is on its way */
     bool stale;      /* it is of the replica we were */
     bool closed;     /* others have ended our stream */
@@ -166,7 +168,7 @@ struct tails {
     struct replica_id id;     /* whose tail it is about */
     bool close;               /* it is to be closed; it is already: */
     bool is_closed;
-    uint64_t next;            /* number in its stream */
+    uint64_t next, images_before; /* number in its stream, and what its head says */
     struct creation creation;
     uint64_t *stored;         /* of it, by shard */
     struct vclock *had;
@@ -189,7 +191,7 @@ struct tails {
     size_t lost_count;
 };
 /* The last segment of a stream, with nothing in it. */
-void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto);
+void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before);
 void tail_begin(struct archive *a); /* what is here now is in the store, or owed */
 void tail_step(struct archive *a);
 void tail_fini(struct archive *a);

@@ -125,7 +125,8 @@ static void send(struct archive *a, const struct segment_head *head, struct byte
 
 static void build(struct archive *a) {
     struct stream *s = &a->stream;
-    struct segment_head head = {.writer = a->config.self, .number = s->number, .made_ms = a->now.wall_ms, .shard_count = a->config.shard_count};
+    struct segment_head head = {.writer = a->config.self, .number = s->number, .made_ms = a->now.wall_ms, .shard_count = a->config.shard_count,
+                                .images_before = s->images_before};
     struct buf body = {0}, members = {0};
     int64_t since_us = atomic_load(&a->dirty_us);
     atomic_store(&a->out_us, since_us ? since_us : a->now.mono_us);
@@ -138,8 +139,11 @@ static void build(struct archive *a) {
     a->members_new = false;
     pthread_mutex_unlock(&a->lock);
     head.members = buf_bytes(&members);
-    if (body.len || members.len) send(a, &head, buf_bytes(&body));
-    else atomic_store(&a->out_us, 0);
+    if (body.len || members.len) {
+        send(a, &head, buf_bytes(&body));
+        s->images_before = segment_images_before(&head);
+    } else
+        atomic_store(&a->out_us, 0);
     archive_count(a, segment_images, head.image_count);
     head.members = (struct bytes){0};
     segment_head_fini(&head);

@@ -139,6 +139,7 @@ static void visit_stream(struct archive *a, size_t from, size_t covered, size_t 
 
 static void saw_head(struct archive *a, const struct segment_head *head) {
     a->tails.is_closed = a->tails.is_closed || head->closed;
+    if (head->number + 1 == a->tails.next) a->tails.images_before = segment_images_before(head);
     for (uint32_t s = 0; s < head->shard_count; s++) store_has(a, s, head->upto[s]);
 }
 
@@ -187,10 +188,10 @@ static void now_closed(struct archive *a) {
     is_over(a);
 }
 
-void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto) {
+void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before) {
     char key[LAYOUT_KEY_BYTES];
     struct buf text = {0};
-    struct segment_head head = {.writer = writer, .number = number, .made_ms = a->now.wall_ms, .closed = true, .shard_count = a->config.shard_count};
+    struct segment_head head = {.writer = writer, .number = number, .made_ms = a->now.wall_ms, .closed = true, .shard_count = a->config.shard_count, .images_before = images_before};
     head.upto = (uint64_t *)(uintptr_t)upto; /* it is only read */
     segment_head_write(&head, a->config.replicas, &text);
     layout_segment_key(key, writer, number);
@@ -207,7 +208,7 @@ static void end(struct archive *a) {
     } else if (t->is_closed) {
         now_closed(a);
     } else {
-        close_stream(a, &t->creation, t->id, t->next, t->stored);
+        close_stream(a, &t->creation, t->id, t->next, t->stored, t->images_before);
         t->step = TAIL_CLOSING;
     }
 }
@@ -222,7 +223,7 @@ void tail_step(struct archive *a) {
         break;
     case TAIL_LISTING:
         if (!listing_over(a, &t->listing)) break;
-        t->next = 0;
+        t->next = t->images_before = 0;
         if (t->listing.count && layout_read_segment_key(bytes_str(t->listing.keys[t->listing.count - 1].key), &id, &t->next)) t->next++;
         archive_free_vectors(a, t->had);
         t->had = archive_applied(a);

@@ -126,6 +126,7 @@ void segment_head_write(const struct segment_head *h, const struct replicas *rep
     wire_u64(&w, h->closed);
     wire_u64(&w, h->shard_count);
     for (uint32_t s = 0; s < h->shard_count; s++) wire_u64(&w, h->upto[s]);
+    wire_u64(&w, h->images_before);
     wire_u64(&w, h->image_count);
     for (uint32_t i = 0; i < h->image_count; i++) {
         wire_u64(&w, h->images[i].shard);
@@ -147,6 +148,7 @@ enum status segment_head_read(struct bytes bytes, struct replicas *replicas, str
     out->shard_count = read_count(&r, LAYOUT_SHARDS_MAX);
     out->upto = mem_zero(out->shard_count, sizeof *out->upto);
     for (uint32_t s = 0; s < out->shard_count; s++) out->upto[s] = wire_read_u64(&r);
+    out->images_before = wire_read_u64(&r);
     uint32_t images = read_count(&r, out->shard_count);
     out->images = mem_zero(images, sizeof *out->images);
     for (; out->image_count < images && !r.bad; out->image_count++) {

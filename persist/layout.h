@@ -34,6 +34,7 @@ struct segment_head {
     bool closed;           /* nothing follows, nor is anything in it: others have ended the stream of one that is no more */
     uint32_t shard_count;
     uint64_t *upto;        /* owned; by shard: the writer's mutations up to here are in this segment, or in one before */
+    uint64_t images_before; /* number + 1 of the last segment before this one that has images; 0: none has */
     uint32_t image_count;
     struct segment_image { /* shards of which it has a whole image */
         uint32_t shard;
@@ -44,6 +45,10 @@ struct segment_head {
 void segment_head_write(const struct segment_head *head, const struct replicas *replicas, struct buf *out);
 /* MALFORMED; the result needs a fini only if OK. */
 enum status segment_head_read(struct bytes bytes, struct replicas *replicas, struct segment_head *out) MUST_CHECK;
+/* As images_before of the next one. */
+static inline uint64_t segment_images_before(const struct segment_head *head) {
+    return head->image_count ? head->number + 1 : head->images_before;
+}
 void segment_head_fini(struct segment_head *head);
 
 /* A manifest: its body. */
