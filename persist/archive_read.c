@@ -159,6 +159,7 @@ static void owe_rest(struct archive *a) {
         if (!owed || MUTANT(rest_unowed)) continue;
         stream->owed[s / 64] |= UINT64_C(1) << (s % 64);
         stream->any_owed = true;
+        atomic_store(&a->out_us, a->now.mono_us); /* behind */
     }
 }
 

@@ -5,14 +5,15 @@ bool stream_is_idle(struct archive *a) {
     return !a->stream.out && !a->stream.any_owed && !atomic_load(&a->any_dirty);
 }
 
-/* Own mutations of dirty shards until there are enough bytes; the rest stays dirty. Shards whose log does not reach back are owed. */
-static void gather(struct archive *a, struct buf *body) {
+/* Own mutations of dirty shards until there are enough bytes; the rest stays dirty, as of since_us. Shards whose log does not
+ * reach back are owed. */
+static void gather(struct archive *a, int64_t since_us, struct buf *body) {
     struct stream *s = &a->stream;
     struct replay_deltas deltas;
     struct buf message = {0};
     bool enough = false;
+    atomic_store(&a->dirty_us, 0); /* in this order: whoever finds any_dirty false sets both */
     atomic_store(&a->any_dirty, false);
-    atomic_store(&a->dirty_us, 0);
     replay_deltas_begin(&deltas, &a->shards);
     for (uint32_t at = 0; at < a->config.shard_count && !enough; at += 64)
         for (uint64_t bits = atomic_exchange(&a->dirty[at / 64], 0); bits; bits &= bits - 1) {
@@ -29,7 +30,10 @@ static void gather(struct archive *a, struct buf *body) {
             }
             enough = enough || deltas.wire.body.len >= a->config.segment_bytes;
         }
-    if (enough) atomic_store(&a->any_dirty, true);
+    if (enough) {
+        atomic_store(&a->dirty_us, since_us);
+        atomic_store(&a->any_dirty, true);
+    }
     if (replay_deltas_end(&deltas, &message)) object_record_write(body, OBJECT_DELTAS, buf_bytes(&message));
     buf_fini(&message);
 }
@@ -74,9 +78,11 @@ static void build(struct archive *a) {
     struct segment_head head = {.writer = a->config.self, .number = s->number, .made_ms = a->now.wall_ms,
                                 .shard_count = a->config.shard_count, .upto = s->flushed};
     struct buf body = {0}, members = {0};
-    int64_t since_us = atomic_load(&a->dirty_us);
-    atomic_store(&a->out_us, since_us ? since_us : a->now.mono_us);
-    gather(a, &body);
+    int64_t since_us = atomic_load(&a->out_us); /* of what is owed still */
+    if (!since_us) since_us = atomic_load(&a->dirty_us);
+    if (!since_us) since_us = a->now.mono_us;
+    atomic_store(&a->out_us, since_us);
+    gather(a, since_us, &body);
     if (s->any_owed) gather_owed(a, &head, &body);
     pthread_mutex_lock(&a->lock);
     if (a->members_new) buf_put_bytes(&members, buf_bytes(&a->members));
@@ -84,7 +90,7 @@ static void build(struct archive *a) {
     pthread_mutex_unlock(&a->lock);
     head.members = buf_bytes(&members);
     if (body.len || members.len) send(a, &head, buf_bytes(&body));
-    else atomic_store(&a->out_us, 0);
+    else if (!s->any_owed) atomic_store(&a->out_us, 0);
     archive_count(a, segment_images, head.image_count);
     for (uint32_t i = 0; i < head.image_count; i++) vclock_fini(&head.images[i].applied);
     mem_free(head.images);
@@ -115,7 +121,7 @@ void stream_step(struct archive *a) {
             return;
         }
         s->out = false;
-        atomic_store(&a->out_us, 0);
+        if (!s->any_owed) atomic_store(&a->out_us, 0);
         s->number++;
         archive_count(a, segments, 1);
         archive_count(a, segment_bytes, s->creation.object.len);
