@@ -84,6 +84,7 @@ struct claim {
     struct creation creation;
     struct sweep old;
     uint64_t number;  /* of our claim */
+    uint64_t before;  /* of the one that is looked at */
     uint64_t watched; /* of the one that may come */
     int64_t at_us;
     bool from_here;   /* the last claim was */

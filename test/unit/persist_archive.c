@@ -348,7 +348,12 @@ static void second_process_of_a_node_stops(void **state) {
     w.options.place = "elsewhere";
     assert_true(reaches(&w, start(&w, 1, 1), ARCHIVE_STOPPED, 20 * SECOND));
     assert_int_equal(archive_phase(first->archive), ARCHIVE_STREAMING);
+    stop(first);
+    w.options.place = "here";
+    first = start(&w, 0, 1); /* from its own place at once: who claimed since was refused */
+    assert_true(reaches(&w, first, ARCHIVE_STREAMING, SECOND));
     stop(first); /* dead: the next one from elsewhere waits a little, then is the node */
+    w.options.place = "elsewhere";
     struct site *third = start(&w, 0, 1);
     assert_false(reaches(&w, third, ARCHIVE_READING, SECOND));
     assert_true(reaches(&w, third, ARCHIVE_STREAMING, 20 * SECOND));
