@@ -145,6 +145,29 @@ static void next_manifest(struct archive *a) {
     r->step = READ_MANIFEST;
 }
 
+/* Before the first manifest all is in segments, if none was deleted since: then manifests begin with 1 and each stream with 0. */
+static bool reaches_back(const struct archive *a) {
+    const struct reader *r = &a->reader;
+    struct replica_id writer, before = {0, 0};
+    uint64_t number;
+    if (a->config.source.until_ms == INT64_MAX || r->used) return true;
+    if (r->oldest > 1) return false;
+    for (size_t i = 0; i < r->sweep.items.count; i++) {
+        if (!layout_read_segment_key(bytes_str(r->sweep.items.keys[i].key), &writer, &number)) continue;
+        if (number > 0 && replica_id_compare(before, writer) != 0) return false;
+        before = writer;
+    }
+    return true;
+}
+
+/* Whoever restores nothing has made a mistake. */
+static void check_source(struct archive *a) {
+    const struct reader *r = &a->reader;
+    if (a->source == &a->config.store) return;
+    if (!r->used && !r->sweep.items.count) archive_stop(a, "there is nothing in restore-from");
+    else if (!reaches_back(a)) archive_stop(a, "the store of restore-from no longer reaches back to restore-to (object-store-keep says how far it shall)");
+}
+
 /* What the store does not have, and this node has from elsewhere. */
 static void owe_rest(struct archive *a) {
     struct stream *stream = &a->stream;
@@ -202,6 +225,9 @@ bool read_step(struct archive *a) {
     case READ_LISTING:
         if (!listing_over(a, &r->manifests)) break;
         r->next = r->manifests.count;
+        r->oldest = 0;
+        for (size_t i = 0; i < r->next && !r->oldest; i++)
+            if (!layout_read_manifest_key(bytes_str(r->manifests.keys[i].key), &r->oldest)) r->oldest = 0;
         next_manifest(a);
         break;
     case READ_MANIFEST:
@@ -231,6 +257,7 @@ bool read_step(struct archive *a) {
             struct bytes key = bytes_str(r->manifests.keys[i].key);
             if (layout_read_segment_key(key, &writer, &number)) listing_add(&r->sweep.items, key, r->manifests.keys[i].size);
         }
+        check_source(a);
         r->step = READ_SEGMENTS;
         a->progress = true;
         break;

@@ -101,7 +101,8 @@ struct reader {
     struct fetch fetch;
     struct sweep sweep;
     size_t next;              /* manifests before this one are left */
-    uint64_t used;            /* number of the first that was good */
+    uint64_t oldest;          /* number of the first there is; 0: none */
+    uint64_t used;            /* number of the newest that was good */
     struct manifest manifest; /* the one at hand, and its text */
     struct buf text;
     bool parts_damaged, vanished;

@@ -67,7 +67,7 @@ static void send(struct archive *a, const struct segment_head *head, struct byte
     char key[LAYOUT_KEY_BYTES];
     struct buf text = {0};
     segment_head_write(head, a->config.replicas, &text);
-    layout_segment_key(key, head->writer, head->number);
+    layout_segment_key(key, head->writer, s->number++);
     creation_begin(a, &s->creation, key, OBJECT_SEGMENT, buf_bytes(&text), body);
     s->out = true;
     buf_fini(&text);
@@ -122,7 +122,6 @@ void stream_step(struct archive *a) {
         }
         s->out = false;
         if (!s->any_owed) atomic_store(&a->out_us, 0);
-        s->number++;
         archive_count(a, segments, 1);
         archive_count(a, segment_bytes, s->creation.object.len);
     }
