@@ -232,15 +232,20 @@ struct durable *durable_open(struct host *host, const char *dir, const char *clu
     return NULL;
 }
 
-void durable_close(struct durable *d) {
+bool durable_close(struct durable *d) {
+    bool well = true;
     pthread_mutex_lock(&d->lock);
     d->stopping = true;
     pthread_cond_signal(&d->bell);
     pthread_mutex_unlock(&d->lock);
     pthread_join(d->thread, NULL);
     d->stopping = false;
-    if (d->archiver) close_archive(d);
+    if (d->archiver) {
+        close_archive(d);
+        well = archive_phase(archiver_archive(d->archiver)) != ARCHIVE_STOPPED;
+    }
     enum status status = keeper_close(d->keeper);
     if (status != STATUS_OK) log_line(LOG_WARNING, "the last writes are not on the disk: %s", status_text(status));
     free_durable(d);
+    return well;
 }

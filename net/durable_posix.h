@@ -11,7 +11,8 @@ struct durable;
  * not answer is waited for, unless the disk had something, until `interrupted`. NULL, and a line in *error. The host's `loading`
  * stands meanwhile, for clients may be there. */
 struct durable *durable_open(struct host *host, const char *dir, const char *cluster, bool (*interrupted)(void *arg), void *arg, struct buf *error);
-/* Once nobody writes any more: everything is on the disk, and in the store if that answers soon. The node forgets both. */
-void durable_close(struct durable *d);
+/* Once nobody writes any more: everything is on the disk, and in the store if that answers soon. The node forgets both. False: the
+ * archive had stopped for good, and said why. */
+bool durable_close(struct durable *d);
 
 #endif
