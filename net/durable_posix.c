@@ -228,8 +228,7 @@ struct durable *durable_open(struct host *host, const char *dir, const char *clu
         if (start_thread(d)) return d;
         buf_put_str(error, "cannot start a thread");
     }
-    free_durable(d);
-    return NULL;
+    return NULL; /* it stays: clients may be looking at what there is (INFO), until the process ends */
 }
 
 bool durable_close(struct durable *d) {
