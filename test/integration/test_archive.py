@@ -128,6 +128,34 @@ def test_a_new_region_starts_from_the_store_alone_and_catches_up(store):
         assert contents(c) == contents(a)
 
 
+def test_all_make_checkpoints_at_once(store):
+    """Whoever comes second merges or gives up; nobody takes away what the others named."""
+    with Cluster(3, *on_directory(store), "--auto-aof-rewrite-min-size", "1mb") as cluster:
+        clients = [connect(cluster, i) for i in range(3)]
+        meet(clients)
+        for n in range(8):
+            for i, client in enumerate(clients):
+                fill(client, f"{n}.{i}", 15)
+                client.bgsave()
+            fill(clients[n % 3], "same", 15)
+            victim = n % 3
+            flushed(clients[victim])
+            cluster.nodes[victim].kill()
+            wipe(cluster, victim)
+            cluster.start(victim)
+            clients[victim] = connect(cluster, victim)
+        equal(clients)
+        flushed(*clients)
+        before = digest(clients[0])
+        for i in range(3):
+            cluster.nodes[i].kill()
+            wipe(cluster, i)
+        cluster.start(0, "--join", "")
+        a = connect(cluster, 0)
+        assert digest(a) == before and a.get("shared") == str(8 * 4 * 15).encode()
+        assert store_info(a)["read_damaged"] == store_info(a)["read_gaps"] == store_info(a)["read_missing"] == 0
+
+
 # ------------------------------------------------------------------------------------------ kill -9, again and again
 
 KILLS = int(os.environ.get("KILLS", "32"))  # of all modes together; KILLS=200 takes some minutes
