@@ -235,12 +235,12 @@ static bool is_interrupted(void *signals) {
     return poll(&fd, 1, 0) > 0;
 }
 
-/* Clients are there already, and told to wait. */
+/* Clients are there already, and told to wait; if this fails, until the end. */
 static bool load(struct app *a, int signals) {
     char *dir = option_text(a, OPTION_DIR);
     a->durable = durable_open(&a->host, dir, (char *)a->cluster_name.data, is_interrupted, &signals, &a->error);
     mem_free(dir);
-    atomic_store(&a->host.loading, false);
+    if (a->durable) atomic_store(&a->host.loading, false);
     return a->durable != NULL;
 }
 

@@ -220,7 +220,7 @@ def test_a_store_that_is_away_at_the_start(s3, proxy, prefix):
         proxy.fault("", "reset", times=1 << 30)
         cluster.start(0, *away, "--appendonly", "no")
         a = client_of(cluster.ports[0])
-        until("it has tried", lambda: store_info(a)["failures"] > 2)
+        until("it has tried", lambda: store_info(a).get("failures", 0) > 2)
         with pytest.raises(redis.BusyLoadingError):
             a.incr("shared")
         assert cluster.nodes[0].stop() == 0
@@ -268,7 +268,7 @@ def test_a_storm_stops_nobody_and_loses_nothing(s3, proxy, prefix):
         flushed(*clients)
         before = contents(clients[0])
         harmed = sum((1 << 30) - fault.times for fault in proxy.faults)
-        assert harmed > 50 and all(node.process.poll() is None for node in cluster.nodes)
+        assert harmed > 20 * ROUNDS and all(node.process.poll() is None for node in cluster.nodes)
         assert clients[0].get("sum") == str(3 * ROUNDS).encode()
         for i in range(3):
             cluster.nodes[i].kill()
