@@ -55,7 +55,7 @@ SIM_TESTS     := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/sim_*.c))
 # The simulator is the node without the files that touch the operating system.
 OS_FILES := $(wildcard */*_posix.c */*_epoll.c */*_nng.c */*_s3.c) net/libc_compat.c
 SANS_IO := $(filter-out $(OS_FILES),$(NODE))
-MAELSTROM := $(SANS_IO) $(wildcard sim/maelstrom*.c) net/os_posix.c
+MAELSTROM := $(SANS_IO) $(wildcard sim/maelstrom*.c) net/os_posix.c core/clock_posix.c core/file_posix.c
 SIM     := $(SANS_IO) $(filter-out sim/maelstrom%,$(wildcard sim/*.c))
 TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(PERSIST_TESTS) $(NET_TESTS) $(SIM_TESTS)
 
@@ -109,7 +109,7 @@ sim-same: $(BUILD)/anneal-sim ## the same trace from gcc -O2 and clang -O0
 
 # Faults planted by core/mutant.h, in a build of their own.
 MUTANTS := build/mutants
-MUTANT_TESTS := $(addprefix $(MUTANTS)/test/unit/,lattice_stories lattice_shard net_command net_session persist_keeper)
+MUTANT_TESTS := $(addprefix $(MUTANTS)/test/unit/,lattice_stories lattice_shard net_command net_session persist_keeper persist_archive)
 mutants: deps ## plant faults, one after the other: each must be caught; ONLY=name,... SEEDS=300
 	@$(MAKE) --no-print-directory BUILD=$(MUTANTS) OPT="-O2 -DMUTANTS" SAN= $(MUTANTS)/anneal-sim $(MUTANT_TESTS)
 	@sh test/mutants.sh $(MUTANTS) $(if $(filter file,$(origin SEEDS)),300,$(SEEDS)) $(subst $(comma), ,$(ONLY))
@@ -188,7 +188,7 @@ $(LATTICE_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(LATTICE))
 $(GOSSIP_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(GOSSIP))
 	@mkdir -p $(@D)
 	$(call run,link $@)$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(LDLIBS)
-$(PERSIST_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST) sim/disk.c sim/store.c)
+$(PERSIST_TESTS): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST) sim/disk.c sim/memory.c sim/store.c)
 	@mkdir -p $(@D)
 	$(call run,link $@)$(CC) $(LDFLAGS) $^ -o $@ -lcmocka $(CURL_LIBS) $(LDLIBS)
 $(STORE_CLIENT): $(BUILD)/%: $(BUILD)/obj/%.o $(call obj,$(PERSIST))

@@ -14,6 +14,16 @@ void *mem_zero(size_t count, size_t size); /* zeroed */
 void *mem_realloc(void *old, size_t size);
 void mem_free(void *old);
 
+/* In place of libc's, for whoever simulates processes that run out of memory. `resize` is as realloc
+ * with a size of at least 1 and never returns NULL; it need not return at all, and then has not touched
+ * `old`. `free` takes NULL. Both must also take what libc gave. */
+struct mem_port {
+    void *(*resize)(void *old, size_t size);
+    void (*free)(void *old);
+};
+/* NULL: libc's. While there is one thread. */
+void mem_use(const struct mem_port *port);
+
 /* What a holder of data has in use: bytes as asked for, and how many pieces.
  * Guarded by the lock of its holder. */
 struct mem_account {

@@ -67,6 +67,8 @@
     /* keeping */                                                                                    \
     X(commit_unwritten, "writes are acknowledged before they are on the disk")                       \
     X(gap_unlogged, "what no longer is in the log of mutations is not logged by an image either")    \
+    X(remote_unlogged, "mutations of others are not logged")                                         \
+    X(recovered_unsynced, "what a process before wrote and did not sync is not synced when it is read")\
     X(covered_early, "logs are removed before the checkpoint that covers them is there")             \
     X(heal_early, "writes are taken again once a log can be written, without what the old one lacks")\
     X(members_unkept, "who is in the cluster is not kept")                                           \

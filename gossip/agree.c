@@ -169,8 +169,6 @@ static void send_audit(struct gossip *g, struct member *m) {
 /* Equal sums say it of every shard, also of those whose digest was lost. */
 static void is_level(struct gossip *g, struct member *m) {
     m->differs_since_us = 0;
-    if (g->had_left) g->members_changed = true;
-    g->had_left = false; /* what we hold is what a member holds */
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         if (vclock_covers(&m->latest[s], &g->shards[s].applied)) continue;
         vclock_join(&m->latest[s], &g->shards[s].applied);

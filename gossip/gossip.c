@@ -100,14 +100,14 @@ int64_t gossip_step(struct gossip *g, const struct gossip_event *event, struct n
 void gossip_recovered(struct gossip *g, struct bytes table) {
     g->recovered = true;
     g->now = g->config.clock.now(g->config.clock.self);
-    members_restore(g, table, true);
+    members_restore(g, table);
     for (uint32_t s = 0; s < g->config.shard_count; s++) shard_view_changed(g, s);
 }
 
 void gossip_heard(struct gossip *g, struct bytes table) {
     pthread_mutex_lock(&g->lock);
     g->now = g->config.clock.now(g->config.clock.self);
-    members_restore(g, table, false);
+    members_restore(g, table);
     pthread_mutex_unlock(&g->lock);
 }
 

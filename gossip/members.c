@@ -139,11 +139,19 @@ struct record {
     uint64_t epoch, heartbeat, flags;
 };
 
+/* We may have forgotten resets that it has not applied. That holds as well if we have left since, and
+ * are back: of nodes that all left, each is void to those that saw it leave, and the last to none. */
+static bool is_void(const struct member *m) { return !member_counts(m); }
+
+/* Who leaves goes on holding resets for those that leave after it: else two could each have seen the
+ * other leave, and both would be void. */
+static bool says_left(const struct gossip *g, const struct record *r) { return r->flags & FLAG_LEFT && !g->leaving; }
+
 static void member_fill(struct gossip *g, struct member *m, const struct record *r) {
     *m = (struct member){.id = r->id, .replica = r->replica, .epoch = r->epoch, .heartbeat = r->heartbeat,
                          .heard_us = g->now.mono_us, .link = -1, .said = MEMBER_UP};
     memcpy(m->address, r->address.data, r->address.len);
-    m->left = r->flags & FLAG_LEFT;
+    m->left = says_left(g, r);
     m->gone = r->flags & FLAG_GONE;
     m->recovered = r->flags & FLAG_RECOVERED;
     m->latest = mem_zero(g->config.shard_count, sizeof *m->latest);
@@ -171,7 +179,7 @@ static void member_merge(struct gossip *g, struct member *m, const struct record
     }
     bool counted = member_counts(m);
     if (r->flags & FLAG_GONE) m->gone = true;
-    if (r->flags & FLAG_LEFT) m->left = true;
+    if (says_left(g, r)) m->left = true;
     if (counted != member_counts(m)) g->members_changed = true;
     if (!member_counts(m)) pulls_forget(g, m->id);
 }
@@ -194,7 +202,7 @@ static void start_over(struct gossip *g) {
     g->config.self = id;
     g->config.self_index = index;
     g->epoch++;
-    g->recovered = g->had_left = false;
+    g->recovered = false;
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         struct shard_view *v = &g->shards[s];
         shard_lock(g->config.shards[s]);
@@ -226,10 +234,6 @@ static void read_own(struct gossip *g, const struct record *r, struct replica_id
     if (is_later(r, g->epoch, g->config.self)) g->epoch = r->epoch + 1;
 }
 
-/* What it had no longer holds resets back. One that had left itself does not say so: if all leave
- * and come back, none shall tell the other to throw away what it kept. */
-static bool is_void(const struct gossip *g, const struct member *m) { return m->gone || (m->left && !g->had_left); }
-
 static void read_record(struct gossip *g, const struct record *r, struct replica_id sender) {
     if (r->id.node == g->config.self.node) {
         read_own(g, r, sender);
@@ -243,7 +247,7 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
     } else if (is_later(r, m->epoch, m->id)) {
         /* What was declared gone, or has left, no longer holds resets: if its next process brings
          * its state back, that is void. */
-        bool still_gone = !MUTANT(gone_returns) && is_void(g, m) && r->flags & FLAG_RECOVERED;
+        bool still_gone = !MUTANT(gone_returns) && is_void(m) && r->flags & FLAG_RECOVERED;
         member_clear(g, m);
         member_fill(g, m, r);
         m->gone = m->gone || still_gone;
@@ -251,7 +255,7 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
     } else if (m->left && id_equal(r->id, sender) && !(r->flags & FLAG_LEFT)) {
         /* Back with a clock that is behind: nobody dials one that left, so nobody would tell it
          * to take a later epoch. */
-        bool was_void = is_void(g, m);
+        bool was_void = is_void(m);
         struct record later = *r;
         later.epoch = m->epoch + 1;
         member_clear(g, m);
@@ -355,7 +359,6 @@ void members_keep(struct gossip *g) {
     if (!g->members_changed || !g->config.applied.members) return;
     g->members_changed = false;
     wire_init(&w, g->config.replicas);
-    wire_u64(&w, g->leaving || g->had_left);
     write_all(g, &w);
     wire_finish(&w, &table);
     g->config.applied.members(g->config.applied.self, buf_bytes(&table));
@@ -363,11 +366,9 @@ void members_keep(struct gossip *g) {
     wire_fini(&w);
 }
 
-void members_restore(struct gossip *g, struct bytes table, bool own) {
+void members_restore(struct gossip *g, struct bytes table) {
     struct wire_reader r;
     if (!table.len || wire_open(&r, table, g->config.replicas) != STATUS_OK) return;
-    bool had_left = wire_read_u64(&r) != 0;
-    if (own) g->had_left = had_left;
     uint64_t count = wire_read_u64(&r);
     for (uint64_t i = 0; i < count && i < MEMBERS_MAX && !r.bad; i++) {
         struct record record;

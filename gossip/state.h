@@ -131,7 +131,6 @@ struct gossip {
     uint64_t epoch, heartbeat;
     bool leaving;
     bool members_changed; /* since they were last kept */
-    bool had_left;  /* our last process, before it ended */
     bool recovered; /* we hold what an earlier process of this node had */
     atomic_bool paused;
 
@@ -175,7 +174,7 @@ void members_tick(struct gossip *g);
 void members_heard(struct gossip *g, struct member *m);
 void members_link(struct gossip *g, int link, bool up);
 void members_keep(struct gossip *g);
-void members_restore(struct gossip *g, struct bytes table, bool own);
+void members_restore(struct gossip *g, struct bytes table);
 void members_start(struct gossip *g);
 void members_free(struct gossip *g);
 void gossip_note(struct gossip *g, const char *format, ...) __attribute__((format(printf, 2, 3)));

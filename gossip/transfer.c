@@ -161,24 +161,44 @@ void transfer_forget(struct gossip *g, struct member *m) {
 
 /* --------------------------------------------------------------- arriving */
 
-static void read_message(struct gossip *g, struct bytes message, struct replica_id sender, struct member *from) {
-    struct wire_reader r;
-    if (wire_open(&r, message, g->config.replicas) != STATUS_OK) {
+struct message {
+    struct bytes bytes;
+    struct replica_id sender;
+    struct member *from; /* NULL: the sender is no member */
+    uint64_t kind;
+    struct wire_reader r; /* behind the kind */
+};
+
+static enum status message_open(struct gossip *g, struct message *m, struct bytes bytes, struct replica_id sender) {
+    *m = (struct message){.bytes = bytes, .sender = sender, .from = member_find(g, sender)};
+    enum status status = wire_open(&m->r, bytes, g->config.replicas);
+    if (status == STATUS_OK) m->kind = wire_read_u64(&m->r);
+    return status;
+}
+
+static bool is_stranger(const struct message *m) { return !m->from || !member_may_write(m->from); }
+
+static void message_read(struct gossip *g, struct message *m) {
+    struct wire_reader *r = &m->r;
+    if (m->kind == MESSAGE_MEMBERS) members_read(g, r, m->sender);
+    else if (is_stranger(m)) g->stats.frames_stranger++;
+    else if (m->kind == MESSAGE_DELTAS) publish_read(g, r, m->from, m->bytes);
+    else if (m->kind == MESSAGE_DIGEST) digest_read(g, r, m->from);
+    else if (m->kind == MESSAGE_PULL) pull_read(g, r, m->from);
+    else if (m->kind == MESSAGE_ANSWER) answer_read(g, r, m->from);
+    else if (m->kind == MESSAGE_AUDIT) audit_read(g, r, m->from);
+    else r->bad = true;
+    if (r->bad) g->stats.messages_malformed++;
+}
+
+static void take_message(struct gossip *g, struct bytes bytes, struct replica_id sender) {
+    struct message m;
+    if (message_open(g, &m, bytes, sender) != STATUS_OK) {
         g->stats.messages_malformed++;
         return;
     }
-    uint64_t kind = wire_read_u64(&r);
-    bool stranger = !from || !member_may_write(from);
-    if (kind == MESSAGE_MEMBERS) members_read(g, &r, sender);
-    else if (stranger) g->stats.frames_stranger++;
-    else if (kind == MESSAGE_DELTAS) publish_read(g, &r, from, message);
-    else if (kind == MESSAGE_DIGEST) digest_read(g, &r, from);
-    else if (kind == MESSAGE_PULL) pull_read(g, &r, from);
-    else if (kind == MESSAGE_ANSWER) answer_read(g, &r, from);
-    else if (kind == MESSAGE_AUDIT) audit_read(g, &r, from);
-    else r.bad = true;
-    if (r.bad) g->stats.messages_malformed++;
-    wire_close(&r);
+    message_read(g, &m);
+    wire_close(&m.r);
 }
 
 struct part {
@@ -244,7 +264,7 @@ static void take_part(struct gossip *g, struct replica_id sender, const struct p
     if (from) members_heard(g, from);
     if (from && part->count > 1) from->progress_us = g->now.mono_us;
     if (part->count == 1) {
-        read_message(g, part->bytes, sender, from);
+        take_message(g, part->bytes, sender);
     } else if (!from) {
         g->stats.frames_stranger++;
     } else if (join_part(g, &from->inbox, part)) {
@@ -253,7 +273,7 @@ static void take_part(struct gossip *g, struct replica_id sender, const struct p
         from->inbox.message = (struct buf){0};
         g->inbox_bytes -= whole.len;
         from->inbox = (struct inbox){.number = part->number};
-        read_message(g, buf_bytes(&whole), sender, from);
+        take_message(g, buf_bytes(&whole), sender);
         buf_fini(&whole);
     }
 }
@@ -299,17 +319,15 @@ void transfer_frame(struct gossip *g, struct bytes frame) {
 bool transfer_deltas(struct gossip *g, struct bytes frame) {
     struct replica_id sender;
     struct part part;
-    struct wire_reader r;
+    struct message m;
     if (open_part(g, frame, &sender, &part) != STATUS_OK || part.count != 1) return false;
-    struct member *from = member_find(g, sender);
-    if (!from || from->gone || wire_open(&r, part.bytes, g->config.replicas) != STATUS_OK) return false;
-    bool deltas = wire_read_u64(&r) == MESSAGE_DELTAS;
+    if (message_open(g, &m, part.bytes, sender) != STATUS_OK) return false;
+    bool deltas = m.kind == MESSAGE_DELTAS && !is_stranger(&m);
     if (deltas) {
         count_frame(g, frame);
-        members_heard(g, from);
-        publish_read(g, &r, from, part.bytes);
-        if (r.bad) g->stats.messages_malformed++;
+        members_heard(g, m.from);
+        message_read(g, &m);
     }
-    wire_close(&r);
+    wire_close(&m.r);
     return deltas;
 }

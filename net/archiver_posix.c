@@ -146,6 +146,7 @@ struct archiver *archiver_open(struct host *host, const char *dir, const char *c
     config.self = gossip_self(node->gossip);
     config.place = (char *)r->place.data;
     config.unconditional = config_bool(host->config, OPTION_OBJECT_STORE_UNCONDITIONAL);
+    config.threads = (uint32_t)config_integer(host->config, OPTION_THREADS);
     config.changed = node_read_shard;
     if (!r->past.submit) config.heard = node_heard_members; /* a new cluster does not wait for the members of the old one */
     config.note = say;

@@ -22,26 +22,16 @@ static void take_marks(struct call *call) {
         }
 }
 
-/* False, and the error. */
-static bool read_wait(struct call *call, int64_t *wanted, int64_t *timeout_ms) {
-    if (!bytes_to_i64(call->argv[1], wanted))
-        reply_not_integer(call);
-    else if (!bytes_to_i64(call->argv[2], timeout_ms) || *timeout_ms > INT64_MAX / 4000)
-        resp_error(call->out, "ERR timeout is not an integer or out of range");
-    else if (*timeout_ms < 0)
-        resp_error(call->out, "ERR timeout is negative");
-    else
-        return true;
-    return false;
-}
-
 void cmd_wait(struct call *call) {
     struct session *s = call->session;
-    int64_t wanted, timeout_ms, now_us = node_now(call->node).mono_us;
+    int64_t wanted, deadline_us, now_us = node_now(call->node).mono_us;
     bool first = !s->waits;
-    if (!read_wait(call, &wanted, &timeout_ms)) return;
+    if (!bytes_to_i64(call->argv[1], &wanted)) {
+        reply_not_integer(call);
+        return;
+    }
+    if (!session_deadline(call, call->argv[2], now_us, &deadline_us)) return;
     if (first) take_marks(call);
-    int64_t deadline_us = first ? (timeout_ms ? now_us + timeout_ms * 1000 : INT64_MAX) : s->deadline_us;
     uint32_t acked = gossip_count_acked(call->node->gossip, s->marks, s->mark_count);
     if (acked >= wanted || now_us >= deadline_us) {
         mem_free(s->marks);

@@ -79,16 +79,16 @@ void cmd_lastsave(struct call *call) {
     resp_integer(call->out, (status.saved_at_ms ? status.saved_at_ms : call->session->host->started.wall_ms) / 1000);
 }
 
-static bool read_waitaof(struct call *call, int64_t *local, int64_t *replicas, int64_t *timeout_ms) {
-    if (!bytes_to_i64(call->argv[1], local) || *local < 0 || *local > 1)
+/* False, and the error. */
+static bool read_waitaof(struct call *call, int64_t now_us, int64_t *replicas, int64_t *deadline_us) {
+    int64_t local;
+    if (!bytes_to_i64(call->argv[1], &local) || local < 0 || local > 1)
         resp_error(call->out, "ERR value is out of range, must be between 0 and 1");
     else if (!bytes_to_i64(call->argv[2], replicas) || *replicas < 0)
         resp_error(call->out, "ERR value is out of range, must be positive");
-    else if (!bytes_to_i64(call->argv[3], timeout_ms) || *timeout_ms > INT64_MAX / 4000)
-        resp_error(call->out, "ERR timeout is not an integer or out of range");
-    else if (*timeout_ms < 0)
-        resp_error(call->out, "ERR timeout is negative");
-    else if (*local && !config_bool(call->session->host->config, OPTION_APPENDONLY))
+    else if (!session_deadline(call, call->argv[3], now_us, deadline_us))
+        return false;
+    else if (local && !config_bool(call->session->host->config, OPTION_APPENDONLY))
         resp_error(call->out, "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.");
     else
         return true;
@@ -98,10 +98,8 @@ static bool read_waitaof(struct call *call, int64_t *local, int64_t *replicas, i
 /* WAITAOF numlocal numreplicas timeout. Peers do not say what they have synced, so none are
  * counted: who waits for some gets all the time given, and 0. */
 void cmd_waitaof(struct call *call) {
-    struct session *s = call->session;
-    int64_t local, replicas, timeout_ms, now_us = node_now(call->node).mono_us;
-    if (!read_waitaof(call, &local, &replicas, &timeout_ms)) return;
-    int64_t deadline_us = s->waits ? s->deadline_us : timeout_ms ? now_us + timeout_ms * 1000 : INT64_MAX;
+    int64_t replicas, deadline_us, now_us = node_now(call->node).mono_us;
+    if (!read_waitaof(call, now_us, &replicas, &deadline_us)) return;
     if (replicas && now_us < deadline_us) {
         session_park(call, deadline_us);
         return;

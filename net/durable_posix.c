@@ -1,9 +1,7 @@
 #include "net/durable_posix.h"
 
-#include <signal.h>
-#include <time.h>
-
 #include "core/log.h"
+#include "core/thread_posix.h"
 #include "net/archiver_posix.h"
 #include "net/options.h"
 #include "persist/disk_posix.h"
@@ -11,6 +9,7 @@
 
 #define WAIT_US INT64_C(100000)      /* while loading, between two looks at signals */
 #define REPORT_US INT64_C(2000000)
+#define ALIVE_US INT64_C(1000000)
 #define LAST_WORDS_US INT64_C(5000000)
 
 struct durable {
@@ -19,9 +18,9 @@ struct durable {
     struct keeper *keeper;
     struct archiver *archiver; /* NULL: there is no object store */
     pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t bell;
-    bool stopping, rung; /* with lock */
+    int64_t alive_at_us; /* when the archive is told next who is up */
+    struct bell bell; /* the store has answered, or it is over */
+    atomic_bool stopping;
 };
 
 static void say(void *arg, const char *text) {
@@ -37,28 +36,7 @@ static void follow_options(struct durable *d) {
     if (d->archiver) archiver_follow_options(d->archiver);
 }
 
-static void ring(void *arg) {
-    struct durable *d = arg;
-    pthread_mutex_lock(&d->lock);
-    d->rung = true;
-    pthread_cond_signal(&d->bell);
-    pthread_mutex_unlock(&d->lock);
-}
-
-/* Returns early when it is to stop, or somebody rings. */
-static bool sleep_us(struct durable *d, int64_t us) {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    int64_t ns = until.tv_nsec + us % 1000000 * 1000;
-    until.tv_sec += us / 1000000 + ns / 1000000000;
-    until.tv_nsec = ns % 1000000000;
-    pthread_mutex_lock(&d->lock);
-    if (!d->stopping && !d->rung && us > 0) pthread_cond_timedwait(&d->bell, &d->lock, &until);
-    bool stopping = d->stopping;
-    d->rung = false;
-    pthread_mutex_unlock(&d->lock);
-    return !stopping;
-}
+static void ring(void *arg) { bell_ring(&((struct durable *)arg)->bell); }
 
 /* A checkpoint that was asked for ends parked SAVEs. */
 static int64_t step_keeper(struct durable *d) {
@@ -74,7 +52,12 @@ static int64_t step_keeper(struct durable *d) {
 static int64_t step_archive(struct durable *d) {
     struct archive *archive = archiver_archive(d->archiver);
     enum archive_phase before = archive_phase(archive);
-    int64_t due_us = archive_step(archive, node_now(d->host->node));
+    struct now now = node_now(d->host->node);
+    if (now.mono_us >= d->alive_at_us) {
+        d->alive_at_us = now.mono_us + ALIVE_US;
+        node_tell_alive(d->host->node);
+    }
+    int64_t due_us = archive_step(archive, now);
     if (archive_phase(archive) == ARCHIVE_STOPPED && before != ARCHIVE_STOPPED && d->host->ports.shutdown) d->host->ports.shutdown(d->host->ports.arg);
     return due_us;
 }
@@ -82,31 +65,13 @@ static int64_t step_archive(struct durable *d) {
 static void *run(void *arg) {
     struct durable *d = arg;
     int64_t due_us = 0;
-    while (sleep_us(d, due_us)) {
+    for (; !atomic_load(&d->stopping); bell_sleep(&d->bell, due_us)) {
         follow_options(d);
         due_us = step_keeper(d);
         int64_t archive_us = d->archiver ? step_archive(d) : INT64_MAX;
         if (archive_us < due_us) due_us = archive_us;
     }
     return NULL;
-}
-
-static void make_bell(struct durable *d) {
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&d->bell, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    pthread_mutex_init(&d->lock, NULL);
-}
-
-static bool start_thread(struct durable *d) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are main's */
-    int error = pthread_create(&d->thread, NULL, run, d);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error == 0;
 }
 
 static void report(const struct keeper_recovery *r, int64_t took_us) {
@@ -167,7 +132,7 @@ static bool read_store(struct durable *d, bool any, bool (*interrupted)(void *ar
             buf_put_str(error, "stopped while loading");
             return false;
         }
-        sleep_us(d, due_us < WAIT_US ? due_us : WAIT_US);
+        bell_sleep(&d->bell, due_us < WAIT_US ? due_us : WAIT_US);
     }
     report_reading(&status, node_now(d->host->node).mono_us - began_us, true);
     return true;
@@ -192,7 +157,7 @@ static void close_archive(struct durable *d) {
     archive_flush(archive);
     do {
         int64_t due_us = archive_step(archive, node_now(d->host->node));
-        if (!archive_is_flushed(archive)) sleep_us(d, due_us < WAIT_US ? due_us : WAIT_US);
+        if (!archive_is_flushed(archive)) bell_sleep(&d->bell, due_us < WAIT_US ? due_us : WAIT_US);
     } while (!archive_is_flushed(archive) && node_now(d->host->node).mono_us < end_us);
     if (!archive_is_flushed(archive)) log_line(LOG_WARNING, "the last writes are not in the object store: it did not answer in time");
 }
@@ -206,8 +171,7 @@ static void free_durable(struct durable *d) {
     if (d->archiver) archiver_close(d->archiver);
     keeper_free(d->keeper);
     disk_close(d->disk);
-    pthread_cond_destroy(&d->bell);
-    pthread_mutex_destroy(&d->lock);
+    bell_fini(&d->bell);
     mem_free(d);
 }
 
@@ -220,12 +184,13 @@ struct durable *durable_open(struct host *host, const char *dir, const char *clu
     d->disk = disk;
     struct keeper_config config = {
         .disk = disk_port(disk), .shards = host->node->shards, .shard_count = host->node->shard_count,
-        .replicas = host->node->replicas, .cluster = cluster, .logs = config_bool(host->config, OPTION_APPENDONLY), .note = say};
+        .replicas = host->node->replicas, .cluster = cluster, .logs = config_bool(host->config, OPTION_APPENDONLY),
+        .threads = (uint32_t)config_integer(host->config, OPTION_THREADS), .note = say};
     d->keeper = keeper_new(&config);
-    make_bell(d);
+    bell_init(&d->bell);
     follow_options(d);
     if (recover(d, &any, error) && open_archive(d, dir, cluster, any, interrupted, arg, error)) {
-        if (start_thread(d)) return d;
+        if (thread_start(&d->thread, run, d)) return d;
         buf_put_str(error, "cannot start a thread");
     }
     return NULL; /* it stays: clients may be looking at what there is (INFO), until the process ends */
@@ -233,12 +198,9 @@ struct durable *durable_open(struct host *host, const char *dir, const char *clu
 
 bool durable_close(struct durable *d) {
     bool well = true;
-    pthread_mutex_lock(&d->lock);
-    d->stopping = true;
-    pthread_cond_signal(&d->bell);
-    pthread_mutex_unlock(&d->lock);
+    atomic_store(&d->stopping, true);
+    bell_ring(&d->bell);
     pthread_join(d->thread, NULL);
-    d->stopping = false;
     if (d->archiver) {
         close_archive(d);
         well = archive_phase(archiver_archive(d->archiver)) != ARCHIVE_STOPPED;

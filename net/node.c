@@ -45,6 +45,15 @@ void node_keep(struct node *node, struct keeper *keeper, bool recovered) {
 
 void node_stream(struct node *node, struct archive *archive) { node->archive = archive; }
 
+void node_tell_alive(struct node *node) {
+    struct member_info members[GOSSIP_LINKS];
+    struct replica_id up[GOSSIP_LINKS];
+    size_t count = gossip_members(node->gossip, members, GOSSIP_LINKS), ups = 0;
+    for (size_t i = 0; i < count && i < GOSSIP_LINKS; i++)
+        if (members[i].status == MEMBER_UP || members[i].status == MEMBER_SUSPECT) up[ups++] = members[i].id;
+    if (node->archive) archive_alive(node->archive, up, ups);
+}
+
 void node_read_shard(void *self, uint32_t shard) {
     struct node *node = self;
     if (node->keeper) keeper_changed(node->keeper, shard);

@@ -47,6 +47,8 @@ void node_free(struct node *node);
 void node_keep(struct node *node, struct keeper *keeper, bool recovered);
 /* Likewise for what streams to an object store. What it reads of that is no secret to keeper and gossip: */
 void node_stream(struct node *node, struct archive *archive);
+/* Tells the archive who is up; to be called every second or so. */
+void node_tell_alive(struct node *node);
 void node_read_shard(void *node, uint32_t shard);         /* archive_config.changed */
 void node_heard_members(void *node, struct bytes table);  /* archive_config.heard */
 struct now node_now(const struct node *node);

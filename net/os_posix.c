@@ -6,32 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
-/* ------------------------------------------------------------------- clock */
-
-static struct now clock_now(void *self) {
-    (void)self;
-    struct timespec wall, mono;
-    clock_gettime(CLOCK_REALTIME, &wall);
-    clock_gettime(CLOCK_MONOTONIC, &mono);
-    return (struct now){(int64_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000,
-                        (int64_t)mono.tv_sec * 1000000 + mono.tv_nsec / 1000};
-}
-
-static uint64_t clock_entropy(void *self) {
-    (void)self;
-    uint64_t value;
-    while (getrandom(&value, sizeof value, 0) != sizeof value) {}
-    return value;
-}
-
-struct clock_port os_clock(void) { return (struct clock_port){clock_now, clock_entropy, NULL}; }
+#include "core/file_posix.h"
 
 /* ----------------------------------------------------------------- process */
 
@@ -60,13 +41,13 @@ static int log_fd = 2;
 
 static void log_sink(enum log_level level, const char *line) {
     static const char marks[] = ".-*#";
-    struct now now = clock_now(NULL);
-    time_t seconds = (time_t)(now.wall_ms / 1000);
+    int64_t wall_ms = os_now().wall_ms;
+    time_t seconds = (time_t)(wall_ms / 1000);
     struct tm tm;
     char stamp[32], text[1200];
     gmtime_r(&seconds, &tm);
     strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm);
-    int len = snprintf(text, sizeof text, "%s.%03dZ %c %s\n", stamp, (int)(now.wall_ms % 1000), marks[level], line);
+    int len = snprintf(text, sizeof text, "%s.%03dZ %c %s\n", stamp, (int)(wall_ms % 1000), marks[level], line);
     if (len > (int)sizeof text) len = (int)sizeof text;
     if (write(log_fd, text, (size_t)len) < 0) return; /* nowhere left to say it */
 }
@@ -114,16 +95,6 @@ enum status os_read_file(const char *path, size_t max, struct buf *out, struct b
     return status;
 }
 
-static bool write_all(int fd, struct bytes bytes) {
-    for (size_t at = 0; at < bytes.len;) {
-        ssize_t put = write(fd, bytes.data + at, bytes.len - at);
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return false;
-        at += (size_t)put;
-    }
-    return true;
-}
-
 /* The name is durable only once its directory is. */
 static bool sync_directory_of(const char *path) {
     char directory[PATH_BYTES_MAX];
@@ -142,7 +113,7 @@ static bool write_beside(const char *path, const char *beside, struct bytes byte
     mode_t mode = stat(path, &old) == 0 ? old.st_mode & 07777 : 0600;
     int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) return false;
-    bool written = write_all(fd, bytes) && fchmod(fd, mode) == 0 && fsync(fd) == 0;
+    bool written = file_write(fd, bytes) && fchmod(fd, mode) == 0 && fsync(fd) == 0;
     int why = errno;
     bool closed = close(fd) == 0;
     if (!written) errno = why;
@@ -186,7 +157,7 @@ enum status os_claim_dir(const char *dir, uint64_t given, uint64_t *node_id, str
     }
     *node_id = given ? given : kept;
     if (has && (!given || given == kept)) return STATUS_OK;
-    while (!*node_id) *node_id = clock_entropy(NULL);
+    while (!*node_id) *node_id = os_entropy();
     snprintf(text, sizeof text, "%016" PRIx64 "\n", *node_id);
     if (ftruncate(fd, 0) < 0 || pwrite(fd, text, 17, 0) != 17 || fsync(fd) < 0) return failed(error, "write", path);
     return STATUS_OK;

@@ -1,12 +1,11 @@
-/* What the server asks of the operating system, but for sockets and threads. */
+/* What the server asks of the operating system, but for sockets and threads; its clocks are in core. */
 #ifndef ANNEAL_NET_OS_POSIX_H
 #define ANNEAL_NET_OS_POSIX_H
 
+#include "core/clock_posix.h"
 #include "core/log.h"
-#include "core/port.h"
 #include "net/host.h"
 
-struct clock_port os_clock(void);
 /* Fields of the process only. */
 struct process_usage os_usage(void);
 

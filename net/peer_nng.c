@@ -26,13 +26,13 @@
 #include <nng/protocol/pipeline0/pull.h>
 #include <nng/protocol/pipeline0/push.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "core/clock_posix.h"
 #include "core/mem.h"
+#include "core/thread_posix.h"
 
 #define RECONNECT_MS_MIN 50
 #define RECONNECT_MS_MAX 250
@@ -69,7 +69,7 @@ struct peers {
     pthread_mutex_t lock, control;
     pthread_cond_t started; /* a link's `starting` fell to 0; with lock */
     pthread_cond_t quiet;   /* no taker runs; with lock */
-    pthread_cond_t stop;    /* for the watchdog; with control */
+    struct bell stop;       /* for the watchdog */
     pthread_t watchdog;
     nng_socket socket;
     nng_listener listener;
@@ -88,7 +88,6 @@ struct peers {
     bool signalled; /* the eventfd is readable */
     bool paused;    /* the receiving aio rests */
     bool closing;   /* with lock */
-    bool stopping;  /* with control */
     struct link links[PEER_LINKS];
 };
 
@@ -102,11 +101,7 @@ static enum status translate(int error) {
     }
 }
 
-static int64_t mono_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
+static int64_t mono_ms(void) { return os_mono_us() / 1000; }
 
 /* --- rings --- */
 
@@ -489,32 +484,16 @@ static bool link_is_lonely(struct peers *p, struct link *l) {
 /* A failure is tried again after another watchdog_ms. */
 static void *watch(void *arg) {
     struct peers *p = arg;
-    int64_t step_ms = p->config.watchdog_ms / 4 + 1;
-    pthread_mutex_lock(&p->control);
-    while (!p->stopping) {
+    do {
+        pthread_mutex_lock(&p->control);
         for (int i = 0; i < PEER_LINKS; i++) {
             if (!link_is_lonely(p, &p->links[i])) continue;
             nng_dialer_close(p->links[i].dialer);
             (void)link_connect(&p->links[i]);
         }
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        int64_t ns = t.tv_nsec + step_ms % 1000 * 1000000;
-        t.tv_sec += (time_t)(step_ms / 1000 + ns / 1000000000);
-        t.tv_nsec = (long)(ns % 1000000000);
-        pthread_cond_timedwait(&p->stop, &p->control, &t);
-    }
-    pthread_mutex_unlock(&p->control);
+        pthread_mutex_unlock(&p->control);
+    } while (!bell_sleep(&p->stop, (p->config.watchdog_ms / 4 + 1) * INT64_C(1000)));
     return NULL;
-}
-
-static int watchdog_start(struct peers *p) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the server's threads' */
-    int error = pthread_create(&p->watchdog, NULL, watch, p);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error ? NNG_ENOMEM : 0;
 }
 
 /* --- open and close --- */
@@ -551,11 +530,7 @@ static struct peers *peers_new(const struct peers_config *config) {
     struct peers *p = mem_zero(1, sizeof *p);
     p->config = *config;
     p->config.host = NULL; /* the caller's */
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&p->stop, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    bell_init(&p->stop);
     pthread_cond_init(&p->started, NULL);
     pthread_cond_init(&p->quiet, NULL);
     pthread_mutex_init(&p->lock, NULL);
@@ -570,7 +545,7 @@ static void peers_free(struct peers *p) {
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->started);
     pthread_cond_destroy(&p->quiet);
-    pthread_cond_destroy(&p->stop);
+    bell_fini(&p->stop);
     mem_free(p);
 }
 
@@ -596,7 +571,8 @@ struct peers *peers_open(const struct peers_config *config, enum status *status)
     if ((error = nng_aio_alloc(&p->aio, on_received, p))) goto no_aio;
     if ((error = nng_pull0_open(&p->socket))) goto no_socket;
     if ((error = pull_listen(p, url))) goto no_listener;
-    if ((error = watchdog_start(p))) goto no_listener;
+    error = NNG_ENOMEM;
+    if (!thread_start(&p->watchdog, watch, p)) goto no_listener;
     nng_recv_aio(p->socket, p->aio);
     *status = STATUS_OK;
     return p;
@@ -614,10 +590,7 @@ no_fd:
 }
 
 void peers_close(struct peers *p) {
-    pthread_mutex_lock(&p->control);
-    p->stopping = true;
-    pthread_cond_signal(&p->stop);
-    pthread_mutex_unlock(&p->control);
+    bell_ring(&p->stop);
     pthread_join(p->watchdog, NULL);
     for (int i = 0; i < PEER_LINKS; i++) peers_hangup(p, i);
     pull_close(p);

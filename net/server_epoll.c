@@ -31,9 +31,9 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "core/clock_posix.h"
 #include "core/mem.h"
 
 #define EVENTS 256
@@ -101,11 +101,7 @@ struct server {
     struct thread threads[];
 };
 
-static int64_t mono_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
+static int64_t mono_ms(void) { return os_mono_us() / 1000; }
 
 static void ring(struct thread *t) {
     uint64_t one = 1;

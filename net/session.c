@@ -96,6 +96,20 @@ void session_park(struct call *call, int64_t deadline_us) {
     park(call->session, call, deadline_us);
 }
 
+bool session_deadline(struct call *call, struct bytes timeout, int64_t now_us, int64_t *deadline_us) {
+    int64_t timeout_ms;
+    if (!bytes_to_i64(timeout, &timeout_ms) || timeout_ms > INT64_MAX / 4000) {
+        resp_error(call->out, "ERR timeout is not an integer or out of range");
+        return false;
+    }
+    if (timeout_ms < 0) {
+        resp_error(call->out, "ERR timeout is negative");
+        return false;
+    }
+    *deadline_us = call->session->waits ? call->session->deadline_us : timeout_ms ? now_us + timeout_ms * 1000 : INT64_MAX;
+    return true;
+}
+
 /* By CLIENT PAUSE. */
 static bool is_held(const struct session *s, const struct command *c, int64_t now_us) {
     const struct host *h = s->host;
@@ -128,13 +142,17 @@ static void note_unsettled(struct session *s, size_t from, size_t to) {
     s->writes = false;
 }
 
-/* From the back, so that what is still to do stays where it is. */
-void session_settled(struct session *s, struct buf *out, enum status failure) {
-    struct buf error = {0}, tail = {0};
+static void reply_misconf(struct buf *out, enum status failure) {
     char text[128];
     snprintf(text, sizeof text, "MISCONF Errors writing to the AOF file: %s", status_text(failure));
-    resp_error(&error, text);
-    for (size_t at = s->unsettled.len; failure != STATUS_OK && at > 0; at -= sizeof(struct unsettled)) {
+    resp_error(out, text);
+}
+
+/* From the back, so that what is still to do stays where it is. */
+static void refuse_unsettled(const struct session *s, struct buf *out, enum status failure) {
+    struct buf error = {0}, tail = {0};
+    reply_misconf(&error, failure);
+    for (size_t at = s->unsettled.len; at > 0; at -= sizeof(struct unsettled)) {
         struct unsettled u;
         memcpy(&u, s->unsettled.data + at - sizeof u, sizeof u);
         tail.len = 0;
@@ -143,18 +161,17 @@ void session_settled(struct session *s, struct buf *out, enum status failure) {
         buf_put_bytes(out, buf_bytes(&error));
         buf_put_bytes(out, buf_bytes(&tail));
     }
-    s->unsettled.len = 0;
     buf_fini(&error);
     buf_fini(&tail);
 }
 
-static void reply_misconf(struct host *h, struct buf *out) {
-    char text[192];
-    snprintf(text, sizeof text, "MISCONF Errors writing to the AOF file: %s", status_text(keeper_failure(h->node->keeper)));
-    resp_error(out, text);
+void session_settled(struct session *s, struct buf *out, enum status failure) {
+    if (failure != STATUS_OK) refuse_unsettled(s, out, failure);
+    s->unsettled.len = 0;
 }
 
-static bool refuses_writes(const struct host *h) { return h->node->keeper && keeper_failure(h->node->keeper) != STATUS_OK; }
+/* Why writes are refused; STATUS_OK: they are not. */
+static enum status write_failure(const struct host *h) { return h->node->keeper ? keeper_failure(h->node->keeper) : STATUS_OK; }
 
 /* In the order of Redis: what cannot be run at all, who may not, what must wait. */
 static void run(struct session *s, const struct bytes *argv, size_t argc, struct now now, struct buf *out) {
@@ -162,6 +179,7 @@ static void run(struct session *s, const struct bytes *argv, size_t argc, struct
     const struct command *c = command_find(argv[0]);
     struct call call = {.node = h->node, .argv = argv, .argc = argc, .out = out, .now_ms = now.wall_ms, .session = s};
     size_t before = out->len;
+    enum status failure;
     if (argv != s->waiting_argv) atomic_store_explicit(&s->active_us, now.mono_us, memory_order_relaxed);
     atomic_store_explicit(&s->last, c, memory_order_relaxed);
     s->parked = false;
@@ -170,8 +188,8 @@ static void run(struct session *s, const struct bytes *argv, size_t argc, struct
             resp_error(out, "NOAUTH Authentication required.");
         else if (atomic_load_explicit(&h->loading, memory_order_relaxed) && !(c->flags & (COMMAND_ALWAYS | COMMAND_ADMIN | COMMAND_LOADING)))
             resp_error(out, "LOADING anneal is loading the dataset in memory");
-        else if (c->flags & COMMAND_WRITE && refuses_writes(h))
-            reply_misconf(h, out);
+        else if (c->flags & COMMAND_WRITE && (failure = write_failure(h)) != STATUS_OK)
+            reply_misconf(out, failure);
         else if (is_held(s, c, now.mono_us))
             park(s, &call, atomic_load(&h->paused_until_us));
         else

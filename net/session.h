@@ -73,6 +73,8 @@ void session_settled(struct session *s, struct buf *out, enum status failure);
 
 /* For handlers, as above. */
 void session_park(struct call *call, int64_t deadline_us);
+/* Until when to wait, by a timeout in ms (0: without end) from the command's first run on. False, and an error. */
+bool session_deadline(struct call *call, struct bytes timeout, int64_t now_us, int64_t *deadline_us);
 /* The shard holds something that this client wrote. */
 void session_wrote(struct session *s, uint32_t shard);
 

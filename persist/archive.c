@@ -58,6 +58,21 @@ int64_t archive_random(struct archive *a, int64_t below) {
     return below > 0 ? (int64_t)(a->config.clock.entropy(a->config.clock.self) % (uint64_t)below) : 0;
 }
 
+struct vclock *archive_applied(struct archive *a) {
+    struct vclock *applied = mem_zero(a->config.shard_count, sizeof *applied);
+    for (uint32_t s = 0; s < a->config.shard_count; s++) {
+        shard_lock(a->config.shards[s]);
+        vclock_copy(&applied[s], shard_applied(a->config.shards[s]));
+        shard_unlock(a->config.shards[s]);
+    }
+    return applied;
+}
+
+void archive_free_vectors(struct archive *a, struct vclock *vectors) {
+    for (uint32_t s = 0; vectors && s < a->config.shard_count; s++) vclock_fini(&vectors[s]);
+    mem_free(vectors);
+}
+
 bool archive_open(struct archive *a, const char *key, struct bytes bytes, struct object *out, struct buf *plain) {
     enum status status = object_read(bytes, &a->config.keys, out, plain);
     if (status == STATUS_OK) return true;
@@ -107,14 +122,16 @@ static void free_reader(struct archive *a) {
     sweep_fini(&r->sweep);
     manifest_fini(&r->manifest);
     buf_fini(&r->text);
-    for (uint32_t s = 0; r->stored && s < a->config.shard_count; s++) vclock_fini(&r->stored[s]);
-    mem_free(r->stored);
+    fetch_fini(&r->search.fetch);
+    archive_free_vectors(a, r->had);
+    archive_free_vectors(a, r->stored);
     *r = (struct reader){0};
 }
 
 void archive_free(struct archive *a) {
     free_reader(a);
     compact_fini(a);
+    tail_fini(a);
     store_request_fini(&a->probe.request);
     listing_fini(&a->claim.listing);
     fetch_fini(&a->claim.fetch);
@@ -250,6 +267,7 @@ static void read_back(struct archive *a) {
     pthread_mutex_unlock(&a->lock);
     if (!over) return;
     free_reader(a);
+    tail_begin(a);
     enter(a, ARCHIVE_STREAMING);
 }
 
@@ -275,6 +293,7 @@ int64_t archive_step(struct archive *a, struct now now) {
         case ARCHIVE_READING: read_back(a); break;
         case ARCHIVE_STREAMING:
             stream_step(a);
+            tail_step(a);
             claim_watch(a);
             compact_step(a);
             show(a);

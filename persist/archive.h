@@ -43,6 +43,7 @@ struct archive_config {
     int64_t segment_us;
     uint64_t segment_bytes; /* a segment is cut when it has grown beyond this */
     uint64_t part_bytes;    /* likewise a part of a checkpoint */
+    uint32_t threads;       /* that read images back; 0 is 1 */
     int64_t poll_us;        /* how often to look whether segments have grown, and whether somebody else claims to be us */
     uint64_t rewrite_percent, rewrite_bytes_min; /* as the keeper's, but for all segments together; percent 0: no checkpoints */
     int64_t keep_ms;
@@ -89,6 +90,9 @@ void archive_dirty(struct archive *a, uint32_t shard);
 void archive_members(struct archive *a, struct bytes table);
 /* The shards have started over, empty, and write as another replica. */
 void archive_reset(struct archive *a, struct replica_id self);
+/* The processes that are up, but for this one. Of others, what is here and they did not get to stream is streamed by us, and what
+ * they streamed and is not here is read. */
+void archive_alive(struct archive *a, const struct replica_id *ids, size_t count);
 /* A checkpoint, soon, however little has grown. */
 void archive_save(struct archive *a);
 void archive_set(struct archive *a, int64_t segment_us, uint64_t rewrite_percent, uint64_t rewrite_bytes_min, int64_t keep_ms);
@@ -101,6 +105,7 @@ bool archive_is_flushed(struct archive *a);
     X(segments, "segments stored")                                      \
     X(segment_bytes, "their bytes")                                     \
     X(segment_images, "shards of which an image was streamed")          \
+    X(tails, "processes that died before they had streamed all")        \
     X(checkpoints, "checkpoints stored")                                \
     X(checkpoint_bytes, "bytes of their objects")                       \
     X(checkpoints_lost, "checkpoints given up, somebody else's was better") \

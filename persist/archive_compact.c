@@ -9,7 +9,6 @@
 #include "persist/archive_state.h"
 
 #define JITTER_US INT64_C(3000000)
-#define HEAD_BYTES 8192u          /* of a segment, at first */
 #define SEGMENTS_MIN 1000u        /* so many segments are a checkpoint's worth ... */
 #define SEGMENT_BYTES_MEAN 65536u /* ... or as many as there are of these in the last checkpoint */
 
@@ -32,19 +31,12 @@ static uint64_t newest_of(const struct listing *manifests) {
 
 static void begin_checkpoint(struct archive *a);
 
-static bool same_stream(const struct listed *x, const struct listed *y) {
-    struct replica_id a, b;
-    uint64_t number;
-    return layout_read_segment_key(bytes_str(x->key), &a, &number) && layout_read_segment_key(bytes_str(y->key), &b, &number) &&
-           replica_id_compare(a, b) == 0;
-}
-
 /* Where all streams are: in the order of keys the newest segment of each is its last. */
 static void mark_streams(struct compactor *c) {
     struct manifest_mark last;
     c->here_count = 0;
     for (size_t i = 0; i < c->segments.count; i++) {
-        if (i + 1 < c->segments.count && same_stream(&c->segments.keys[i], &c->segments.keys[i + 1])) continue;
+        if (i + 1 < c->segments.count && search_same_stream(&c->segments.keys[i], &c->segments.keys[i + 1])) continue;
         if (!layout_read_segment_key(bytes_str(c->segments.keys[i].key), &last.writer, &last.number) || c->here_count == LAYOUT_MARKS_MAX) continue;
         c->here = mem_realloc(c->here, (c->here_count + 1) * sizeof *c->here);
         c->here[c->here_count++] = last;
@@ -183,11 +175,6 @@ static struct vclock *coverage(struct archive *a, const struct manifest *m) {
     return covered;
 }
 
-static void free_coverage(struct archive *a, struct vclock *covered) {
-    for (uint32_t s = 0; covered && s < a->config.shard_count; s++) vclock_fini(&covered[s]);
-    mem_free(covered);
-}
-
 static bool is_covered(const struct manifest_part *part, const struct vclock *covered) {
     for (uint32_t s = 0; s < part->count; s++)
         if (!vclock_covers(&covered[part->first + s], &part->applied[s])) return false;
@@ -240,8 +227,8 @@ static bool name_parts(struct archive *a) {
         creation_begin(a, &c->creation, key, OBJECT_MANIFEST, (struct bytes){0}, buf_bytes(&text));
         c->step = COMPACT_NAMING;
     }
-    free_coverage(a, mine);
-    free_coverage(a, theirs);
+    archive_free_vectors(a, mine);
+    archive_free_vectors(a, theirs);
     mem_free(m.parts);
     buf_fini(&text);
     buf_fini(&members);
@@ -289,7 +276,7 @@ static void forget_garbage(struct archive *a) {
     }
     mem_free(c->all);
     mem_free(c->texts);
-    free_coverage(a, c->covered);
+    archive_free_vectors(a, c->covered);
     c->all = NULL;
     c->texts = NULL;
     c->covered = NULL;
@@ -360,86 +347,11 @@ static void forget_seen(struct compactor *c) {
     c->round++;
 }
 
-/* The segments of one stream are searched by halves for the last that is covered: [low, high) is still open. */
-static bool begin_stream(struct archive *a, size_t from) {
+/* The newest of a stream may be its writer's place. */
+static void visit_stream(struct archive *a, size_t from, size_t covered, size_t to) {
     struct compactor *c = &a->compactor;
-    struct replica_id writer;
-    uint64_t number;
-    while (from < c->segments.count && !layout_read_segment_key(bytes_str(c->segments.keys[from].key), &writer, &number)) from++;
-    c->stream_from = c->low = from;
-    if (from == c->segments.count) return false;
-    for (c->stream_to = from + 1; c->stream_to < c->segments.count && same_stream(&c->segments.keys[from], &c->segments.keys[c->stream_to]);) c->stream_to++;
-    c->high = c->stream_to;
-    return true;
-}
-
-static void ask_head(struct archive *a, size_t which, uint64_t bytes) {
-    struct compactor *c = &a->compactor;
-    c->asked = which;
-    fetch_get(a, &c->fetch, &a->config.store, c->segments.keys[which].key, 0, bytes, bytes);
-    c->step = GARBAGE_HEADS;
-}
-
-/* The newest first: of a process that is no more, all are covered. */
-static void ask_middle(struct archive *a) {
-    struct compactor *c = &a->compactor;
-    c->middle = c->low == c->stream_from && c->high == c->stream_to ? c->high - 1 : c->low + (c->high - c->low) / 2;
-    ask_head(a, c->middle, HEAD_BYTES);
-}
-
-static bool covers_segment(struct archive *a, const struct segment_head *head) {
-    const struct vclock *covered = a->compactor.covered;
-    uint16_t writer;
-    if (head->shard_count != a->config.shard_count || replicas_intern(a->config.replicas, head->writer, &writer) != STATUS_OK) return false;
-    for (uint32_t s = 0; s < head->shard_count; s++)
-        if (vclock_get(&covered[s], writer) < head->upto[s]) return false;
-    for (uint32_t i = 0; i < head->image_count; i++)
-        if (!vclock_covers(&covered[head->images[i].shard], &head->images[i].applied)) return false;
-    return true;
-}
-
-/* The next stream with something open, or on to the parts. */
-static void next_search(struct archive *a) {
-    struct compactor *c = &a->compactor;
-    for (;;) {
-        if (c->low < c->high) {
-            ask_middle(a);
-            return;
-        }
-        for (size_t i = c->stream_from; i < c->low; i++) {
-            const struct listed *item = &c->segments.keys[i];
-            if (i + 1 < c->stream_to || has_waited(a, item->key)) doom(c, item); /* the newest of a stream may be its writer's place */
-        }
-        if (!begin_stream(a, c->stream_to)) break;
-    }
-    listing_begin(a, &c->parts, &a->config.store, "checkpoint/");
-    c->step = GARBAGE_PARTS;
-}
-
-/* One that cannot be read is like the next one. */
-static void judge_head(struct archive *a) {
-    struct compactor *c = &a->compactor;
-    const struct store_request *r = &c->fetch.request;
-    struct object object;
-    struct segment_head head;
-    size_t need = 0;
-    bool covered = r->result == STORE_MISSING; /* another has deleted it */
-    enum status status = r->result == STORE_DONE ? object_read_head(buf_bytes(&r->data), &a->config.keys, &object, &need) : STATUS_ERR_MALFORMED;
-    if (status == STATUS_ERR_GAP && need > r->bytes_max && r->data.len == r->bytes_max) {
-        ask_head(a, c->asked, need);
-        return;
-    }
-    if (status == STATUS_OK) status = segment_head_read(object.head, a->config.replicas, &head);
-    if (status == STATUS_OK) {
-        covered = covers_segment(a, &head);
-        segment_head_fini(&head);
-    } else if (!covered && c->asked + 1 < c->high) {
-        ask_head(a, c->asked + 1, HEAD_BYTES);
-        return;
-    }
-    if (covered) c->low = c->asked + 1;
-    else c->high = c->middle;
-    next_search(a);
+    for (size_t i = from; i < covered; i++)
+        if (i + 1 < to || has_waited(a, c->segments.keys[i].key)) doom(c, &c->segments.keys[i]);
 }
 
 static void doom_parts_and_manifests(struct archive *a) {
@@ -545,11 +457,14 @@ void compact_step(struct archive *a) {
         break;
     case GARBAGE_SEGMENTS:
         if (!listing_over(a, &c->segments)) break;
-        c->stream_to = c->low = c->high = c->stream_from = 0;
-        next_search(a);
+        search_begin(&c->search, &c->segments, &a->config.store, c->covered);
+        c->step = GARBAGE_HEADS;
+        a->progress = true;
         break;
     case GARBAGE_HEADS:
-        if (fetch_over(a, &c->fetch)) judge_head(a);
+        if (!search_over(a, &c->search, visit_stream, NULL)) break;
+        listing_begin(a, &c->parts, &a->config.store, "checkpoint/");
+        c->step = GARBAGE_PARTS;
         break;
     case GARBAGE_PARTS:
         if (listing_over(a, &c->parts)) doom_parts_and_manifests(a);
@@ -573,6 +488,7 @@ void compact_fini(struct archive *a) {
     listing_fini(&c->manifests);
     listing_fini(&c->parts);
     fetch_fini(&c->fetch);
+    fetch_fini(&c->search.fetch);
     creation_fini(&c->creation);
     sweep_fini(&c->sweep);
     sweep_fini(&c->doomed);

@@ -15,15 +15,17 @@ static void damaged(struct archive *a, const char *key, const char *why) {
 static void read_body(struct archive *a, const char *key, struct bytes body) {
     struct replay_counts counts = {0};
     struct replay_sink sink = sink_of(a, &counts);
+    struct replay_batch images = {0};
     enum object_record kind;
     struct bytes payload;
     size_t at = 0;
     bool bad;
     while (object_record_next(body, &at, &kind, &payload, &bad)) {
-        if (kind == OBJECT_IMAGE) replay_read_image(&sink, payload);
+        if (kind == OBJECT_IMAGE) replay_batch_add(&images, payload);
         else if (kind == OBJECT_DELTAS) replay_read_deltas(&sink, payload);
         else counts.malformed++;
     }
+    replay_batch_read(&images, &sink, a->config.threads);
     if (bad || counts.malformed) damaged(a, key, "some records make no sense");
     if (counts.gaps) a->reader.broken = true;
     archive_count(a, read_images, counts.images);
@@ -55,14 +57,27 @@ static bool fetched(struct archive *a, struct fetch *f, struct object *object, s
     return got;
 }
 
+static void store_has_part(struct archive *a, const struct manifest_part *part) {
+    for (uint32_t s = 0; s < part->count; s++) vclock_join(&a->reader.stored[part->first + s], &part->applied[s]);
+}
+
+/* A part that tells nothing that was not here, from the disk, is not read. */
+static bool is_here(struct archive *a, const struct manifest_part *part) {
+    const struct vclock *had = a->reader.had;
+    for (uint32_t s = 0; s < part->count; s++)
+        if (!had || !vclock_covers(&had[part->first + s], &part->applied[s])) return false;
+    store_has_part(a, part);
+    return true;
+}
+
 static void visit_part(struct archive *a, const struct listed *item, struct fetch *f) {
     struct reader *r = &a->reader;
-    const struct manifest_part *part = &r->manifest.parts[item - r->sweep.items.keys];
     struct object object;
     struct buf plain = {0};
     if (fetched(a, f, &object, &plain)) {
         read_body(a, item->key, buf_bytes(&plain));
-        for (uint32_t s = 0; s < part->count; s++) vclock_join(&r->stored[part->first + s], &part->applied[s]);
+        for (uint32_t i = 0; i < r->manifest.part_count; i++)
+            if (bytes_equal(r->manifest.parts[i].key, bytes_str(item->key))) store_has_part(a, &r->manifest.parts[i]);
     } else {
         r->parts_damaged = true;
     }
@@ -76,7 +91,7 @@ static void store_has_segment(struct archive *a, const struct segment_head *head
     for (uint32_t i = 0; i < head->image_count; i++) vclock_join(&a->reader.stored[head->images[i].shard], &head->images[i].applied);
 }
 
-static void visit_segment(struct archive *a, const struct listed *item, struct fetch *f) {
+void read_segment(struct archive *a, const struct listed *item, struct fetch *f, void (*saw)(struct archive *a, const struct segment_head *head)) {
     struct object object;
     struct segment_head head;
     struct buf plain = {0};
@@ -86,13 +101,15 @@ static void visit_segment(struct archive *a, const struct listed *item, struct f
             damaged(a, item->key, "its head makes no sense");
         } else if (head.made_ms <= a->config.source.until_ms) {
             read_body(a, item->key, buf_bytes(&plain));
-            store_has_segment(a, &head);
             hear(a, head.members);
+            saw(a, &head);
         }
         if (status == STATUS_OK) segment_head_fini(&head);
     }
     buf_fini(&plain);
 }
+
+static void visit_segment(struct archive *a, const struct listed *item, struct fetch *f) { read_segment(a, item, f, store_has_segment); }
 
 /* ---------------------------------------------------------------- the order */
 
@@ -110,13 +127,28 @@ static bool take_manifest(struct archive *a, struct fetch *f) {
     }
     const struct archive_source *source = &a->config.source;
     if (source->manifest ? m->number != source->manifest : m->made_ms > source->until_ms) return false;
-    for (uint32_t i = 0; i < m->part_count; i++) listing_add(&r->sweep.items, m->parts[i].key, m->parts[i].bytes);
+    for (uint32_t i = 0; i < m->part_count; i++)
+        if (!is_here(a, &m->parts[i])) listing_add(&r->sweep.items, m->parts[i].key, m->parts[i].bytes);
     hear(a, m->members);
     return true;
 }
 
+/* What is in the shards, of the disk's or of an earlier turn. */
+static void look_around(struct archive *a) {
+    struct reader *r = &a->reader;
+    bool any = false;
+    archive_free_vectors(a, r->had);
+    r->had = archive_applied(a);
+    for (uint32_t s = 0; s < a->config.shard_count; s++)
+        for (uint32_t i = 0; i < r->had[s].count; i++) any = any || r->had[s].counter[i];
+    if (any) return;
+    archive_free_vectors(a, r->had);
+    r->had = NULL;
+}
+
 static void begin(struct archive *a) {
     struct reader *r = &a->reader;
+    look_around(a);
     r->used = 0;
     r->parts_damaged = r->vanished = r->broken = false;
     for (uint32_t s = 0; s < a->config.shard_count; s++) vclock_fini(&r->stored[s]);
@@ -152,8 +184,8 @@ static bool reaches_back(const struct archive *a) {
     uint64_t number;
     if (a->config.source.until_ms == INT64_MAX || r->used) return true;
     if (r->oldest > 1) return false;
-    for (size_t i = 0; i < r->sweep.items.count; i++) {
-        if (!layout_read_segment_key(bytes_str(r->sweep.items.keys[i].key), &writer, &number)) continue;
+    for (size_t i = 0; i < r->manifests.count; i++) { /* by now of segments */
+        if (!layout_read_segment_key(bytes_str(r->manifests.keys[i].key), &writer, &number)) continue;
         if (number > 0 && replica_id_compare(before, writer) != 0) return false;
         before = writer;
     }
@@ -164,13 +196,12 @@ static bool reaches_back(const struct archive *a) {
 static void check_source(struct archive *a) {
     const struct reader *r = &a->reader;
     if (a->source == &a->config.store) return;
-    if (!r->used && !r->sweep.items.count) archive_stop(a, "there is nothing in restore-from");
+    if (!r->used && !r->manifests.count) archive_stop(a, "there is nothing in restore-from");
     else if (!reaches_back(a)) archive_stop(a, "the store of restore-from no longer reaches back to restore-to (object-store-keep says how far it shall)");
 }
 
 /* What the store does not have, and this node has from elsewhere. */
 static void owe_rest(struct archive *a) {
-    struct stream *stream = &a->stream;
     for (uint32_t s = 0; s < a->config.shard_count; s++) {
         struct shard *shard = a->config.shards[s];
         bool other_store = a->source != &a->config.store;
@@ -179,10 +210,7 @@ static void owe_rest(struct archive *a) {
         static const struct vclock nothing;
         bool owed = !vclock_covers(other_store ? &nothing : &a->reader.stored[s], applied);
         shard_unlock(shard);
-        if (!owed || MUTANT(rest_unowed)) continue;
-        stream->owed[s / 64] |= UINT64_C(1) << (s % 64);
-        stream->any_owed = true;
-        atomic_store(&a->out_us, a->now.mono_us); /* behind */
+        if (owed && !MUTANT(rest_unowed)) stream_owe(a, s);
     }
 }
 
@@ -206,6 +234,17 @@ static bool is_empty(struct archive *a, const struct listing *l) {
     if (!l->count) return true;
     archive_stop(a, "the object store that is to be written to has objects already (%s): restoring needs another URL or prefix", l->keys[0].key);
     return false;
+}
+
+static void visit_stream(struct archive *a, size_t from, size_t covered, size_t to) {
+    struct reader *r = &a->reader;
+    (void)from;
+    for (size_t i = covered; i < to; i++) {
+        struct replica_id writer;
+        uint64_t number;
+        struct bytes key = bytes_str(r->manifests.keys[i].key);
+        if (layout_read_segment_key(key, &writer, &number)) listing_add(&r->sweep.items, key, r->manifests.keys[i].size);
+    }
 }
 
 bool read_step(struct archive *a) {
@@ -251,13 +290,15 @@ bool read_step(struct archive *a) {
     case READ_LISTING_SEGMENTS:
         if (!listing_over(a, &r->manifests)) break;
         sweep_begin(&r->sweep);
-        for (size_t i = 0; i < r->manifests.count; i++) {
-            struct replica_id writer;
-            uint64_t number;
-            struct bytes key = bytes_str(r->manifests.keys[i].key);
-            if (layout_read_segment_key(key, &writer, &number)) listing_add(&r->sweep.items, key, r->manifests.keys[i].size);
-        }
         check_source(a);
+        a->progress = true;
+        r->step = r->had ? READ_SEARCHING : READ_SEGMENTS;
+        if (r->had) search_begin(&r->search, &r->manifests, a->source, r->had);
+        else visit_stream(a, 0, 0, r->manifests.count);
+        break;
+    case READ_SEARCHING:
+        if (!search_over(a, &r->search, visit_stream, store_has_segment)) break;
+        r->vanished = r->vanished || r->search.vanished;
         r->step = READ_SEGMENTS;
         a->progress = true;
         break;

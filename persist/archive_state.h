@@ -74,6 +74,24 @@ bool sweep_over(struct archive *a, struct sweep *s, const struct store *store, e
                 void (*visit)(struct archive *a, const struct listed *item, struct fetch *f));
 void sweep_fini(struct sweep *s);
 
+/* ---- archive_search.c: how much of each stream is covered by vectors ---- */
+
+struct search {
+    const struct listing *segments; /* lent, as all here */
+    const struct store *store;
+    const struct vclock *covered;   /* by shard */
+    size_t from, to;                /* the stream at hand, in segments */
+    size_t low, high, middle, asked;
+    bool vanished;                  /* some segment has, meanwhile */
+    struct fetch fetch;
+};
+bool search_same_stream(const struct listed *x, const struct listed *y);
+void search_begin(struct search *s, const struct listing *segments, const struct store *store, const struct vclock *covered);
+/* `visit` gets every stream: segments [from, covered) are covered, [covered, to) are not, or cannot be read. `saw`, if not NULL,
+ * every head that was read, the newest of each stream among them. True once all streams are visited. */
+bool search_over(struct archive *a, struct search *s, void (*visit)(struct archive *a, size_t from, size_t covered, size_t to),
+                 void (*saw)(struct archive *a, const struct segment_head *head));
+
 /* ---- archive_claim.c ---- */
 
 struct claim {
@@ -96,10 +114,12 @@ void claim_watch(struct archive *a); /* from then on */
 /* ---- archive_read.c ---- */
 
 struct reader {
-    enum { READ_BEGIN, READ_CHECKING, READ_LISTING, READ_MANIFEST, READ_PARTS, READ_LISTING_SEGMENTS, READ_SEGMENTS } step;
+    enum { READ_BEGIN, READ_CHECKING, READ_LISTING, READ_MANIFEST, READ_PARTS, READ_LISTING_SEGMENTS, READ_SEARCHING, READ_SEGMENTS } step;
     struct listing manifests;
     struct fetch fetch;
     struct sweep sweep;
+    struct search search;
+    struct vclock *had;       /* by shard: what was here before; NULL: nothing */
     size_t next;              /* manifests before this one are left */
     uint64_t oldest;          /* number of the first there is; 0: none */
     uint64_t used;            /* number of the newest that was good */
@@ -111,6 +131,8 @@ struct reader {
     uint64_t again_from;
     struct vclock *stored;    /* by shard: what the store has */
 };
+/* What was fetched of one, applied; `saw` gets its head. */
+void read_segment(struct archive *a, const struct listed *item, struct fetch *f, void (*saw)(struct archive *a, const struct segment_head *head));
 bool read_step(struct archive *a); /* true once all is read; then what the store lacks is owed */
 
 /* ---- archive_stream.c ---- */
@@ -124,7 +146,34 @@ struct stream {
     int64_t next_us;
 };
 void stream_step(struct archive *a);
+void stream_owe(struct archive *a, uint32_t shard);
 bool stream_is_idle(struct archive *a);
+
+/* ---- archive_tail.c ---- */
+
+struct tails {
+    enum { TAIL_IDLE, TAIL_LISTING, TAIL_SEARCHING, TAIL_READING, TAIL_MANIFESTS, TAIL_MANIFEST } step;
+    struct replica_id id;     /* whose tail it is about */
+    uint64_t *stored;         /* of it, by shard */
+    struct vclock *had;
+    struct listing listing;
+    struct search search;
+    struct sweep sweep;
+    struct fetch fetch;
+    struct replica_id *alive; /* with the archive's lock, as the next */
+    size_t alive_count;
+    uint64_t *sums;           /* by replica: mutations of it when we looked last, while it was up: then */
+    uint32_t sum_count;
+    int64_t look_at_us;
+    struct lost {
+        struct replica_id id;
+        int64_t at_us; /* to be looked at then */
+    } *lost;
+    size_t lost_count;
+};
+void tail_begin(struct archive *a); /* what is here now is in the store, or owed */
+void tail_step(struct archive *a);
+void tail_fini(struct archive *a);
 
 /* ---- archive_compact.c ---- */
 
@@ -160,8 +209,7 @@ struct compactor {
     struct manifest *all;     /* of all manifests, in order; number 0: not readable */
     size_t all_count, base;   /* what is before `base` goes */
     struct vclock *covered;   /* by shard, of base */
-    size_t stream_from, stream_to, low, high; /* the stream that is searched, in segments */
-    size_t middle, asked;
+    struct search search;
     struct seen *seen;
     size_t seen_count;
     uint64_t round;
@@ -187,6 +235,7 @@ struct archive {
     struct claim claim;
     struct reader reader;
     struct stream stream;
+    struct tails tails;
     struct compactor compactor;
     int64_t noted_us; /* the last failure */
 
@@ -216,6 +265,9 @@ void archive_note(struct archive *a, const char *format, ...) __attribute__((for
 void archive_stop(struct archive *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void archive_wants(struct archive *a, int64_t at_us); /* to be called by then */
 int64_t archive_random(struct archive *a, int64_t below);
+/* What is applied now, by shard; freed by: */
+struct vclock *archive_applied(struct archive *a);
+void archive_free_vectors(struct archive *a, struct vclock *vectors); /* NULL is none */
 /* What object_read says of one whole object, with what follows from it: another cluster or key stops; damage is counted and noted. */
 bool archive_open(struct archive *a, const char *key, struct bytes bytes, struct object *out, struct buf *plain);
 

@@ -5,6 +5,12 @@ bool stream_is_idle(struct archive *a) {
     return !a->stream.out && !a->stream.any_owed && !atomic_load(&a->any_dirty);
 }
 
+void stream_owe(struct archive *a, uint32_t shard) {
+    a->stream.owed[shard / 64] |= UINT64_C(1) << (shard % 64);
+    a->stream.any_owed = true;
+    if (!atomic_load(&a->out_us)) atomic_store(&a->out_us, a->now.mono_us);
+}
+
 /* Own mutations of dirty shards until there are enough bytes; the rest stays dirty, as of since_us. Shards whose log does not
  * reach back are owed. */
 static void gather(struct archive *a, int64_t since_us, struct buf *body) {
@@ -24,8 +30,7 @@ static void gather(struct archive *a, int64_t since_us, struct buf *body) {
                 uint64_t before = s->flushed[index];
                 if (!replay_deltas_add(&deltas, &a->shards, index, HOLDER_STORE, &s->flushed[index])) {
                     s->flushed[index] = before;
-                    s->owed[at / 64] |= bits & -bits;
-                    s->any_owed = true;
+                    stream_owe(a, index);
                 }
             }
             enough = enough || deltas.wire.body.len >= a->config.segment_bytes;

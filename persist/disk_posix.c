@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/file_posix.h"
 #include "core/log.h"
 #include "core/mem.h"
 
@@ -39,13 +40,7 @@ static void disk_close_file(void *self, int file) {
 
 static enum status disk_append(void *self, int file, struct bytes bytes) {
     (void)self;
-    for (size_t at = 0; at < bytes.len;) {
-        ssize_t n = write(file, bytes.data + at, bytes.len - at);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return failed("write to", "the log");
-        at += (size_t)n;
-    }
-    return STATUS_OK;
+    return file_write(file, bytes) ? STATUS_OK : failed("write to", "the log");
 }
 
 static enum status disk_sync(void *self, int file) {

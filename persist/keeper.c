@@ -27,6 +27,7 @@ enum record_kind { RECORD_HEADER = 1, RECORD_DELTAS, RECORD_IMAGE, RECORD_RESET,
 #define DAMAGE "anneal-damage"
 #define CHECKPOINT_TMP CHECKPOINT ".tmp"
 #define NUMBER_DIGITS 20
+#define BATCH_BYTES (32u << 20) /* of images that are read at one time */
 #define SYNC_BYTES (4u << 20) /* of a checkpoint at a time, lest one long sync holds up the log's */
 
 struct keeper {
@@ -192,7 +193,7 @@ void keeper_flush(struct keeper *k) {
 enum status keeper_sync(struct keeper *k) { return k->config.logs ? commit(k, true) : STATUS_ERR_NOT_FOUND; }
 
 void keeper_deltas(struct keeper *k, struct bytes message) {
-    if (k->config.logs) journal_add(k->log, RECORD_DELTAS, message);
+    if (k->config.logs && !MUTANT(remote_unlogged)) journal_add(k->log, RECORD_DELTAS, message);
 }
 
 void keeper_reset(struct keeper *k) {
@@ -407,6 +408,7 @@ struct recovering {
     struct buf *error;
     struct replay_sink sink;
     struct replay_counts counts;
+    struct replay_batch batch;
     uint64_t *logs, *checkpoints; /* numbers */
     size_t log_count, checkpoint_count;
     bool covered; /* the file at hand, by a checkpoint */
@@ -431,12 +433,19 @@ static bool take_header(struct recovering *r, struct bytes payload) {
     return false;
 }
 
+/* Images are read some at a time; whatever else comes finds those before it read. */
+static void take_image(struct recovering *r, struct bytes payload) {
+    replay_batch_add(&r->batch, payload);
+    if (r->batch.bytes >= BATCH_BYTES) replay_batch_read(&r->batch, &r->sink, r->k->config.threads);
+}
+
 static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
     struct recovering *r = arg;
+    if (kind != RECORD_IMAGE && r->batch.count) replay_batch_read(&r->batch, &r->sink, r->k->config.threads);
     r->useful = r->useful || (kind != RECORD_HEADER && kind != RECORD_MEMBERS);
     switch (kind) {
     case RECORD_HEADER: return take_header(r, payload);
-    case RECORD_IMAGE: replay_read_image(&r->sink, payload); break;
+    case RECORD_IMAGE: take_image(r, payload); break;
     case RECORD_DELTAS: replay_read_deltas(&r->sink, payload); break;
     case RECORD_RESET: /* a checkpoint that covers this log came after it */
         if (!r->covered) take_reset(r->k);
@@ -501,6 +510,7 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
         r->useful = false;
         r->covered = r->checkpoint_count && numbers[i] < r->checkpoints[r->checkpoint_count - 1];
         enum status status = journal_read(disk, name, visit, all ? keep_damage : NULL, r, &report);
+        if (r->batch.count) replay_batch_read(&r->batch, &r->sink, r->k->config.threads);
         if (!all) continue;
         if (status != STATUS_OK) note(r->k, "%s could not be read whole: %s", name, status_text(status));
         ++*files;
@@ -511,6 +521,23 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
         bool empty = status == STATUS_OK && !r->useful && !report.damaged && !report.torn_bytes && r->status == STATUS_OK;
         if (empty) buf_put(&r->empty, name, strlen(name) + 1);
     }
+}
+
+/* What a killed process had written and not synced is taken for kept from here on. */
+static enum status sync_logs(struct recovering *r) {
+    struct disk_port *disk = &r->k->config.disk;
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < r->log_count && status == STATUS_OK && !MUTANT(recovered_unsynced); i++) {
+        char name[NAME_BYTES];
+        int file;
+        file_name(name, LOG, r->logs[i]);
+        status = disk->open(disk->self, name, &file);
+        if (status != STATUS_OK) break;
+        status = disk->sync(disk->self, file);
+        disk->close(disk->self, file);
+    }
+    if (status != STATUS_OK) buf_printf(r->error, "cannot sync a log: %s", status_text(status));
+    return status;
 }
 
 static void hold_logs(struct keeper *k) {
@@ -532,6 +559,7 @@ enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recov
     read_files(&r, LOG, r.logs, r.log_count, &out->logs, look_at_header);
     read_files(&r, CHECKPOINT, r.checkpoints, r.checkpoint_count, &out->checkpoints, take_record);
     read_files(&r, LOG, r.logs, r.log_count, &out->logs, take_record);
+    if (r.status == STATUS_OK) r.status = sync_logs(&r);
     mem_free(r.logs);
     mem_free(r.checkpoints);
     out->images = r.counts.images;

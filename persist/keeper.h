@@ -37,6 +37,7 @@ struct keeper_config {
     const char *cluster; /* its name: files of another one are refused */
     bool logs;           /* without it there are only the checkpoints that are asked for */
     enum keeper_sync sync;
+    uint32_t threads;    /* that read images back; 0 is 1 */
     uint64_t rewrite_percent;  /* a log that has grown by so much over the last checkpoint is compacted; 0: never */
     uint64_t rewrite_bytes_min;
     /* One line for the log; may be NULL. */
@@ -59,7 +60,7 @@ struct keeper_recovery {
     KEEPER_RECOVERY(X)
 #undef X
 };
-/* Reads everything into the shards, then opens a new log. Before anyone else uses the shards.
+/* Reads everything into the shards, syncs what it read, then opens a new log. Before anyone else uses the shards.
  * ERR_CLUSTER: the files belong to another cluster, or another number of shards; nothing was
  * changed. Damage is put aside in a file anneal-damage.N, and does not fail. */
 enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recovery *out, struct buf *error) MUST_CHECK;

@@ -1,6 +1,10 @@
 #include "persist/replay.h"
 
 #include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "core/mem.h"
 
 static const struct shard_summary NOTHING; /* an answer to one who has nothing is everything */
 
@@ -96,4 +100,54 @@ void replay_read_deltas(const struct replay_sink *s, struct bytes payload) {
     }
     *(reader.bad ? &s->counts->malformed : &s->counts->messages) += 1;
     wire_close(&reader);
+}
+
+/* ------------------------------------------------------------------ batches */
+
+void replay_batch_add(struct replay_batch *b, struct bytes payload) {
+    if (b->count == b->cap) {
+        b->cap = b->cap ? b->cap * 2 : 16;
+        b->images = mem_realloc(b->images, b->cap * sizeof *b->images);
+    }
+    b->images[b->count] = (struct buf){0};
+    buf_put_bytes(&b->images[b->count++], payload);
+    b->bytes += payload.len;
+}
+
+struct reading {
+    struct replay_batch *batch;
+    atomic_size_t *next;
+    struct replay_counts counts;
+    struct replay_sink sink;
+};
+
+static void *read_some(void *arg) {
+    struct reading *r = arg;
+    for (size_t i; (i = atomic_fetch_add(r->next, 1)) < r->batch->count;) {
+        replay_read_image(&r->sink, buf_bytes(&r->batch->images[i]));
+        buf_fini(&r->batch->images[i]);
+    }
+    return NULL;
+}
+
+void replay_batch_read(struct replay_batch *b, const struct replay_sink *s, uint32_t threads) {
+    struct reading readings[REPLAY_THREADS_MAX];
+    pthread_t others[REPLAY_THREADS_MAX];
+    atomic_size_t next = 0;
+    uint32_t started = 1;
+    if (threads > REPLAY_THREADS_MAX) threads = REPLAY_THREADS_MAX;
+    if (threads > b->count) threads = (uint32_t)b->count;
+    for (uint32_t i = 0; i < threads || i == 0; i++) {
+        readings[i] = (struct reading){.batch = b, .next = &next, .sink = *s};
+        readings[i].sink.counts = &readings[i].counts;
+    }
+    while (started < threads && pthread_create(&others[started], NULL, read_some, &readings[started]) == 0) started++;
+    read_some(&readings[0]);
+    for (uint32_t i = 0; i < started; i++) {
+        if (i) pthread_join(others[i], NULL);
+        s->counts->images += readings[i].counts.images;
+        s->counts->malformed += readings[i].counts.malformed;
+    }
+    mem_free(b->images);
+    *b = (struct replay_batch){0};
 }

@@ -38,6 +38,7 @@ struct replay_counts {
     uint64_t gaps;             /* deltas whose predecessors are not here */
     uint64_t malformed;        /* images and messages that make no sense */
 };
+#define REPLAY_THREADS_MAX 16u
 /* `changed`, if not NULL, is called for every shard that something was applied to. */
 struct replay_sink {
     struct replay to;
@@ -48,5 +49,15 @@ struct replay_sink {
 };
 void replay_read_image(const struct replay_sink *s, struct bytes payload);
 void replay_read_deltas(const struct replay_sink *s, struct bytes payload);
+
+/* Images that wait to be read together, by several threads. Starts as {0}. */
+struct replay_batch {
+    struct buf *images; /* copies */
+    size_t count, cap;
+    uint64_t bytes;
+};
+void replay_batch_add(struct replay_batch *b, struct bytes payload);
+/* Reads and forgets them. By the caller alone if threads is 1; else `changed` is called from several. */
+void replay_batch_read(struct replay_batch *b, const struct replay_sink *s, uint32_t threads);
 
 #endif

@@ -18,7 +18,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/file_posix.h"
 #include "core/mem.h"
+#include "core/thread_posix.h"
 #include "persist/desk.h"
 
 #define TEMPORARY ".tmp"
@@ -47,16 +49,6 @@ static void key_text(struct bytes key, char out[KEY_TEXT]) {
 }
 
 /* ----------------------------------------------------------------- writing */
-
-static bool write_all(int fd, struct bytes body) {
-    for (size_t at = 0; at < body.len;) {
-        ssize_t put = write(fd, body.data + at, body.len - at);
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return false;
-        at += (size_t)put;
-    }
-    return true;
-}
 
 static bool sync_folder(int root, const char *path) {
     int fd = openat(root, *path ? path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -134,7 +126,7 @@ static void put(struct dir_store *d, struct store_request *r) {
     snprintf(temporary, sizeof temporary, TEMPORARY "/%016" PRIx64, d->desk.clock.entropy(d->desk.clock.self));
     int fd = openat(d->root, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
     if (fd < 0) return fail(r, "cannot write");
-    if (write_all(fd, r->body) && fsync(fd) == 0) publish(d, r, fd, temporary);
+    if (file_write(fd, r->body) && fsync(fd) == 0) publish(d, r, fd, temporary);
     else fail(r, "cannot write");
     close(fd);
     unlinkat(d->root, temporary, 0); /* after a rename there is none */
@@ -393,7 +385,7 @@ enum status store_dir_open(const char *path, const struct store_settings *settin
     d->root = root;
     d->threads = mem_zero(settings->concurrency, sizeof *d->threads);
     uint32_t *count = &d->threads_count;
-    while (*count < settings->concurrency && pthread_create(&d->threads[*count], NULL, worker, d) == 0) (*count)++;
+    while (*count < settings->concurrency && thread_start(&d->threads[*count], worker, d)) (*count)++;
     if (d->threads_count == 0) {
         dir_close(d);
         buf_printf(error, "object store %s: no thread can be started", path);

@@ -3,7 +3,6 @@
  * One thread drives up to `concurrency` calls (call_s3.c) over libcurl's multi interface, which keeps the connections. Whoever
  * submits wakes it through an eventfd of our own: libcurl's wakeup may be swallowed by the next curl_multi_perform (8.21). */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 #include <sodium.h>
 
 #include "core/mem.h"
+#include "core/thread_posix.h"
 #include "persist/call_s3.h"
 
 #define POLL_MS 1000
@@ -67,13 +67,10 @@ static bool land_all(struct s3_store *s) {
     return any;
 }
 
-/* The eventfd is read before the desk is looked at, so no request is overlooked. */
+/* The eventfd is read before the desk is looked at, so no request is overlooked. TLS may raise SIGPIPE, which is blocked here. */
 static void *drive(void *self) {
     struct s3_store *s = self;
     uint64_t count;
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, NULL); /* SIGPIPE among them, which TLS may raise */
     while (!s->stop) {
         if (read(s->wake, &count, sizeof count) < 0 && errno != EAGAIN) break;
         int running;
@@ -165,7 +162,7 @@ static bool launch(struct s3_store *s) {
     s->calls = mem_zero(client->settings.concurrency, sizeof *s->calls);
     for (uint32_t i = 0; i < client->settings.concurrency; i++) call_init(&s->calls[i]);
     s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return s->wake >= 0 && pthread_create(&s->thread, NULL, drive, s) == 0;
+    return s->wake >= 0 && thread_start(&s->thread, drive, s);
 }
 
 enum status store_s3_open(struct bytes bucket, struct bytes prefix, const struct store_settings *settings, struct store *store,

@@ -6,6 +6,7 @@
 
 #include "sim/run.h"
 
+#define TAILS_US INT64_C(40000000) /* for what the dead left to be streamed by others */
 #define SETTLE_US INT64_C(120000000)
 
 void run_fail(struct run *r, uint32_t node, const char *format, ...) {
@@ -29,6 +30,18 @@ uint32_t vector_of(const struct node *node, uint32_t shard, struct model_seen *o
         out[count++] = (struct model_seen){id.node, id.incarnation, v->counter[i]};
     }
     return count;
+}
+
+/* By the last shard: all are changed, one after the other, before anybody hears that it starts over. */
+struct replica_id self_of(const struct node *node) {
+    return replicas_id(node->replicas, shard_self(node->shards[node->shard_count - 1]));
+}
+
+uint64_t applied_of(const struct node *node, uint32_t shard, struct replica_id id) {
+    const struct vclock *v = shard_applied(node->shards[shard]);
+    for (uint32_t i = 1; i < v->count; i++)
+        if (replica_id_compare(replicas_id(node->replicas, (uint16_t)i), id) == 0) return v->counter[i];
+    return 0;
 }
 
 /* ------------------------------------------------------------------- reads */
@@ -84,7 +97,7 @@ void check_key(struct run *r, uint32_t index, uint32_t key) {
     struct model_cut cut = {.shard = node_shard_of(node, bytes_str(name)), .seen = seen};
     cut.count = vector_of(node, cut.shard, seen);
     r->counts.reads++;
-    if (r->failed || key_is_allowed(r, index, &cut, key, name)) return;
+    if (r->failed || key_is_allowed(r, index, &cut, key, name) || !world_node(r->world, index)) return;
     const struct buf *reply = &r->clients[index].reply;
     run_fail(r, index, "%s shows what no history allows:\n%.*s", name, (int)reply->len, (char *)reply->data);
     model_explain(r->model, &cut, key);
@@ -98,16 +111,16 @@ static struct issued *issued_of(struct run *r, struct replica_id id) {
     return NULL;
 }
 
-void note_issued(struct run *r, uint32_t index) {
-    const struct node *node = world_node(r->world, index);
-    struct replica_id self = gossip_self(node->gossip);
+void note_issued(struct run *r, const struct node *node) {
+    struct replica_id self = self_of(node);
     struct issued *i = issued_of(r, self);
     if (!i) {
         assert(r->issued_count < ORIGINS_MAX);
         i = &r->issued[r->issued_count++];
         *i = (struct issued){self, mem_zero(node->shard_count, sizeof *i->counters)};
     }
-    for (uint32_t s = 0; s < node->shard_count; s++) i->counters[s] = shard_own(node->shards[s]);
+    for (uint32_t s = 0; s < node->shard_count; s++)
+        if (shard_own(node->shards[s]) > i->counters[s]) i->counters[s] = shard_own(node->shards[s]);
 }
 
 static bool was_issued(struct run *r, const struct node *node, uint32_t shard, struct dot dot) {
@@ -210,6 +223,8 @@ static uint64_t dump_node(struct run *r, uint32_t index) {
 
 static bool all_agree(struct run *r) {
     uint32_t nodes = world_node_count(r->world);
+    for (uint32_t i = 0; i < nodes; i++)
+        if (!world_node(r->world, i)) return false; /* it still reads from the object store */
     uint64_t first = gossip_digest(world_node(r->world, 0)->gossip, -1);
     for (uint32_t i = 0; i < nodes; i++) {
         struct member_info info[WORLD_NODES_MAX + 1];
@@ -241,6 +256,10 @@ static void explain_disagreement(struct run *r) {
     run_fail(r, 0, "nodes do not agree %lld s after the network healed", (long long)(SETTLE_US / 1000000));
     for (uint32_t i = 0; i < world_node_count(r->world); i++) {
         struct node *node = world_node(r->world, i);
+        if (!node || !world_node(r->world, 0)) {
+            printf("  n%u is not up\n", i);
+            continue;
+        }
         struct member_info info[WORLD_NODES_MAX + 1];
         size_t count = gossip_members(node->gossip, info, WORLD_NODES_MAX + 1);
         printf("  n%u digest %016llx\n", i, (unsigned long long)gossip_digest(node->gossip, -1));
@@ -252,23 +271,85 @@ static void explain_disagreement(struct run *r) {
     }
 }
 
-void check_settled(struct run *r) {
-    uint32_t nodes = world_node_count(r->world);
-    world_heal(r->world);
-    for (uint32_t i = 0; i < nodes; i++) {
-        r->counts.expired += node_expire(world_node(r->world, i), 0, 1);
-        note_issued(r, i);
-    }
+/* Runs until all nodes agree. */
+static void settle(struct run *r) {
     int64_t end = world_now_us(r->world) + SETTLE_US;
     do {
         world_run(r->world, world_now_us(r->world) + 500000);
         clients_retry(r);
-    } while (!all_agree(r) && world_now_us(r->world) < end);
-    if (!all_agree(r)) explain_disagreement(r);
+    } while (!r->failed && !all_agree(r) && world_now_us(r->world) < end);
+    if (!r->failed && !all_agree(r)) explain_disagreement(r);
+}
+
+void check_settled(struct run *r) {
+    uint32_t nodes = world_node_count(r->world);
+    world_heal(r->world);
+    for (uint32_t i = 0; i < nodes; i++)
+        if (world_node(r->world, i)) client_expires(r, i);
+    settle(r);
     uint64_t first = r->failed ? 0 : dump_node(r, 0);
     for (uint32_t i = 0; i < nodes && !r->failed; i++) {
         for (uint32_t key = 0; key < r->swarm.keys; key++) check_key(r, i, key);
         check_state(r, i);
         if (i && !r->failed && dump_node(r, i) != first) run_fail(r, i, "shows another state than node 0");
     }
+}
+
+/* A shard, before all machines were lost. */
+struct was {
+    uint64_t digest;
+    struct model_seen *seen;
+    uint32_t count;
+};
+
+static void remember(struct run *r, struct was *was) {
+    const struct node *node = world_node(r->world, 0);
+    struct model_seen seen[ORIGINS_MAX];
+    for (uint32_t s = 0; s < node->shard_count; s++) {
+        was[s].digest = gossip_digest(node->gossip, s);
+        was[s].count = vector_of(node, s, seen);
+        was[s].seen = mem_alloc(was[s].count * sizeof *seen);
+        memcpy(was[s].seen, seen, was[s].count * sizeof *seen);
+    }
+}
+
+/* All of it is there. Perhaps more: what died after it was streamed, and before anybody heard of it. If not, it is the same;
+ * but expired keys have gone meanwhile. */
+static void compare(struct run *r, const struct was *was, uint32_t shard) {
+    const struct node *node = world_node(r->world, 0);
+    struct model_seen seen[ORIGINS_MAX];
+    uint64_t before = 0, now = 0;
+    uint32_t count = vector_of(node, shard, seen);
+    for (uint32_t i = 0; i < count; i++) now += seen[i].counter;
+    for (uint32_t i = 0; i < was->count; i++) {
+        uint64_t has = applied_of(node, shard, (struct replica_id){was->seen[i].node, was->seen[i].incarnation});
+        before += was->seen[i].counter;
+        if (has < was->seen[i].counter)
+            run_fail(r, 0, "shard %u comes back from the object store with %llu of %llu mutations of n%llu/%llx", shard, (unsigned long long)has,
+                     (unsigned long long)was->seen[i].counter, (unsigned long long)was->seen[i].node - 1, (unsigned long long)was->seen[i].incarnation >> 48);
+    }
+    r->counts.more += now > before;
+    if (now == before && !r->swarm.expiries && gossip_digest(node->gossip, shard) != was->digest)
+        run_fail(r, 0, "shard %u comes back from the object store with other content", shard);
+}
+
+void check_comes_back(struct run *r) {
+    uint32_t nodes = world_node_count(r->world);
+    world_run(r->world, world_now_us(r->world) + TAILS_US);
+    int64_t end = world_now_us(r->world) + SETTLE_US;
+    world_flush(r->world);
+    while (!r->failed && !world_is_flushed(r->world) && world_now_us(r->world) < end) world_run(r->world, world_now_us(r->world) + 100000);
+    if (!world_is_flushed(r->world)) run_fail(r, 0, "not everything is in the object store %lld s after all is well", (long long)(SETTLE_US / 1000000));
+    if (r->failed) return;
+    struct was *was = mem_zero((size_t)r->swarm.shards, sizeof *was);
+    remember(r, was);
+    for (uint32_t i = 0; i < nodes; i++) world_lose(r->world, i, 1000);
+    settle(r);
+    for (uint32_t s = 0; s < r->swarm.shards; s++) {
+        if (!r->failed) compare(r, &was[s], s);
+        mem_free(was[s].seen);
+    }
+    mem_free(was);
+    for (uint32_t i = 0; i < nodes && !r->failed; i++) check_state(r, i);
+    r->counts.wiped++;
 }

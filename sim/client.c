@@ -8,27 +8,40 @@
 #include "persist/keeper.h"
 #include "sim/run.h"
 
-struct config *client_config(void) { return config_new(option_table, OPTION_COUNT); }
+/* What is asked of a node's process. */
+struct request {
+    struct run *r;
+    uint32_t index;
+    bool waiter;   /* by the session that WAITs */
+    bool settles;  /* its replies go out */
+    bool promised; /* and what was written is acknowledged */
+};
 
 static void client_up(struct run *r, uint32_t index) {
     struct client *c = &r->clients[index];
     if (c->session) return;
-    host_init(&c->host, world_node(r->world, index), r->config, NULL);
+    c->config = config_new(option_table, OPTION_COUNT);
+    host_init(&c->host, world_node(r->world, index), c->config, NULL);
     c->session = session_new(&c->host, 1, "sim:1", "sim:2", true, &c->reply);
     c->waiter = session_new(&c->host, 2, "sim:3", "sim:2", true, &c->wait_reply);
 }
 
-void client_lost(struct run *r, uint32_t index) {
-    struct client *c = &r->clients[index];
+static void client_free(struct client *c) {
     if (c->session) {
         session_free(c->session);
         session_free(c->waiter);
         host_fini(&c->host);
+        config_free(c->config);
     }
     buf_fini(&c->query);
     buf_fini(&c->reply);
     buf_fini(&c->wait_query);
     buf_fini(&c->wait_reply);
+}
+
+void client_lost(struct run *r, uint32_t index, bool died) {
+    struct client *c = &r->clients[index];
+    if (!died) client_free(c);
     mem_free(c->wait_marks);
     *c = (struct client){0};
 }
@@ -55,40 +68,67 @@ static void feed(struct run *r, struct session *s, struct buf *query, struct byt
     assert(query->len == 0 || s->parked);
 }
 
-/* As the server does at the end of a batch: replies go out after this. */
-static void settle(struct run *r, uint32_t index, struct session *s, struct buf *reply) {
-    struct keeper *keeper = world_node(r->world, index)->keeper;
-    if (!keeper) return;
-    enum status status = keeper_commit(keeper);
+/* As the server does at the end of a batch: replies go out after this. True: with a promise. */
+static bool settle(struct node *node, struct session *s, struct buf *reply) {
+    if (!node->keeper) return false;
+    enum status status = keeper_commit(node->keeper);
     session_settled(s, reply, status);
-    if (status == STATUS_OK) promise_made(r, index);
+    return status == STATUS_OK;
 }
 
+static void serve(void *arg) {
+    struct request *q = arg;
+    struct client *c = &q->r->clients[q->index];
+    client_up(q->r, q->index);
+    struct session *s = q->waiter ? c->waiter : c->session;
+    struct buf *query = q->waiter ? &c->wait_query : &c->query, *reply = q->waiter ? &c->wait_reply : &c->reply;
+    reply->len = 0;
+    feed(q->r, s, query, buf_bytes(&q->r->whole), reply);
+    if (q->settles) q->promised = settle(world_node(q->r->world, q->index), s, reply);
+}
+
+/* False: the node has died of it. */
+static bool request(struct request q, int argc, const char *const *argv) {
+    struct run *r = q.r;
+    const struct node *node = world_node(r->world, q.index);
+    if (!node) return false;
+    r->whole.len = 0;
+    put_command(&r->whole, argc, argv);
+    bool served = world_enter(r->world, q.index, serve, &q);
+    if (served && q.promised) promise_made(r, q.index);
+    note_issued(r, node);
+    return served;
+}
+
+bool was_lost(struct bytes reply) { return reply.len > 5 && !memcmp(reply.data, "-LOST", 5); }
 bool was_in_doubt(struct bytes reply) { return reply.len > 8 && !memcmp(reply.data, "-MISCONF", 8); }
 
 struct bytes client_ask(struct run *r, uint32_t index, int argc, const char *const *argv) {
-    struct client *c = &r->clients[index];
-    client_up(r, index);
-    r->whole.len = 0;
-    put_command(&r->whole, argc, argv);
-    c->reply.len = 0;
-    feed(r, c->session, &c->query, buf_bytes(&r->whole), &c->reply);
-    settle(r, index, c->session, &c->reply);
-    assert(c->reply.len > 0);
-    world_trace_add(r->world, buf_bytes(&c->reply));
-    r->counts.commands++;
-    note_issued(r, index);
-    return buf_bytes(&c->reply);
+    bool served = request((struct request){r, index, .settles = true}, argc, argv);
+    struct bytes reply = served ? buf_bytes(&r->clients[index].reply) : bytes_str("-LOST\r\n");
+    assert(reply.len > 0);
+    world_trace_add(r->world, reply);
+    r->counts.commands += served;
+    return reply;
+}
+
+static void expire(void *arg) {
+    struct request *q = arg;
+    q->r->counts.expired += node_expire(world_node(q->r->world, q->index), 0, 1);
+}
+
+void client_expires(struct run *r, uint32_t index) {
+    const struct node *node = world_node(r->world, index);
+    struct request q = {r, index, false, false, false};
+    world_enter(r->world, index, expire, &q);
+    note_issued(r, node);
 }
 
 /* -------------------------------------------------------------------- WAIT */
 
-static bool has_marked(const struct run *r, const struct client *c, const struct node *node) {
-    uint16_t index;
-    if (replicas_intern(node->replicas, c->wait_self, &index) != STATUS_OK) return false;
+static bool has_marked(const struct client *c, const struct node *node) {
     for (uint32_t s = 0; s < node->shard_count; s++)
-        if (vclock_get(shard_applied(node->shards[s]), index) < c->wait_marks[s]) return false;
-    (void)r;
+        if (applied_of(node, s, c->wait_self) < c->wait_marks[s]) return false;
     return true;
 }
 
@@ -99,7 +139,7 @@ static void judge_wait(struct run *r, uint32_t index, uint32_t claimed) {
     for (uint32_t i = 0; i < world_node_count(r->world); i++) {
         struct node *node = world_node(r->world, i);
         bool same = node && gossip_self(node->gossip).incarnation == c->wait_others[i];
-        if (i != index) could += !same || has_marked(r, c, node);
+        if (i != index) could += !same || has_marked(c, node);
     }
     r->counts.waits++;
     if (claimed > could) run_fail(r, index, "WAIT counts %u peers, but only %u can have applied the write", claimed, could);
@@ -126,32 +166,40 @@ static void take_marks(struct run *r, struct client *c, struct node *node) {
     }
 }
 
+static void be_up(void *arg) {
+    const struct request *q = arg;
+    client_up(q->r, q->index);
+}
+
 void client_wait(struct run *r, uint32_t index) {
     struct rng *rng = world_rng(r->world);
     struct client *c = &r->clients[index];
     char key[16], peers[16], timeout[16];
-    client_up(r, index);
-    if (c->waiter->parked) return;
+    struct request q = {r, index, .waiter = true, .settles = true};
+    if (!world_enter(r->world, index, be_up, &q) || c->waiter->parked) return;
     name_key(key, sizeof key, 'w', rng_below(rng, 4));
     snprintf(peers, sizeof peers, "%u", 1 + (unsigned)rng_below(rng, world_node_count(r->world)));
     snprintf(timeout, sizeof timeout, "%u", 1 + (unsigned)rng_below(rng, 3000));
-    c->wait_reply.len = r->whole.len = 0;
-    put_command(&r->whole, 3, (const char *[]){"SET", key, "1"});
-    feed(r, c->waiter, &c->wait_query, buf_bytes(&r->whole), &c->wait_reply);
-    settle(r, index, c->waiter, &c->wait_reply);
-    note_issued(r, index);
+    if (!request(q, 3, (const char *[]){"SET", key, "1"})) return;
     take_marks(r, c, world_node(r->world, index));
-    c->wait_reply.len = r->whole.len = 0;
-    put_command(&r->whole, 3, (const char *[]){"WAIT", peers, timeout});
-    feed(r, c->waiter, &c->wait_query, buf_bytes(&r->whole), &c->wait_reply);
+    q.settles = false;
+    if (!request(q, 3, (const char *[]){"WAIT", peers, timeout})) return;
     r->counts.parked += c->waiter->parked;
     if (!c->waiter->parked) answered(r, index);
 }
 
+static void retry(void *arg) {
+    const struct request *q = arg;
+    struct client *c = &q->r->clients[q->index];
+    session_retry(c->waiter, &c->wait_reply);
+}
+
 void clients_retry(struct run *r) {
     for (uint32_t i = 0; i < world_node_count(r->world); i++) {
-        struct client *c = &r->clients[i];
-        if (c->waiter && c->waiter->parked && session_retry(c->waiter, &c->wait_reply)) answered(r, i);
+        const struct client *c = &r->clients[i];
+        struct request q = {r, i, .waiter = true};
+        bool waits = world_node(r->world, i) && c->waiter && c->waiter->parked;
+        if (waits && world_enter(r->world, i, retry, &q) && !c->waiter->parked) answered(r, i);
     }
 }
 

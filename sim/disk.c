@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core/mem.h"
+#include "sim/memory.h"
 
 #define FILES_MAX 256
 #define NAME_MAX_BYTES 64
@@ -85,7 +86,9 @@ static enum status sim_append(void *self, int file, struct bytes bytes) {
     if (used + bytes.len > d->limit) status = STATUS_ERR_FULL;
     uint64_t room = d->limit > used ? d->limit - used : 0, part = bytes.len < room ? bytes.len : room;
     if (status != STATUS_OK) bytes.len = (size_t)rng_below(&d->rng, part + 1);
+    struct memory *caller = memory_become(NULL);
     buf_put_bytes(&d->files[file].data, bytes);
+    memory_become(caller);
     return status;
 }
 

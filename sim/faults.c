@@ -47,6 +47,15 @@ static void crash(struct world *w) {
     world_crash(w, n->index, world_between(w, 1000, rng_percent(&w->rng, 50) ? 1000000 : 20000000));
 }
 
+/* Of the allocations that it makes from now on, soon or late, one is refused; or of those of its
+ * keeper alone, which are few. */
+static void run_out(struct world *w) {
+    struct sim_node *n = any_node(w);
+    bool keeps = rng_percent(&w->rng, 40);
+    n->only = n->disk && keeps ? &w->stats.ooms_keeper : NULL;
+    memory_arm(n->memory, 1 + rng_below(&w->rng, UINT64_C(1) << rng_below(&w->rng, keeps ? 7 : 12)));
+}
+
 static void stop(struct world *w) {
     struct sim_node *n = any_node(w);
     n->stopped_until_us = w->now_us + world_between(w, 1000, rng_percent(&w->rng, 50) ? 1000000 : 15000000);
@@ -83,6 +92,17 @@ static void rot(struct world *w) {
     w->stats.rots++;
 }
 
+/* The machine and all: what it had is in the store, or nowhere. */
+static void lose_disk(struct world *w) {
+    world_lose(w, any_node(w)->index, world_between(w, 1000, 3000000));
+}
+
+static void store_out(struct world *w) {
+    if (w->store_out) return;
+    w->stats.store_outs++;
+    store_goes_out(w);
+}
+
 /* ------------------------------------------------------------------- rates */
 
 void fault_happens(struct world *w) {
@@ -90,8 +110,9 @@ void fault_happens(struct world *w) {
     const struct {
         int64_t rate;
         void (*happen)(struct world *w);
-    } table[] = {{s->cuts, change_partition}, {s->crashes, crash}, {s->stops, stop}, {s->slows, slow}, {s->jumps, jump},
-                 {s->crashes_all, crash_all}, {s->fulls, fill}, {s->rots, rot}};
+    } table[] = {{s->cuts, change_partition}, {s->crashes, crash}, {s->ooms, run_out}, {s->stops, stop}, {s->slows, slow}, {s->jumps, jump},
+                 {s->crashes_all, crash_all}, {s->fulls, fill}, {s->rots, rot}, {s->store_outs, store_out},
+                 {s->disks_lost, lose_disk}};
     int64_t all = 0;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) all += table[i].rate;
     if (!w->hostile || !all) return;
@@ -110,16 +131,20 @@ void world_faults_begin(struct world *w) {
         n->drift = world_between(w, -w->swarm->drift, w->swarm->drift);
         disk_heals(n);
     }
+    store_faults(w);
     event_push(w, (struct event){.at_us = w->now_us + world_between(w, 1, 1000000), .kind = EVENT_FAULT});
 }
 
 void world_heal(struct world *w) {
     memset(w->cut, 0, sizeof w->cut);
     w->hostile = false;
+    store_faults(w);
+    world_clear_up(w);
     for (uint32_t i = 0; i < w->node_count; i++) {
         struct sim_node *n = &w->nodes[i];
         n->skew_ms = n->drift = n->slow_us = n->stopped_until_us = 0;
         disk_heals(n);
+        if (n->memory) memory_arm(n->memory, 0);
         if (!n->node) node_start(n);
     }
 }

@@ -40,21 +40,31 @@ static void collect(struct run *r, uint32_t index) {
     if (replicas_intern(node->replicas, none, &known) == STATUS_OK && known > 256) r->counts.chunks++;
 }
 
-static void on_restart(void *arg, uint32_t node, bool up) {
+static void on_restart(void *arg, uint32_t node, enum world_change change) {
     struct run *r = arg;
-    if (up) {
+    if (change == WORLD_UP) {
         if (r->swarm.disks) promises_checked(r, node);
+        if (r->swarm.stores) stored_checked(r, node);
         return;
     }
-    if (r->swarm.disks) promises_lost(r, node);
-    collect(r, node);
-    client_lost(r, node);
+    if (r->swarm.stores) model_rolled_back(r->model);
+    if (r->swarm.disks) promises_lost(r, node, change);
+    if (change != WORLD_DIED) collect(r, node);
+    client_lost(r, node, change == WORLD_DIED);
 }
+
+static void on_kept(void *arg, uint32_t node, bool well) { promises_kept(arg, node, well); }
+
+static void on_loads(void *arg, uint32_t node) { stored_due(arg, node); }
+
+static void on_stored(void *arg, uint32_t node) { stored_promised(arg, node); }
+
+static void on_stopped(void *arg, uint32_t node, const char *why) { run_fail(arg, node, "its archive has stopped: %s", why); }
 
 static void on_step(void *arg, uint32_t node, const struct gossip_event *event) { watch(arg, node, event); }
 
 static void run_seed(struct run *r) {
-    struct world_ports ports = {on_restart, r->watch ? on_step : NULL, r};
+    struct world_ports ports = {on_restart, on_kept, on_loads, on_stored, on_stopped, r->watch ? on_step : NULL, r};
     r->world = world_new(r->seed, &r->swarm, &ports);
     r->model = model_new();
     world_verbose(r->world, r->verbose);
@@ -65,8 +75,10 @@ static void run_seed(struct run *r) {
         world_run(r->world, world_now_us(r->world) + (int64_t)rng_below(world_rng(r->world), (uint64_t)r->swarm.pause_us));
     }
     if (!r->failed) check_settled(r);
+    if (!r->failed && r->swarm.stores) check_comes_back(r);
+    world_clear_up(r->world);
     for (uint32_t i = 0; i < world_node_count(r->world); i++)
-        if (world_node(r->world, i)) on_restart(r, i, false);
+        if (world_node(r->world, i)) on_restart(r, i, WORLD_DOWN);
     if (r->gossip.audit_mismatches) run_fail(r, 0, "an audit found equal vectors with unequal content");
 }
 
@@ -92,11 +104,10 @@ static void on_crash(int number) {
     raise(number);
 }
 
-static bool run_one(const struct command_line *line, uint64_t seed, struct config *config, struct total *total) {
+static bool run_one(const struct command_line *line, uint64_t seed, struct total *total) {
     struct run *run = mem_zero(1, sizeof *run);
     struct world_stats stats;
     run->seed = seed;
-    run->config = config;
     run->verbose = line->verbose;
     run->watch = line->watch;
     swarm_pick(seed, &line->given, &run->swarm);
@@ -155,9 +166,10 @@ static void print_summary(const struct total *t, double seconds) {
     printf("%llu seeds, %llu failed, trace %016llx\n", (unsigned long long)t->seeds, (unsigned long long)t->failed, (unsigned long long)t->trace);
 }
 
-static bool seed_fails(const struct command_line *line, void *config) {
+static bool seed_fails(const struct command_line *line, void *arg) {
     struct total total = {0};
-    return !run_one(line, line->seed, config, &total);
+    (void)arg;
+    return !run_one(line, line->seed, &total);
 }
 
 static void show(const struct command_line *line, uint64_t seed) {
@@ -172,20 +184,18 @@ int main(int argc, char **argv) {
     struct command_line line;
     bool help;
     if (!command_line_read(argc, argv, &line, &help)) return command_line_usage(!help);
-    struct config *config = client_config();
-    if (line.shrink) return shrink(&line, seed_fails, config);
+    if (line.shrink) return shrink(&line, seed_fails, NULL);
     signal(SIGABRT, on_crash);
     signal(SIGSEGV, on_crash);
     struct total total = {0};
     clock_t start = clock();
     for (uint64_t i = 0; i < line.seeds; i++) {
         if (line.show) show(&line, line.seed + i);
-        bool right = run_one(&line, line.seed + i, config, &total);
+        bool right = run_one(&line, line.seed + i, &total);
         if (!right) command_line_replay(line.seed + i, &line.given);
         if (line.progress) fputc('.', stderr);
         if (!right && line.stop) break;
     }
     print_summary(&total, (double)(clock() - start) / CLOCKS_PER_SEC);
-    config_free(config);
     return total.failed != 0;
 }

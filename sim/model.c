@@ -14,14 +14,18 @@ struct model {
     struct model_op *ops;
     size_t count, cap;
     struct numbers of_key[MODEL_KEYS + 1]; /* those that touch a key, FLUSHALL too; the last: all */
+    bool rolled_back;
 };
 
 struct model *model_new(void) { return mem_zero(1, sizeof(struct model)); }
+
+void model_rolled_back(struct model *m) { m->rolled_back = true; }
 
 void model_free(struct model *m) {
     for (size_t i = 0; i < m->count; i++) {
         mem_free(m->ops[i].seen);
         mem_free(m->ops[i].removed);
+        mem_free(m->ops[i].dead);
     }
     for (size_t k = 0; k <= MODEL_KEYS; k++) mem_free(m->of_key[k].at);
     mem_free(m->ops);
@@ -73,15 +77,18 @@ static bool removes(const struct model_op *b, const struct model_op *a) {
 
 enum life { GONE, OPEN, LIVES };
 
-static bool took(const struct model_op *b, size_t number) {
-    uint32_t low = 0, high = b->removed_count;
+static bool has_number(const uint32_t *numbers, uint32_t count, size_t number) {
+    uint32_t low = 0, high = count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (b->removed[middle] < number) low = middle + 1;
+        if (numbers[middle] < number) low = middle + 1;
         else high = middle;
     }
-    return low < b->removed_count && b->removed[low] == number;
+    return low < count && numbers[low] == number;
 }
+
+static bool took(const struct model_op *b, size_t number) { return has_number(b->removed, b->removed_count, number); }
+static bool took_dead(const struct model_op *b, size_t number) { return has_number(b->dead, b->dead_count, number); }
 
 /* Somebody whose write is in the cut had seen it. */
 static bool was_seen(const struct model *m, const struct model_cut *cut, const struct model_op *b) {
@@ -101,7 +108,7 @@ static enum life life(const struct model *m, const struct model_cut *cut, size_t
         const struct model_op *b = &m->ops[later->at[k]];
         if (b->shard != a->shard || !removes(b, a)) continue;
         bool here = in_cut(b, cut);
-        if (here && took(b, number)) return GONE;
+        if (here && took(b, number) && !(m->rolled_back && took_dead(b, number))) return GONE;
         /* A delta tells of its elements as they are when it is sent, so what somebody else has
          * removed of them by then is felt before that removal is in the cut. */
         if (took(b, number)) life = OPEN;
@@ -121,16 +128,28 @@ static bool takes(const struct model *m, const struct model_op *b, size_t number
     return own || is_increment(a->kind) || b->key == MODEL_KEYS || life(m, &had, number) == LIVES;
 }
 
+/* An increment that somebody had reset before. A flush tells of all that it saw. */
+static bool finds_reset(const struct model *m, const struct model_op *b, size_t number) {
+    struct model_cut had = {b->shard, b->seen, b->seen_count};
+    return is_increment(m->ops[number].kind) && b->key != MODEL_KEYS && life(m, &had, number) != LIVES;
+}
+
 void model_add(struct model *m, struct model_op op) {
     struct model_seen *seen = mem_alloc((op.seen_count + 1) * sizeof *seen);
     for (uint32_t i = 0; i < op.seen_count; i++) seen[i] = op.seen[i];
     op.seen = seen;
     const struct numbers *before = &m->of_key[op.key];
     op.removed = mem_alloc((before->count + 1) * sizeof *op.removed);
-    op.removed_count = 0;
-    for (size_t k = 0; k < before->count; k++)
-        if (takes(m, &op, before->at[k])) op.removed[op.removed_count++] = before->at[k];
+    op.dead = mem_alloc((before->count + 1) * sizeof *op.dead);
+    op.removed_count = op.dead_count = 0;
+    for (size_t k = 0; k < before->count; k++) {
+        uint32_t number = before->at[k];
+        if (!takes(m, &op, number)) continue;
+        op.removed[op.removed_count++] = number;
+        if (finds_reset(m, &op, number)) op.dead[op.dead_count++] = number;
+    }
     op.removed = mem_realloc(op.removed, (op.removed_count + 1) * sizeof *op.removed);
+    op.dead = mem_realloc(op.dead, (op.dead_count + 1) * sizeof *op.dead);
     if (m->count == m->cap) m->ops = mem_realloc(m->ops, (m->cap = m->cap ? m->cap * 2 : 256) * sizeof *m->ops);
     for (uint32_t k = 0; k <= MODEL_KEYS; k++)
         if (op.key == MODEL_KEYS || op.key == k || k == MODEL_KEYS) numbers_add(&m->of_key[k], m->count);

@@ -38,10 +38,16 @@ struct model_op {
     uint32_t seen_count;
     uint32_t *removed; /* filled in by the model: numbers of writes, in order */
     uint32_t removed_count;
+    uint32_t *dead; /* those of them that had been removed already; likewise */
+    uint32_t dead_count;
 };
 
 struct model;
 struct model *model_new(void);
+/* From now on, for good: a node has lost what it had told others that it has. They may have forgotten
+ * that increments were reset, as if all had applied it, so a later reset by one who had seen that
+ * does not tell of it again: what a write found reset is open until that reset is in the cut. */
+void model_rolled_back(struct model *m);
 void model_free(struct model *m);
 /* seen is copied. */
 void model_add(struct model *m, struct model_op op);

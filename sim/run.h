@@ -7,7 +7,7 @@
 #include "sim/model.h"
 #include "sim/world.h"
 
-#define ORIGINS_MAX 512
+#define ORIGINS_MAX 1024
 
 #define RUN_COUNTS(X)                                            \
     X(commands, "commands answered")                             \
@@ -23,8 +23,14 @@
     X(parked, "WAITs that had to wait")                          \
     X(leaves, "nodes that left")                                 \
     X(forgotten, "members that were declared gone by hand")      \
+    X(rolled_back, "nodes that came back with less than they had told others") \
+    X(wholes, "nodes that came back with all that they had applied a while before") \
     X(promises, "shards that came back with what was acknowledged") \
+    X(stored, "nodes that came back with all that the store had")  \
+    X(wiped, "clusters that came back from the store alone")     \
+    X(more, "shards that came back with what nobody had heard of") \
     X(in_doubt, "writes that were done, but refused: the disk failed") \
+    X(unanswered, "writes that were done, but never answered: memory ran out") \
     X(recounts, "shards counted again")                          \
     X(chunks, "runs whose table of replicas grew beyond one chunk")
 
@@ -34,8 +40,10 @@ struct run_counts {
 #undef X
 };
 
-/* A node's clients, and what one of them waits for. */
+/* A node's clients, and what one of them waits for. All but wait_marks is in the memory of the
+ * node's process. */
 struct client {
+    struct config *config;
     struct host host;
     struct session *session, *waiter; /* NULL: none yet */
     struct buf query, reply, wait_query, wait_reply;
@@ -50,11 +58,24 @@ struct issued {
     uint64_t *counters; /* by shard */
 };
 
+/* All that a node has applied, by shard. */
+struct whole {
+    struct applied {
+        struct model_seen *seen;
+        uint32_t count;
+    } *of;
+    uint32_t shards; /* 0: nothing is known */
+};
+
 /* What a node must have when it comes back from its disk. */
 struct promises {
     struct promise *list;
     uint32_t count;
-    uint64_t self; /* the incarnation that makes them now */
+    uint64_t self;    /* the incarnation that makes them now */
+    struct whole had; /* when it ended; it may come back with less, */
+    struct whole sure; /* but not with less than this, */
+    struct whole next; /* and soon not with less than this: */
+    int64_t next_us;   /* what it had then */
 };
 
 struct run {
@@ -62,7 +83,6 @@ struct run {
     struct swarm swarm;
     struct world *world;
     struct model *model;
-    struct config *config; /* of all nodes' clients; outlives it */
     struct client clients[WORLD_NODES_MAX];
     struct buf whole; /* scratch */
     struct issued issued[ORIGINS_MAX];
@@ -72,6 +92,10 @@ struct run {
         struct vclock *applied; /* by shard */
     } before[WORLD_NODES_MAX];
     struct promises promises[WORLD_NODES_MAX];
+    struct stored {
+        struct promise *list; /* of all there ever were; `process` counts */
+        uint32_t count;
+    } stored, due[WORLD_NODES_MAX]; /* now, and when a node began to read */
     int64_t next_operator_us;
     struct run_counts counts;
     struct shard_facts facts;
@@ -86,12 +110,15 @@ struct run {
 void run_fail(struct run *r, uint32_t node, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* client.c: commands through the shipped sessions, in fragments. The reply lasts until the next. */
-struct config *client_config(void); /* of all nodes */
 bool was_in_doubt(struct bytes reply); /* done, perhaps, but the disk failed */
+bool was_lost(struct bytes reply);     /* no reply at all: the node is dead; it may have been done */
 struct bytes client_ask(struct run *r, uint32_t index, int argc, const char *const *argv);
+/* Removes what has expired. */
+void client_expires(struct run *r, uint32_t index);
 void client_wait(struct run *r, uint32_t index); /* a write and a WAIT for it, judged when it answers */
 void clients_retry(struct run *r);               /* those that are parked */
-void client_lost(struct run *r, uint32_t index); /* before its node's memory is */
+/* Before its node's memory is. One that died takes what its clients had along. */
+void client_lost(struct run *r, uint32_t index, bool died);
 /* The next bulk, integer or status of a reply; false at its end. Arrays are walked through. */
 bool next_text(struct bytes *reply, char *out, size_t size);
 void name_key(char *out, size_t size, char space, uint64_t number);
@@ -101,19 +128,28 @@ void client_acts(struct run *r);
 
 /* check.c. vector_of: what a node has applied of a shard. */
 uint32_t vector_of(const struct node *node, uint32_t shard, struct model_seen *out);
-void note_issued(struct run *r, uint32_t index);
+/* Who the node is, and what it has applied of another; without locks, so of dead nodes as well. */
+struct replica_id self_of(const struct node *node);
+uint64_t applied_of(const struct node *node, uint32_t shard, struct replica_id id);
+void note_issued(struct run *r, const struct node *node);
 void check_key(struct run *r, uint32_t index, uint32_t key);
 void check_state(struct run *r, uint32_t index); /* counts again, contexts, nothing forgotten */
 void check_settled(struct run *r);               /* heals, and waits until all agree */
+void check_comes_back(struct run *r);            /* loses all machines, and the object store brings all of it back */
 void checks_fini(struct run *r);
 /* A hash of all that a node shows of a key. */
 uint64_t dump_key(struct run *r, uint32_t index, const char *key);
 
 /* promise.c */
 void promise_made(struct run *r, uint32_t index);     /* what a node has done so far is acknowledged */
-void promises_lost(struct run *r, uint32_t index);    /* before its memory is */
+void promises_kept(struct run *r, uint32_t index, bool well); /* its keeper has made a step */
+void promises_lost(struct run *r, uint32_t index, enum world_change change); /* before its memory is */
 void promises_checked(struct run *r, uint32_t index); /* it is back */
 void promises_fini(struct run *r);
+/* What a node has written by now is in the object store: whoever begins to read that from now on, and is up, has it. */
+void stored_promised(struct run *r, uint32_t index);
+void stored_due(struct run *r, uint32_t index); /* it begins */
+void stored_checked(struct run *r, uint32_t index);
 
 /* watch.c */
 void watch(struct run *r, uint32_t index, const struct gossip_event *event);

@@ -4,6 +4,7 @@
 
 #include "core/mem.h"
 #include "core/rng.h"
+#include "sim/memory.h"
 
 #define NEVER INT64_MAX
 #define LATENCY_US_MIN 1000
@@ -289,7 +290,9 @@ static enum status sim_submit(void *self, struct store_request *r) {
     struct client *client = self;
     struct bucket_sim *b = client->bucket;
     if (client->requests == client->requests_max) return STATUS_ERR_BUSY;
+    struct memory *caller = memory_become(NULL);
     struct call *c = mem_zero(1, sizeof *c);
+    memory_become(caller);
     bool slow = happens(b, b->faults.slow);
     int64_t latest_us = slow || client->deadline_us < LATENCY_US_MAX ? client->deadline_us : LATENCY_US_MAX;
     int64_t least_us = latest_us < LATENCY_US_MIN ? latest_us : LATENCY_US_MIN;
@@ -305,11 +308,29 @@ static enum status sim_submit(void *self, struct store_request *r) {
     return STATUS_OK;
 }
 
+/* The answer, in the caller's memory from now on: it must go with all else of a process that ends. */
+static void hand_over(struct store_request *r) {
+    struct buf data = {0};
+    struct store_entry *entries = r->count ? mem_alloc(r->count * sizeof *entries) : NULL;
+    buf_put_bytes(&data, buf_bytes(&r->data));
+    for (size_t i = 0; i < r->count; i++) {
+        entries[i] = r->entries[i];
+        entries[i].key.data = data.data + (r->entries[i].key.data - r->data.data);
+    }
+    struct memory *caller = memory_become(NULL);
+    buf_fini(&r->data);
+    mem_free(r->entries);
+    memory_become(caller);
+    r->data = data;
+    r->entries = entries;
+}
+
 static struct store_request *sim_poll(void *self) {
     struct client *client = self;
-    struct store_request *r = store_queue_take(&client->answered);
-    if (r) client->requests--;
-    return r;
+    if (!client->answered.first) return NULL;
+    hand_over(client->answered.first);
+    client->requests--;
+    return store_queue_take(&client->answered);
 }
 
 /* What was on its way may arrive, also what was to be sent again; what was done is done. */
@@ -336,6 +357,7 @@ static void sim_close(void *self) {
         if (c->client == client) cut_off(b, c);
         else keep(b, c);
     }
+    for (struct store_request *r; (r = store_queue_take(&client->answered));) store_request_fini(r);
     b->clients--;
     mem_free(client);
 }

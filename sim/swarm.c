@@ -106,6 +106,26 @@ static void pick_disks(uint64_t seed, struct swarm *s) {
     if (s->disks && !s->crashes) s->crashes = crashes;
 }
 
+/* Likewise. */
+static void pick_memory(uint64_t seed, struct swarm *s) {
+    struct rng rng;
+    rng_seed(&rng, seed ^ 0x003);
+    s->ooms = maybe(&rng, 30, rng_percent(&rng, 50) ? 20 : 200);
+}
+
+/* Likewise. */
+static void pick_store(uint64_t seed, struct swarm *s) {
+    struct rng rng;
+    rng_seed(&rng, seed ^ 0x570e);
+    s->stores = rng_percent(&rng, 25);
+    s->segment_ms = rng_percent(&rng, 50) ? 500 : 1 + upto(&rng, 2000);
+    s->store_fails = maybe(&rng, 50, 200000);
+    s->store_outs = maybe(&rng, 40, 10);
+    s->disks_lost = maybe(&rng, 60, 20);
+    int64_t crashes = maybe(&rng, 90, 40);
+    if (s->stores && !s->crashes) s->crashes = crashes;
+}
+
 /* Sets without a log to speak of, far from each other: what is learned while an answer by cells is
  * under way. */
 static void shape_late_answers(struct swarm *s) {
@@ -141,6 +161,8 @@ void swarm_pick(uint64_t seed, const struct swarm *given, struct swarm *out) {
     pick_network(&rng, out);
     pick_faults(&rng, out);
     pick_disks(seed, out);
+    pick_memory(seed, out);
+    pick_store(seed, out);
     uint64_t shape = rng_below(&rng, 100);
     if (shape < 10) shape_late_answers(out);
     else if (shape < 15) shape_late_deltas(out);
@@ -148,6 +170,8 @@ void swarm_pick(uint64_t seed, const struct swarm *given, struct swarm *out) {
         int64_t value = *swarm_at((struct swarm *)(uintptr_t)given, i);
         if (value != SWARM_UNSET) *swarm_at(out, i) = value;
     }
-    if (!out->disks) out->power = out->crashes_all = out->fulls = out->rots = out->disk_fails = 0;
+    if (!out->disks) out->power = out->fulls = out->rots = out->disk_fails = out->disks_lost = 0;
+    if (!out->stores) out->store_fails = out->store_outs = out->disks_lost = 0;
+    if (!out->disks && !out->stores) out->crashes_all = 0;
     if (out->late >= out->nodes) out->late = out->nodes - 1;
 }

@@ -44,6 +44,7 @@
     X(corrupts, 0, 100, "percent damaged")                                                    \
     X(cuts, 0, 1000, "changes of partitions, a minute; as all below")                         \
     X(crashes, 0, 1000, "nodes that lose their memory")                                       \
+    X(ooms, 0, 1000, "nodes whose memory runs out, in the midst of anything")                 \
     X(stops, 0, 1000, "nodes that stand still for a while")                                   \
     X(slows, 0, 1000, "nodes that become slow, or quick again")                               \
     X(leaves, 0, 1000, "nodes that leave, and join later, empty")                             \
@@ -59,7 +60,12 @@
     X(crashes_all, 0, 1000, "crashes of all nodes at once, a minute; as all below")           \
     X(fulls, 0, 1000, "disks that are full for a while")                                      \
     X(rots, 0, 1000, "bits that flip on disks")                                               \
-    X(disk_fails, 0, 1000000, "of a million writes and syncs, those that fail")
+    X(disk_fails, 0, 1000000, "of a million writes and syncs, those that fail")               \
+    X(stores, 0, 1, "nodes stream to an object store")                                        \
+    X(segment_ms, 1, 100000, "how often")                                                     \
+    X(store_fails, 0, 1000000, "of a million requests to it, those that go wrong, of each kind") \
+    X(store_outs, 0, 1000, "times that it is away for a while, a minute; as below")           \
+    X(disks_lost, 0, 1000, "machines that are lost with their disks, if there is a store")
 
 struct swarm {
 #define X(name, least, most, help) int64_t name;

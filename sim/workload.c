@@ -15,7 +15,7 @@
 
 static void record_op(struct run *r, struct node *node, struct model_op op, uint64_t before, const struct model_seen *seen,
                       uint32_t count) {
-    struct replica_id self = gossip_self(node->gossip);
+    struct replica_id self = self_of(node);
     uint64_t after = shard_own(node->shards[op.shard]);
     if (after == before) return; /* nothing was written */
     op.at = (struct model_seen){self.node, self.incarnation, after};
@@ -52,7 +52,7 @@ static enum model_kind pick_kind(struct run *r, uint32_t key) {
 static void judge_dot(struct run *r, uint32_t index, const struct model_op *op, struct bytes reply, bool took) {
     bool removes = op->kind == MODEL_DEL || op->kind == MODEL_SREM || op->kind == MODEL_HDEL;
     bool wrote = removes ? reply.data[1] != '0' : true;
-    if (reply.data[0] == '-' && took && !was_in_doubt(reply)) run_fail(r, index, "%s was refused and took a dot", MODEL_COMMANDS[op->kind]);
+    if (reply.data[0] == '-' && took && !was_in_doubt(reply) && !was_lost(reply)) run_fail(r, index, "%s was refused and took a dot", MODEL_COMMANDS[op->kind]);
     if (reply.data[0] != '-' && wrote && !took) run_fail(r, index, "%s was done and took no dot", MODEL_COMMANDS[op->kind]);
 }
 
@@ -80,8 +80,10 @@ static void model_write(struct run *r, uint32_t index) {
     uint64_t before = shard_own(node->shards[op.shard]);
     struct bytes reply = client_ask(r, index, argc, argv);
     judge_dot(r, index, &op, reply, shard_own(node->shards[op.shard]) != before);
-    r->counts.in_doubt += was_in_doubt(reply) && shard_own(node->shards[op.shard]) != before;
-    if (reply.data[0] != '-' || was_in_doubt(reply)) record_op(r, node, op, before, seen, count);
+    bool wrote = shard_own(node->shards[op.shard]) != before;
+    r->counts.in_doubt += was_in_doubt(reply) && wrote;
+    r->counts.unanswered += was_lost(reply) && wrote;
+    if (reply.data[0] != '-' || was_in_doubt(reply) || was_lost(reply)) record_op(r, node, op, before, seen, count);
 }
 
 static void flush_all(struct run *r, uint32_t index) {
@@ -147,8 +149,7 @@ static int fill_in(struct rng *rng, const struct other *form, char texts[6][32],
     return argc;
 }
 
-static uint64_t own_mutations(struct run *r, uint32_t index) {
-    const struct node *node = world_node(r->world, index);
+static uint64_t own_mutations(const struct node *node) {
     uint64_t sum = 0;
     for (uint32_t s = 0; s < node->shard_count; s++) sum += shard_own(node->shards[s]);
     return sum;
@@ -156,20 +157,21 @@ static uint64_t own_mutations(struct run *r, uint32_t index) {
 
 static void other_write(struct run *r, uint32_t index) {
     const struct other *form = pick_other(r);
+    const struct node *node = world_node(r->world, index);
     char texts[6][32];
     const char *argv[6];
     int argc = fill_in(world_rng(r->world), form, texts, argv);
     bool copies = form->flags & COPIES;
-    uint64_t from = copies ? dump_key(r, index, argv[1]) : 0, before = own_mutations(r, index);
+    uint64_t from = copies ? dump_key(r, index, argv[1]) : 0, before = own_mutations(node);
     struct bytes reply = client_ask(r, index, argc, argv);
     bool nothing = reply.data[0] == ':' ? reply.data[1] == '0' : reply.data[0] == '$' && reply.data[1] == '-';
     bool refused = reply.data[0] == '-' || (form->flags & IF && nothing);
     r->counts.unmodelled++;
     r->counts.refused += refused;
-    if (refused && !was_in_doubt(reply) && own_mutations(r, index) != before) run_fail(r, index, "%s %s was refused and wrote", argv[0], argv[1]);
+    if (refused && !was_in_doubt(reply) && !was_lost(reply) && own_mutations(node) != before) run_fail(r, index, "%s %s was refused and wrote", argv[0], argv[1]);
     if (refused || !copies) return;
     r->counts.copies++;
-    if (dump_key(r, index, argv[2]) != from) run_fail(r, index, "%s %s %s did not copy", argv[0], argv[1], argv[2]);
+    if (dump_key(r, index, argv[2]) != from && world_node(r->world, index)) run_fail(r, index, "%s %s %s did not copy", argv[0], argv[1], argv[2]);
 }
 
 /* Enough elements that repair by cells cuts them finer. */
@@ -198,7 +200,7 @@ static void leave(struct run *r) {
     struct rng *rng = world_rng(r->world);
     uint32_t index = (uint32_t)rng_below(rng, world_node_count(r->world));
     if (!world_node(r->world, index) || world_stands_still(r->world, index)) return;
-    client_ask(r, index, 2, (const char *[]){"ANNEAL", "LEAVE"});
+    if (was_lost(client_ask(r, index, 2, (const char *[]){"ANNEAL", "LEAVE"}))) return;
     world_run(r->world, world_now_us(r->world) + (int64_t)rng_below(rng, 100000));
     world_stop(r->world, index, 1000 + (int64_t)rng_below(rng, 10000000));
     r->counts.leaves++;
@@ -231,12 +233,9 @@ void client_acts(struct run *r) {
     operator_acts(r);
     clients_retry(r);
     uint32_t index = (uint32_t)rng_below(rng, world_node_count(r->world));
-    struct node *node = world_node(r->world, index);
-    if (!node || world_stands_still(r->world, index)) return;
-    if (rng_percent(rng, 6)) {
-        r->counts.expired += node_expire(node, 0, 1);
-        note_issued(r, index);
-    }
+    if (!world_node(r->world, index) || world_stands_still(r->world, index)) return;
+    if (rng_percent(rng, 6)) client_expires(r, index);
+    if (!world_node(r->world, index)) return;
     if (rng_percent(rng, 2)) check_state(r, index);
     if ((int64_t)rng_below(rng, 1000) < s->flushes) flush_all(r, index);
     else if (rng_percent(rng, (unsigned)s->waits)) client_wait(r, index);

@@ -16,7 +16,11 @@ static bool is_before(const struct event *a, const struct event *b) {
 
 void event_push(struct world *w, struct event event) {
     event.seq = w->seq++;
-    if (w->count == w->cap) w->heap = mem_realloc(w->heap, (w->cap = w->cap ? 2 * w->cap : 64) * sizeof *w->heap);
+    if (w->count == w->cap) {
+        struct memory *caller = memory_become(NULL);
+        w->heap = mem_realloc(w->heap, (w->cap = w->cap ? 2 * w->cap : 64) * sizeof *w->heap);
+        memory_become(caller);
+    }
     size_t at = w->count++;
     for (; at && is_before(&event, &w->heap[(at - 1) / 2]); at = (at - 1) / 2) w->heap[at] = w->heap[(at - 1) / 2];
     w->heap[at] = event;
@@ -79,6 +83,38 @@ static void remember_past(struct sim_node *n) {
     }
 }
 
+static bool runs(struct sim_node *n, uint64_t *ends, void (*code)(void *arg), void *arg) {
+    if (n->memory) memory_spare(n->memory, n->only && n->only != ends);
+    if (memory_run(n->memory, code, arg)) return true;
+    ++*ends;
+    if (n->world->verbose) printf("%10lld n%u has run out of memory\n", (long long)n->world->now_us, n->index);
+    return false;
+}
+
+struct starting {
+    struct sim_node *n;
+    const struct node_config *config;
+};
+
+static void start(void *arg) {
+    const struct starting *s = arg;
+    struct sim_node *n = s->n;
+    n->node = node_new(s->config);
+    remember_past(n);
+    if (node_recover(n)) {
+        node_open_archive(n);
+        return;
+    }
+    node_free(n->node);
+    n->node = NULL;
+}
+
+void node_is_up(struct sim_node *n) {
+    struct world *w = n->world;
+    schedule_tick(n, w->now_us);
+    if (w->ports.restart) w->ports.restart(w->ports.arg, n->index, WORLD_UP);
+}
+
 void node_start(struct sim_node *n) {
     struct world *w = n->world;
     const struct swarm *s = w->swarm;
@@ -101,52 +137,104 @@ void node_start(struct sim_node *n) {
     n->tick_at_us = INT64_MAX;
     n->stopped_until_us = 0;
     links_clear(n);
-    n->node = node_new(&config);
-    remember_past(n);
-    if (!node_recover(n)) { /* tries again */
-        node_free(n->node);
-        n->node = NULL;
+    struct starting starting = {n, &config};
+    if (!runs(n, &w->stats.ooms_start, start, &starting)) node_forget_all(n);
+    if (!n->node) { /* tries again */
         n->life++;
         event_push(w, (struct event){.at_us = w->now_us + 1000000, .kind = EVENT_START, .node = n->index});
         return;
     }
-    schedule_tick(n, w->now_us);
-    if (w->ports.restart) w->ports.restart(w->ports.arg, n->index, true);
+    if (!n->loading) node_is_up(n);
+}
+
+struct stepping {
+    struct sim_node *n;
+    struct gossip_event event;
+    int64_t next_us;
+};
+
+static void step(void *arg) {
+    struct stepping *s = arg;
+    struct sim_node *n = s->n;
+    gossip_awake(n->node->gossip);
+    s->next_us = gossip_step(n->node->gossip, &s->event, node_clock(n));
+    if (!gossip_may_sleep(n->node->gossip)) s->next_us = gossip_step(n->node->gossip, &(struct gossip_event){0}, node_clock(n));
+    if (n->incarnation) node_recovered_step(n);
 }
 
 void node_step(struct sim_node *n, struct gossip_event event) {
     struct world *w = n->world;
-    gossip_awake(n->node->gossip);
-    int64_t next = gossip_step(n->node->gossip, &event, node_clock(n));
-    if (!gossip_may_sleep(n->node->gossip)) next = gossip_step(n->node->gossip, &(struct gossip_event){0}, node_clock(n));
-    if (n->incarnation) node_recovered_step(n);
+    struct stepping s = {n, event, 0};
+    if (n->loading) return; /* it has not begun to gossip */
+    if (!node_runs(n, &w->stats.ooms_step, step, &s)) return;
     if (w->ports.step) w->ports.step(w->ports.arg, n->index, &event);
-    schedule_tick(n, next <= w->now_us ? w->now_us + 1 : next);
+    schedule_tick(n, s.next_us <= w->now_us ? w->now_us + 1 : s.next_us);
 }
 
-static void node_stop(struct world *w, uint32_t index, int64_t down_us, bool power) {
-    struct sim_node *n = &w->nodes[index];
-    if (w->verbose) printf("%10lld n%u crashes for %lld us%s\n", (long long)w->now_us, index, (long long)down_us, power ? ", machine and all" : "");
-    n->lost_power = power;
-    if (w->ports.restart) w->ports.restart(w->ports.arg, index, false);
-    node_forget_disk(n, power);
-    node_free(n->node);
-    n->node = NULL;
-    n->life++;
-    w->stats.crashes++;
+static void is_down(struct world *w, uint32_t index, int64_t down_us) {
+    w->nodes[index].life++;
     links_lose(w, index);
     event_push(w, (struct event){.at_us = w->now_us + down_us, .kind = EVENT_START, .node = index});
 }
 
+static void node_stop(struct world *w, uint32_t index, int64_t down_us, enum world_change how, bool power) {
+    struct sim_node *n = &w->nodes[index];
+    if (w->verbose) printf("%10lld n%u crashes for %lld us%s\n", (long long)w->now_us, index, (long long)down_us, power ? ", machine and all" : "");
+    n->lost_power = power;
+    if (w->ports.restart && !n->loading) w->ports.restart(w->ports.arg, index, how);
+    node_forget_archive(n, true);
+    node_forget_disk(n, power);
+    node_free(n->node);
+    n->node = NULL;
+    assert(!n->memory || memory_pieces(n->memory) == 0);
+    w->stats.crashes++;
+    is_down(w, index, down_us);
+}
+
+bool node_runs(struct sim_node *n, uint64_t *ends, void (*code)(void *arg), void *arg) {
+    if (runs(n, ends, code, arg)) return true;
+    n->dead = true;
+    n->world->dead_count++;
+    return false;
+}
+
+bool world_enter(struct world *w, uint32_t index, void (*code)(void *arg), void *arg) {
+    return world_node(w, index) && node_runs(&w->nodes[index], &w->stats.ooms_command, code, arg);
+}
+
+void world_clear_up(struct world *w) {
+    for (uint32_t i = 0; i < w->node_count && w->dead_count; i++) {
+        struct sim_node *n = &w->nodes[i];
+        if (!n->dead) continue;
+        n->dead = false;
+        w->dead_count--;
+        n->lost_power = false;
+        if (w->ports.restart && !n->loading) w->ports.restart(w->ports.arg, i, WORLD_DIED);
+        node_forget_all(n);
+        is_down(w, i, world_between(w, 1000, rng_percent(&w->rng, 50) ? 1000000 : 20000000));
+    }
+}
+
 void world_crash(struct world *w, uint32_t index, int64_t down_us) {
-    if (w->nodes[index].node) node_stop(w, index, down_us, w->swarm->disks && rng_percent(&w->rng, (unsigned)w->swarm->power));
+    if (w->nodes[index].node) node_stop(w, index, down_us, WORLD_DOWN, w->swarm->disks && rng_percent(&w->rng, (unsigned)w->swarm->power));
+}
+
+struct closing {
+    struct keeper *keeper;
+    bool closed;
+};
+
+static void close_keeper(void *arg) {
+    struct closing *c = arg;
+    c->closed = keeper_close(c->keeper) == STATUS_OK;
 }
 
 void world_stop(struct world *w, uint32_t index, int64_t down_us) {
     struct sim_node *n = &w->nodes[index];
-    if (!n->node) return;
-    if (n->keeper && keeper_close(n->keeper) == STATUS_OK) w->stats.disk_stops++;
-    node_stop(w, index, down_us, false);
+    struct closing closing = {n->keeper, false};
+    if (!world_node(w, index) || (n->keeper && !node_runs(n, &w->stats.ooms_keeper, close_keeper, &closing))) return;
+    w->stats.disk_stops += closing.closed;
+    node_stop(w, index, down_us, closing.closed ? WORLD_STOPPED : WORLD_DOWN, false);
 }
 
 /* ------------------------------------------------------------------ running */
@@ -181,6 +269,10 @@ static void run_event(struct world *w, const struct event *e) {
         if (same_life) node_keeps(n);
         break;
     case EVENT_ROOM: disk_has_room(n, e->generation); break;
+    case EVENT_ARCHIVE:
+        if (same_life && n->archive && n->archive_at_us == e->at_us) node_archives(n);
+        break;
+    case EVENT_STORE_BACK: store_is_back(w); break;
     }
 }
 
@@ -189,18 +281,31 @@ static void frame_free(struct buf *frame) {
     mem_free(frame);
 }
 
+/* Who reads from the object store hears of his links when he is through. */
+static bool is_early(const struct sim_node *n, const struct event *e) {
+    return n->loading && (e->kind == EVENT_CONNECT || e->kind == EVENT_DISCONNECT || e->kind == EVENT_SENT);
+}
+
 /* A node that stands still has it all before it when it goes on. */
 static bool postpone(struct world *w, const struct event *e) {
     struct sim_node *n = &w->nodes[e->node];
-    if (e->kind == EVENT_FAULT || e->kind == EVENT_ROOM || !n->node || n->life != e->life || n->stopped_until_us <= w->now_us) return false;
+    if (n->node && n->life == e->life && is_early(n, e)) {
+        struct event later = *e;
+        later.at_us = w->now_us + 10000;
+        event_push(w, later);
+        return true;
+    }
+    if (e->kind == EVENT_FAULT || e->kind == EVENT_ROOM || e->kind == EVENT_STORE_BACK || !n->node || n->life != e->life || n->stopped_until_us <= w->now_us) return false;
     struct event later = *e;
     later.at_us = n->stopped_until_us;
     if (e->kind == EVENT_TICK && n->tick_at_us == e->at_us) n->tick_at_us = later.at_us;
+    if (e->kind == EVENT_ARCHIVE && n->archive_at_us == e->at_us) n->archive_at_us = later.at_us;
     event_push(w, later);
     return true;
 }
 
 void world_run(struct world *w, int64_t until_us) {
+    world_clear_up(w);
     while (w->count && w->heap[0].at_us <= until_us) {
         struct event e = event_pop(w);
         assert(e.at_us >= w->now_us);
@@ -209,6 +314,7 @@ void world_run(struct world *w, int64_t until_us) {
         if (postpone(w, &e)) continue;
         run_event(w, &e);
         frame_free(e.frame);
+        world_clear_up(w);
     }
     w->now_us = until_us;
 }
@@ -218,6 +324,7 @@ static void node_init(struct world *w, uint32_t i, bool ring) {
     uint32_t nodes = w->node_count, late = (uint32_t)w->swarm->late;
     n->world = w;
     n->index = i;
+    n->memory = w->swarm->ooms ? memory_new() : NULL;
     snprintf(n->address, sizeof n->address, "n%u:1", i);
     /* A ring of joins, or all to the first: both must become one cluster. */
     snprintf(n->join, sizeof n->join, "n%u:1,n%u:1", ring ? (i + 1) % nodes : 0, ring ? i : 1 % nodes);
@@ -236,6 +343,7 @@ struct world *world_new(uint64_t seed, const struct swarm *swarm, const struct w
     rng_seed(&w->rng, seed);
     w->swarm = swarm;
     w->node_count = (uint32_t)swarm->nodes;
+    world_store_open(w, seed);
     bool ring = rng_percent(&w->rng, 50);
     for (uint32_t i = 0; i < w->node_count; i++) node_init(w, i, ring);
     w->ports = *ports;
@@ -247,14 +355,17 @@ void world_free(struct world *w) {
     mem_free(w->heap);
     for (uint32_t i = 0; i < w->node_count; i++) {
         struct sim_node *n = &w->nodes[i];
+        if (n->node) node_forget_archive(n, true);
         if (n->node) node_forget_disk(n, false);
         if (n->node) node_free(n->node);
         if (n->disk) disk_sim_free(n->disk);
+        if (n->memory) memory_free(n->memory);
     }
+    world_store_close(w);
     mem_free(w);
 }
 
-struct node *world_node(struct world *w, uint32_t index) { return w->nodes[index].node; }
+struct node *world_node(struct world *w, uint32_t index) { return w->nodes[index].dead || w->nodes[index].loading ? NULL : w->nodes[index].node; }
 bool world_lost_power(const struct world *w, uint32_t index) { return w->nodes[index].lost_power; }
 bool world_has_rotted(const struct world *w, uint32_t index) { return w->nodes[index].rotten; }
 bool world_stands_still(const struct world *w, uint32_t index) { return w->nodes[index].stopped_until_us > w->now_us; }

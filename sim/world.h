@@ -30,6 +30,10 @@
     X(jumps, "clock jumps")                                            \
     X(joins, "nodes that joined late")                                     \
     X(power_lost, "crashes that took what was not synced")                 \
+    X(ooms_step, "nodes whose memory ran out while they gossiped")         \
+    X(ooms_command, "nodes whose memory ran out in a command")             \
+    X(ooms_keeper, "nodes whose memory ran out while they kept what they have") \
+    X(ooms_start, "nodes whose memory ran out while they started")         \
     X(crashes_all, "crashes of all nodes at once")                         \
     X(fulls, "disks that were full")                                       \
     X(rots, "bits that flipped on disks")                                  \
@@ -43,6 +47,19 @@
     X(starts_failed, "starts that failed, by the disk")                    \
     X(checkpoints, "checkpoints that were finished")                       \
     X(checkpoints_failed, "checkpoints that failed")                       \
+    X(segments, "segments that were stored")                               \
+    X(store_images, "images that were streamed")                           \
+    X(store_tails, "tails of the dead that were streamed by others")       \
+    X(store_checkpoints, "checkpoints that were stored")                   \
+    X(store_merged, "manifests that somebody else made first")             \
+    X(store_given_up, "checkpoints that somebody else's made useless")     \
+    X(store_deleted, "objects deleted as garbage")                         \
+    X(store_compared, "objects in our place that were compared with ours") \
+    X(store_again, "readings of the store that began anew")                \
+    X(store_read, "objects read back")                                     \
+    X(store_outs, "times that the store was away")                         \
+    X(disks_lost, "disks that were lost with their machine")               \
+    X(ooms_archive, "nodes whose memory ran out while they streamed")      \
     X(disk_failures, "nodes that refused writes, by the disk")             \
     X(disk_heals, "nodes that took writes again")
 
@@ -54,10 +71,22 @@ struct world_stats {
 
 struct world;
 
+/* STOPPED: it closed what it keeps, and well. DIED: in the midst of something, its locks may be held and
+ * nothing may be asked of it. */
+enum world_change { WORLD_UP, WORLD_DOWN, WORLD_STOPPED, WORLD_DIED };
+
 /* What the world asks of whoever runs it; any may be NULL. */
 struct world_ports {
     /* Before a node's memory is lost, and when it is there again. */
-    void (*restart)(void *arg, uint32_t node, bool up);
+    void (*restart)(void *arg, uint32_t node, enum world_change change);
+    /* After each step of its keeper; well: the log could be written all along. */
+    void (*kept)(void *arg, uint32_t node, bool well);
+    /* It begins to read the object store. */
+    void (*loads)(void *arg, uint32_t node);
+    /* All that a node has written is in the object store. */
+    void (*stored)(void *arg, uint32_t node);
+    /* Its archive will not go on. */
+    void (*stopped)(void *arg, uint32_t node, const char *why);
     /* After each step of a node, with what it was about. */
     void (*step)(void *arg, uint32_t node, const struct gossip_event *event);
     void *arg;
@@ -69,11 +98,16 @@ void world_free(struct world *w);
 
 /* NULL while it is down. */
 struct node *world_node(struct world *w, uint32_t index);
+/* Runs code of a node's process. False: it is down, or its memory has run out in the midst of it, and
+ * world_node is NULL from now on; what it was lives on until the world does. */
+bool world_enter(struct world *w, uint32_t index, void (*code)(void *arg), void *arg);
 bool world_stands_still(const struct world *w, uint32_t index);
 uint32_t world_node_count(const struct world *w);
 struct rng *world_rng(struct world *w);
 int64_t world_now_us(const struct world *w);
 
+/* What dead nodes had is given back. Part of world_run and world_heal. */
+void world_clear_up(struct world *w);
 /* Runs what is due until the time has come. */
 void world_run(struct world *w, int64_t until_us);
 /* From now on the swarm's faults happen. */
@@ -87,6 +121,12 @@ bool world_has_rotted(const struct world *w, uint32_t index);
 void world_stop(struct world *w, uint32_t index, int64_t down_us);
 /* Loses its memory; comes back, empty and as another replica, after down_us. With a disk: with what is on it. */
 void world_crash(struct world *w, uint32_t index, int64_t down_us);
+
+/* With its disk. */
+void world_lose(struct world *w, uint32_t index, int64_t down_us);
+/* Everything is to be in the object store soon; and is. */
+void world_flush(struct world *w);
+bool world_is_flushed(struct world *w);
 
 void world_stats(const struct world *w, struct world_stats *out);
 uint64_t world_trace_hash(const struct world *w);

@@ -25,12 +25,20 @@ static void count_recovery(struct world *w, const struct keeper_recovery *r) {
     w->stats.recovered_damage += r->damaged != 0;
 }
 
+/* Of the machine, not of the process. */
+static struct disk_sim *new_disk(struct world *w) {
+    struct memory *caller = memory_become(NULL);
+    struct disk_sim *disk = disk_sim_new(rng_next(&w->rng));
+    memory_become(caller);
+    return disk;
+}
+
 bool node_recover(struct sim_node *n) {
     struct world *w = n->world;
     struct keeper_recovery recovery;
     struct buf error = {0};
     if (!w->swarm->disks) return true;
-    if (!n->disk) n->disk = disk_sim_new(rng_next(&w->rng));
+    if (!n->disk) n->disk = new_disk(w);
     let_fail(n);
     struct keeper_config config = {
         .disk = disk_sim_port(n->disk), .shards = n->node->shards, .shard_count = n->node->shard_count,
@@ -68,23 +76,53 @@ void node_forget_disk(struct sim_node *n, bool power) {
     n->world->stats.power_lost += power;
 }
 
+void node_forget_all(struct sim_node *n) {
+    node_forget_archive(n, false);
+    n->keeper = NULL;
+    n->node = NULL;
+    if (n->disk) disk_sim_kill(n->disk);
+    memory_give_back(n->memory);
+}
+
+struct keeping {
+    struct sim_node *n;
+    int64_t next_us;
+};
+
+static void keep(void *arg) {
+    struct keeping *k = arg;
+    k->next_us = keeper_step(k->n->keeper, node_now(k->n->node));
+}
+
 void node_keeps(struct sim_node *n) {
     struct world *w = n->world;
     struct keeper_status now;
-    int64_t next_us = keeper_step(n->keeper, node_now(n->node));
+    struct keeping step = {.n = n};
+    if (!node_runs(n, &w->stats.ooms_keeper, keep, &step)) return;
     keeper_status(n->keeper, &now);
     if (now.saves != n->saves) ++*(now.last_save == STATUS_OK ? &w->stats.checkpoints : &w->stats.checkpoints_failed);
     if (n->failure == STATUS_OK && now.failure != STATUS_OK) w->stats.disk_failures++;
     if (n->failure != STATUS_OK && now.failure == STATUS_OK) w->stats.disk_heals++;
     n->saves = now.saves;
     n->failure = now.failure;
-    plan_step(n, next_us ? next_us : 1 + world_between(w, 0, 20000));
+    if (w->ports.kept && !n->loading) w->ports.kept(w->ports.arg, n->index, now.failure == STATUS_OK);
+    plan_step(n, step.next_us ? step.next_us : 1 + world_between(w, 0, 20000));
 }
 
 void node_recovered_step(struct sim_node *n) {
     if (!n->incarnation || gossip_self(n->node->gossip).incarnation == n->incarnation) return;
     n->incarnation = 0;
     n->world->stats.recovered_gone++;
+}
+
+void world_lose(struct world *w, uint32_t index, int64_t down_us) {
+    struct sim_node *n = &w->nodes[index];
+    world_crash(w, index, down_us);
+    if (!n->disk) return;
+    disk_sim_free(n->disk);
+    n->disk = NULL;
+    n->rotten = true;
+    w->stats.disks_lost++;
 }
 
 void disk_fills(struct world *w, struct sim_node *n) {
@@ -96,7 +134,7 @@ void disk_fills(struct world *w, struct sim_node *n) {
 }
 
 void disk_has_room(struct sim_node *n, uint64_t times) {
-    if (times == n->rooms) disk_sim_limit(n->disk, UINT64_MAX);
+    if (n->disk && times == n->rooms) disk_sim_limit(n->disk, UINT64_MAX);
 }
 
 void disk_heals(struct sim_node *n) {

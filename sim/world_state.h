@@ -3,12 +3,15 @@
 #define ANNEAL_SIM_WORLD_STATE_H
 
 #include "persist/keeper.h"
+#include "persist/store.h"
 #include "sim/disk.h"
+#include "sim/memory.h"
 #include "sim/world.h"
 
 #define MINUTE_US INT64_C(60000000)
 
-enum event_kind { EVENT_TICK, EVENT_CONNECT, EVENT_DISCONNECT, EVENT_ARRIVE, EVENT_SENT, EVENT_START, EVENT_FAULT, EVENT_KEEPER, EVENT_ROOM };
+enum event_kind { EVENT_TICK, EVENT_CONNECT, EVENT_DISCONNECT, EVENT_ARRIVE, EVENT_SENT, EVENT_START, EVENT_FAULT, EVENT_KEEPER, EVENT_ROOM,
+                  EVENT_ARCHIVE, EVENT_STORE_BACK };
 
 struct event {
     int64_t at_us;
@@ -48,6 +51,13 @@ struct sim_node {
     enum status failure;   /* of the keeper, as it last was */
     uint64_t saves;
     bool lost_power, rotten;
+    struct memory *memory; /* of its process; NULL: it never runs out */
+    const uint64_t *only;  /* it runs out in code of which this counts the ends; NULL: in any */
+    bool dead;             /* it did, and nobody has cleared up yet */
+    struct store store;      /* submit NULL: there is none */
+    struct archive *archive; /* while it is up */
+    int64_t archive_at_us;
+    bool loading;            /* it reads from the store, and does nothing else yet */
 };
 
 struct world {
@@ -59,28 +69,44 @@ struct world {
     struct event *heap;
     size_t count, cap;
     struct sim_node nodes[WORLD_NODES_MAX];
-    uint32_t node_count;
+    uint32_t node_count, dead_count;
     bool cut[WORLD_NODES_MAX][WORLD_NODES_MAX]; /* [from][to] */
     struct world_stats stats;
     uint64_t trace;
     bool verbose;
     struct world_ports ports;
+    struct bucket_sim *bucket; /* the object store of all; NULL: there is none */
+    bool store_out;
 };
 
 /* world.c */
 void event_push(struct world *w, struct event event);
 int64_t world_between(struct world *w, int64_t least, int64_t most); /* at random */
 void node_start(struct sim_node *n);
+void node_is_up(struct sim_node *n);
 void node_step(struct sim_node *n, struct gossip_event event);
+/* Runs code of the node. False: its memory has run out in the midst of it, which is counted. */
+bool node_runs(struct sim_node *n, uint64_t *ends, void (*code)(void *arg), void *arg);
 
 /* world_disk.c. False: the node cannot start. */
 bool node_recover(struct sim_node *n);
 void node_forget_disk(struct sim_node *n, bool power); /* before the node is freed; the process or the machine stops */
+void node_forget_all(struct sim_node *n);              /* the process has ended where it stood */
 void node_keeps(struct sim_node *n);                   /* the keeper's step */
 void node_recovered_step(struct sim_node *n);          /* after each of gossip's */
 void disk_fills(struct world *w, struct sim_node *n);
 void disk_has_room(struct sim_node *n, uint64_t times);
 void disk_heals(struct sim_node *n);
+
+/* world_store.c */
+void world_store_open(struct world *w, uint64_t seed);
+void world_store_close(struct world *w);
+void store_faults(struct world *w);
+void store_goes_out(struct world *w);
+void store_is_back(struct world *w);
+void node_open_archive(struct sim_node *n);
+void node_forget_archive(struct sim_node *n, bool whole); /* before the node is freed; not whole: it has ended where it stood */
+void node_archives(struct sim_node *n);                   /* the archive's step */
 
 /* links.c: the transport port, and what becomes of frames. */
 struct transport_port links_port(struct sim_node *n);

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "core/clock_posix.h"
 #include "net/peer.h"
 
 #define RECEIVERS_MAX 4
@@ -44,12 +45,6 @@ struct run {
     int64_t latency_us[SAMPLES_MAX];
     size_t samples;
 };
-
-static int64_t now_us(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
 
 static int64_t cpu_us(void) {
     struct rusage u;
@@ -154,7 +149,7 @@ static void pubsub_end(struct carrier *c) {
 static void send_round(struct run *r, uint8_t *frame) {
     struct carrier *c = r->carrier;
     uint64_t sent = 0;
-    int64_t at = now_us();
+    int64_t at = os_mono_us();
     memcpy(frame, &at, sizeof at);
     for (int i = 0; i < c->receivers; i++) sent += c->send(c, i, bytes_of(frame, r->size));
     atomic_fetch_add(&r->sent, sent);
@@ -164,10 +159,10 @@ static void send_round(struct run *r, uint8_t *frame) {
 static void *send_all(void *arg) {
     struct run *r = arg;
     static uint8_t frame[65536];
-    int64_t next = now_us(), end = next + RUN_US;
-    for (; now_us() < end; next += PACE_US) {
+    int64_t next = os_mono_us(), end = next + RUN_US;
+    for (; os_mono_us() < end; next += PACE_US) {
         send_round(r, frame);
-        int64_t rest = next + PACE_US - now_us();
+        int64_t rest = next + PACE_US - os_mono_us();
         if (r->paced && rest > 0) nap_us((long)rest);
     }
     nap_us(1000000); /* for what is under way: the kernel holds thousands of small frames */
@@ -185,7 +180,7 @@ static void receive_all(struct run *r) {
             int64_t sent_us;
             for (int n = 0; n < 64 && c->receive(c, i, &sent_us); n++) {
                 r->came++;
-                if (r->samples < SAMPLES_MAX) r->latency_us[r->samples++] = now_us() - sent_us;
+                if (r->samples < SAMPLES_MAX) r->latency_us[r->samples++] = os_mono_us() - sent_us;
             }
         }
     }

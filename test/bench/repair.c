@@ -5,12 +5,8 @@
  *
  * The ratio is all bytes shipped to the names and values of the keys that changed. */
 #include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
 
-#include "lattice/shard.h"
-
-enum { SHARDS = 256, NAME_MOST = 4096, VALUE_MOST = 1 << 20 };
+#include "test/bench/keys.h"
 
 struct side {
     struct replicas *replicas;
@@ -19,16 +15,9 @@ struct side {
 
 struct bench {
     struct side a, b;
-    struct hash_seed seed;
-    uint64_t keys, name_len, value_len, asked, answered;
-    uint8_t name[NAME_MOST], value[VALUE_MOST];
+    struct keys keys;
+    uint64_t asked, answered;
 };
-
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static void side_init(struct side *side, struct hash_seed seed, uint64_t id) {
     side->replicas = replicas_new();
@@ -43,12 +32,9 @@ static void side_fini(struct side *side) {
 }
 
 static void set(struct bench *b, uint64_t i, int64_t now) {
-    memset(b->name, 'k', b->name_len);
-    for (size_t at = b->name_len; at > 0 && i; i /= 10) b->name[--at] = (uint8_t)('0' + i % 10);
-    memcpy(b->value, &now, b->value_len < sizeof now ? b->value_len : sizeof now);
-    struct bytes name = bytes_of(b->name, b->name_len);
-    struct shard *shard = b->a.shards[(hash_key(&b->seed, name) & UINT32_MAX) * SHARDS >> 32];
-    shard_set(shard, shard_ref(shard, name), bytes_of(b->value, b->value_len), false, now);
+    struct bytes name = keys_name(&b->keys, i);
+    struct shard *shard = keys_shard(&b->keys, b->a.shards, name);
+    shard_set(shard, shard_ref(shard, name), keys_value(&b->keys, (uint64_t)now), false, now);
 }
 
 /* A message as it travels: written by one side, read by the other. */
@@ -109,33 +95,25 @@ static void pull(struct bench *b, int s) {
 }
 
 static void change_and_catch_up(struct bench *b, uint64_t changed, int64_t now) {
-    for (uint64_t i = 0; i < changed; i++) set(b, i * UINT64_C(2654435761) % b->keys, now);
+    for (uint64_t i = 0; i < changed; i++) set(b, i * UINT64_C(2654435761) % b->keys.count, now);
     b->asked = b->answered = 0;
     double begun = seconds();
     for (int s = 0; s < SHARDS; s++) pull(b, s);
-    double payload = (double)changed * (double)(b->name_len + b->value_len);
+    double payload = (double)changed * (double)(b->keys.name_len + b->keys.value_len);
     printf("%9llu changed: %10llu asked + %10llu answered, ratio %6.2f, %6.1f ms\n", (unsigned long long)changed,
            (unsigned long long)b->asked, (unsigned long long)b->answered, (double)(b->asked + b->answered) / payload,
            (seconds() - begun) * 1e3);
 }
 
-static uint64_t argument(int argc, char **argv, int at, uint64_t otherwise) {
-    return at < argc ? strtoull(argv[at], NULL, 10) : otherwise;
-}
-
 int main(int argc, char **argv) {
     static struct bench b;
-    b.keys = argument(argc, argv, 1, 1000000);
-    b.name_len = argument(argc, argv, 2, 16);
-    b.value_len = argument(argc, argv, 3, 64);
-    if (b.keys < 1000 || b.name_len > NAME_MOST || b.value_len > VALUE_MOST) return 2;
-    memset(b.value, 'v', b.value_len);
-    side_init(&b.a, b.seed, 1);
-    side_init(&b.b, b.seed, 2);
-    change_and_catch_up(&b, b.keys, 1);
-    change_and_catch_up(&b, b.keys / 1000, 2);
-    change_and_catch_up(&b, b.keys / 100, 3);
-    change_and_catch_up(&b, b.keys / 10, 4);
+    if (!keys_init(&b.keys, argc, argv, 1000)) return 2;
+    side_init(&b.a, b.keys.seed, 1);
+    side_init(&b.b, b.keys.seed, 2);
+    change_and_catch_up(&b, b.keys.count, 1);
+    change_and_catch_up(&b, b.keys.count / 1000, 2);
+    change_and_catch_up(&b, b.keys.count / 100, 3);
+    change_and_catch_up(&b, b.keys.count / 10, 4);
     side_fini(&b.a);
     side_fini(&b.b);
     return 0;

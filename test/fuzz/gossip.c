@@ -19,6 +19,11 @@ enum what {
 };
 #define FILL 255 /* what is written: a hash that is worth finer cells */
 
+static void open_shaped(struct net *n, uint8_t shape) {
+    net_open(n, shape & 1 ? 600 : 1 << 20);
+    n->short_cuts = shape & 2;
+}
+
 static void run_bytes(struct node *node, size_t argc, const struct bytes *argv) {
     struct buf out = {0};
     command_run(node, argv, argc, &out);
@@ -111,7 +116,7 @@ static void spread_rumour(struct net *n, unsigned to, uint8_t argument, struct i
 
 static void send_raw(struct net *n, unsigned to, struct input *in) {
     struct bytes frame = fuzz_exact(input_bytes(in, input_byte(in)));
-    net_event(n, to, &(struct gossip_event){.kind = GOSSIP_FRAME, .frame = frame});
+    net_hear(n, to, frame);
     fuzz_exact_free(frame);
 }
 
@@ -193,7 +198,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct input in = input_of(data, size);
     static struct net n;
     bool lied = false;
-    net_open(&n, input_byte(&in) & 1 ? 600 : 1 << 20);
+    open_shaped(&n, input_byte(&in));
     for (int i = 0; i < STEPS_MAX && in.left; i++)
         if (step(&n, &in) >= LIES) lied = true;
     if (!lied) check_settled(&n);
@@ -239,7 +244,7 @@ static void put_talk(struct buf *seed, enum what with) {
 static void put_forged(struct buf *seed) {
     static struct net n;
     struct input in = input_of(seed->data, seed->len);
-    net_open(&n, input_byte(&in) & 1 ? 600 : 1 << 20);
+    open_shaped(&n, input_byte(&in));
     while (in.left > 2) step(&n, &in); /* all but the last: the deliveries */
     for (unsigned i = 0; i < n.frame_count; i++) {
         struct buf plain = {0};
@@ -278,12 +283,12 @@ static void put_apart(void) {
 void fuzz_seeds(void) {
     static const enum what with[] = {DELIVER, REPEAT, DROP, DOWN, PAUSE, RAW, BEND, CUT, RUMOUR};
     put_apart();
-    for (uint8_t i = 0; i < 2 * sizeof with / sizeof *with; i++) {
+    for (uint8_t i = 0; i < 4 * sizeof with / sizeof *with; i++) {
         struct buf seed = {0};
-        buf_put_byte(&seed, i & 1);
+        buf_put_byte(&seed, i % 4);
         put_meeting(&seed);
-        put_talk(&seed, with[i / 2]);
-        if (i / 2 < 4) put_forged(&seed);
+        put_talk(&seed, with[i / 4]);
+        if (i / 4 < 4) put_forged(&seed);
         fuzz_seed(buf_bytes(&seed));
         buf_fini(&seed);
     }

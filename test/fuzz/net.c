@@ -72,6 +72,12 @@ void net_event(struct net *n, unsigned node, const struct gossip_event *event) {
     gossip_step(it->gossip, event, node_now(it));
 }
 
+void net_hear(struct net *n, unsigned node, struct bytes frame) {
+    struct node *it = n->nodes[node].node;
+    if (n->short_cuts && gossip_deltas(it->gossip, frame, node_now(it))) return;
+    net_event(n, node, &(struct gossip_event){.kind = GOSSIP_FRAME, .frame = frame});
+}
+
 void net_tick(struct net *n, unsigned node) {
     node_expire(n->nodes[node].node, 0, 1);
     net_event(n, node, &(struct gossip_event){.kind = GOSSIP_TICK});
@@ -94,7 +100,7 @@ void net_deliver(struct net *n, unsigned at) {
     CHECK(at < n->frame_count);
     unsigned to = n->frames[at].to;
     struct bytes frame = fuzz_exact(buf_bytes(&n->frames[at].bytes));
-    net_event(n, to, &(struct gossip_event){.kind = GOSSIP_FRAME, .frame = frame});
+    net_hear(n, to, frame);
     fuzz_exact_free(frame);
 }
 
@@ -125,7 +131,7 @@ void net_say(struct net *n, unsigned to, struct replica_id sender, struct bytes 
     put_be(&plain, 1, 4);
     buf_put_bytes(&plain, message);
     net_seal(n, buf_bytes(&plain), &frame);
-    net_event(n, to, &(struct gossip_event){.kind = GOSSIP_FRAME, .frame = buf_bytes(&frame)});
+    net_hear(n, to, buf_bytes(&frame));
     buf_fini(&plain);
     buf_fini(&frame);
 }

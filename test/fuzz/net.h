@@ -32,6 +32,7 @@ struct net {
     struct net_node nodes[NET_NODES];
     struct net_frame frames[NET_FRAMES_MAX];
     unsigned frame_count;
+    bool short_cuts;     /* frames go the way of threads that are not gossip's first */
     struct keyring keys; /* of the cluster */
     struct sealer sealer;
 };
@@ -39,6 +40,7 @@ struct net {
 void net_open(struct net *n, uint64_t log_bytes_max);
 void net_close(struct net *n);
 void net_event(struct net *n, unsigned node, const struct gossip_event *event);
+void net_hear(struct net *n, unsigned node, struct bytes frame);
 void net_tick(struct net *n, unsigned node);
 void net_move_clocks(struct net *n, int64_t ms);
 /* Every link that was dialled gets its connection, or loses it. */

@@ -5,6 +5,7 @@
  * input := shape step*
  * step  := what and who, argument */
 #include "core/mem.h"
+#include "test/exchange.h"
 #include "test/fuzz/fuzz.h"
 #include "test/fuzz/recount.h"
 
@@ -132,22 +133,6 @@ static void push(struct world *w, unsigned from, uint8_t back) {
     wire_fini(&writer);
 }
 
-/* The summary as the other side reads it. */
-static void carry(struct world *w, unsigned asker, unsigned from, const struct shard_summary *asked, struct shard_summary *out) {
-    struct wire_writer writer;
-    struct wire_reader reader;
-    struct buf bytes = {0};
-    wire_init(&writer, w->replicas[asker]);
-    shard_write_summary(&writer, asked);
-    wire_finish(&writer, &bytes);
-    wire_fini(&writer);
-    CHECK(wire_open(&reader, buf_bytes(&bytes), w->replicas[from]) == STATUS_OK);
-    CHECK(shard_read_summary(&reader, out));
-    CHECK(reader.at == reader.end);
-    wire_close(&reader);
-    buf_fini(&bytes);
-}
-
 static void summarise(struct world *w, unsigned asker, unsigned how, struct shard_summary *out) {
     struct shard_refinement finer = {.bits = (uint8_t)(1 + how % 5)};
     for (unsigned i = 0; i < SHARD_CELLS_BYTES; i++) finer.cells[i] = (uint8_t)(0x5a5a5a5au >> (how + i) % 24);
@@ -164,7 +149,7 @@ static void answer(struct world *w, unsigned asker, unsigned from, unsigned how,
     struct shard_summary seen;
     struct wire_writer writer;
     summarise(w, asker, how, asked);
-    carry(w, asker, from, how % 8 == 7 ? &nothing : asked, &seen);
+    exchange_summary(w->replicas[asker], how % 8 == 7 ? &nothing : asked, w->replicas[from], &seen);
     wire_init(&writer, w->replicas[from]);
     enum status status = shard_write_answer(w->shard[from], &writer, &seen);
     shard_summary_fini(&seen);
@@ -227,14 +212,8 @@ static void stabilise(struct world *w, unsigned at) {
         if (applied(w, at, w->life[of]) < shard_own(w->shard[of])) continue;
         for (unsigned r = 0; r < w->lives; r++) vclock_raise(&w->heard[at][of], (uint16_t)r, applied(w, of, r));
     }
-    for (unsigned r = 0; r < w->lives; r++) {
-        uint64_t least = UINT64_MAX;
-        for (unsigned of = 0; of < w->nodes; of++) {
-            uint64_t one = vclock_get(&w->heard[at][of], (uint16_t)r);
-            if (one < least) least = one;
-        }
-        vclock_raise(&stable, index_at(w, at, r), least);
-    }
+    for (unsigned r = 0; r < w->lives; r++)
+        vclock_raise(&stable, index_at(w, at, r), exchange_stable(w->heard[at], w->nodes, (uint16_t)r));
     shard_stable(w->shard[at], &stable);
     vclock_fini(&stable);
 }

@@ -20,6 +20,29 @@ def free_port():
         return s.getsockname()[1]
 
 
+def until(what, seconds=20):
+    """Waits for what() to be true, and fails if it does not become so."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if what():
+            return
+        time.sleep(0.02)
+    assert what()
+
+
+def digest(client):
+    return client.execute_command("ANNEAL", "DIGEST")
+
+
+def connected(clients):
+    """All nodes hear all others; clients: one of each."""
+    until(lambda: all(c.info("replication")["peers_up"] == len(clients) - 1 for c in clients))
+
+
+def agree(clients, seconds=30):
+    until(lambda: len({digest(c) for c in clients}) == 1, seconds)
+
+
 class Server:
     """A process that listens for RESP clients."""
 
@@ -41,6 +64,12 @@ class Server:
             except OSError:
                 time.sleep(0.02)
         raise RuntimeError("server does not listen: " + self.output()[-2000:])
+
+    def has_loaded(self):
+        """What it had; it answers LOADING before."""
+        with socket.create_connection(("127.0.0.1", self.port), 10) as s:
+            s.sendall(b"PING\r\n")
+            return not s.recv(100).startswith(b"-LOADING")
 
     def output(self):
         with open(os.path.join(self.dir, "log"), errors="replace") as f:
@@ -93,6 +122,7 @@ class Cluster:
         command = [SERVER, "--port", str(self.ports[i]), "--gossip-port", str(self.gossip[i]), "--dir", directory, "--join", join,
                    "--enable-debug-command", "local"] + self.options + list(options)
         self.nodes[i] = Server(command, self.ports[i], directory)
+        until(self.nodes[i].has_loaded)
         return self.nodes[i]
 
     def __enter__(self):

@@ -7,6 +7,7 @@
  * says whether there is more. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "core/mem.h"
 #include "persist/options.h"

@@ -9,28 +9,11 @@ import time
 import pytest
 import redis
 
-from servers import Cluster
+from servers import Cluster, agree, connected, until
 
 
 def clients(cluster):
     return [redis.Redis("127.0.0.1", port=p, socket_timeout=30) for p in cluster.ports]
-
-
-def until(what, seconds=20):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if what():
-            return
-        time.sleep(0.02)
-    assert what()
-
-
-def agree(cs, seconds=30):
-    until(lambda: len({c.execute_command("ANNEAL", "DIGEST") for c in cs}) == 1, seconds)
-
-
-def connected(cs):
-    until(lambda: all(c.info("replication")["peers_up"] == len(cs) - 1 for c in cs))
 
 
 @pytest.fixture(scope="module")

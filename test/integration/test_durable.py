@@ -9,26 +9,13 @@ import time
 
 import pytest
 import redis
-from servers import SERVER, Cluster
+from servers import SERVER, Cluster, agree, connected, digest, until
 
 LOG = ["--appendonly", "yes"]
 
 
 def connect(cluster, i):
-    """A client of a node that has loaded what it had."""
-    client = redis.Redis("127.0.0.1", cluster.ports[i], socket_timeout=20, single_connection_client=True)
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            client.ping()
-            return client
-        except (redis.BusyLoadingError, redis.ConnectionError):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-
-def digest(client):
-    return client.execute_command("ANNEAL", "DIGEST")
+    return redis.Redis("127.0.0.1", cluster.ports[i], socket_timeout=20, single_connection_client=True)
 
 
 def files(cluster, i, start):
@@ -113,14 +100,11 @@ def test_kill_9_loses_nothing_acknowledged(policy):
 def test_all_nodes_die_and_come_back():
     with Cluster(3, *LOG) as cluster:
         clients = [connect(cluster, i) for i in range(3)]
-        deadline = time.monotonic() + 10
-        while any(c.info("replication")["peers_up"] != 2 for c in clients):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        connected(clients)
         for client in clients:
             fill(client, 200)
             client.incrby("shared", 7)
-        await_equal(clients)
+        agree(clients)
         time.sleep(0.3)  # what came from peers is written within 0.1 s
         before = digest(clients[0])
         for node in cluster.nodes:
@@ -131,7 +115,7 @@ def test_all_nodes_die_and_come_back():
         assert [digest(c) for c in clients] == [before] * 3
         assert clients[0].get("shared") == b"21"
         clients[1].incr("shared")
-        await_equal(clients)
+        agree(clients)
         assert clients[2].get("shared") == b"22"
 
 
@@ -140,13 +124,10 @@ def test_all_nodes_are_stopped_and_come_back(leave):
     """They do not all tell each other to throw away what they kept, though each has seen the others go."""
     with Cluster(3, *LOG) as cluster:
         clients = [connect(cluster, i) for i in range(3)]
-        deadline = time.monotonic() + 10
-        while any(c.info("replication")["peers_up"] != 2 for c in clients):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        connected(clients)
         for client in clients:
             fill(client, 100)
-        await_equal(clients)
+        agree(clients)
         before = digest(clients[0])
         for client in clients if leave else []:
             client.execute_command("ANNEAL", "LEAVE")
@@ -155,22 +136,12 @@ def test_all_nodes_are_stopped_and_come_back(leave):
         for i in range(3):
             cluster.start(i)
         clients = [connect(cluster, i) for i in range(3)]
-        deadline = time.monotonic() + 10
-        while any(c.info("replication")["peers_up"] != 2 for c in clients):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        connected(clients)
         time.sleep(1)
-        await_equal(clients)
+        agree(clients)
         assert digest(clients[0]) == before
         if not leave:
             assert [c.info("gossip")["gossip_resets"] for c in clients] == [0] * 3
-
-
-def await_equal(clients, seconds=20):
-    deadline = time.monotonic() + seconds
-    while len({digest(c) for c in clients}) > 1:
-        assert time.monotonic() < deadline, "nodes do not agree"
-        time.sleep(0.05)
 
 
 def test_what_came_from_peers_is_kept_too():
@@ -178,12 +149,12 @@ def test_what_came_from_peers_is_kept_too():
     with Cluster(2, *LOG) as cluster:
         a, b = connect(cluster, 0), connect(cluster, 1)
         fill(a, 100)
-        await_equal([a, b])
+        agree([a, b])
         cluster.nodes[1].kill()
         fill(a, 300)
         cluster.start(1)
         b = connect(cluster, 1)
-        await_equal([a, b])
+        agree([a, b])
         time.sleep(1.5)  # what was pulled is imaged within a second
         before = digest(b)
         for node in cluster.nodes:
@@ -230,10 +201,7 @@ def test_save_and_its_kin():
         a = connect(cluster, 0)
         assert digest(a) == before
         assert a.bgsave()
-        deadline = time.monotonic() + 10
-        while a.info("persistence")["rdb_saves"] < 1:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: a.info("persistence")["rdb_saves"] >= 1)
         assert a.info("persistence")["rdb_last_bgsave_status"] == "ok"
         assert a.execute_command("BGREWRITEAOF") in (b"Background append only file rewriting started", True)
         a.set("x", 1)
@@ -253,7 +221,7 @@ def test_a_rewrite_that_ends_while_the_node_leaves():
             for n in range(2000):
                 pipe.set(f"k{n}", os.urandom(1000))
             pipe.execute()
-        await_equal([a, b])
+        agree([a, b])
         os.kill(cluster.nodes[1].pid(), signal.SIGSTOP)
         try:
             for n in range(8):
@@ -265,7 +233,7 @@ def test_a_rewrite_that_ends_while_the_node_leaves():
                 cluster.start(0)
         finally:
             os.kill(cluster.nodes[1].pid(), signal.SIGCONT)
-        await_equal([connect(cluster, 0), b])
+        agree([connect(cluster, 0), b])
 
 
 def test_clients_that_ask_while_a_node_loads():

@@ -191,11 +191,40 @@ static void what_a_short_cut_swallowed_is_found_within_two_heartbeats(void **sta
     stop(&b);
 }
 
+/* By the short cut of other threads as by the way of all frames. */
+static void what_still_comes_of_who_left_long_ago_is_dropped(void **state) {
+    struct side a, b;
+    struct gossip_stats before, after;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3500); /* between two heartbeats */
+    latency_ms = 60000;
+    write_to(&b, 1, "k");
+    step(&b);
+    latency_ms = 0;
+    gossip_leave(b.gossip, now(NULL));
+    for (int ms = 0; ms < 30000; ms++, now_ms++) step(&a);
+    uint64_t digest = gossip_digest(a.gossip, -1);
+    size_t late = a.frame_count; /* the delta, and a digest */
+    assert_true(late > 0);
+    for (size_t i = 0; i < late; i++) assert_false(gossip_deltas(a.gossip, buf_bytes(&a.frames[i].bytes), now(NULL)));
+    gossip_stats(a.gossip, &before);
+    now_ms += 60000;
+    step(&a);
+    gossip_stats(a.gossip, &after);
+    assert_int_equal(a.frame_count, 0);
+    assert_int_equal(after.frames_stranger, before.frames_stranger + late);
+    assert_int_equal(gossip_digest(a.gossip, -1), digest);
+    stop(&a);
+    stop(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_short_cut_swallowed_is_found_within_two_heartbeats),
         cmocka_unit_test(peers_that_are_far_away_agree),
         cmocka_unit_test(parts_of_a_message_may_overtake_each_other),
+        cmocka_unit_test(what_still_comes_of_who_left_long_ago_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,7 @@
 
 #include "core/rng.h"
 #include "lattice/shard.h"
+#include "test/exchange.h"
 
 enum { REPLICAS_MOST = 5, KEYS = 3, FIELDS = 3, OPS_MOST = 160, RECORDED_MOST = 4 * OPS_MOST, NET_MOST = 512, GRACE_MS = 300 };
 
@@ -81,6 +82,15 @@ static void world_fini(struct world *w) {
     for (int i = 0; i < w->op_count; i++) vclock_fini(&w->ops[i].seen);
     for (int i = 0; i < w->net_count; i++) buf_fini(&w->net[i].bytes);
     for (int i = 0; i < w->asked_count; i++) shard_summary_fini(&w->asked[i]);
+}
+
+/* By the first seed that makes three nodes. */
+static void world_init_three(struct world *w) {
+    world_init(w, 1);
+    for (uint64_t seed = 2; w->nodes < 3; seed++) {
+        world_fini(w);
+        world_init(w, seed);
+    }
 }
 
 static uint16_t index_at(struct world *w, int node, int of) {
@@ -242,22 +252,6 @@ static void push(struct world *w, int from) {
     w->pushed[from] = upto;
 }
 
-/* The summary as the other side reads it. */
-static void carry_summary(struct world *w, int asker, int from, const struct shard_summary *asked, struct shard_summary *out) {
-    struct wire_writer writer;
-    struct wire_reader reader;
-    struct buf bytes = {0};
-    wire_init(&writer, w->replicas[asker]);
-    shard_write_summary(&writer, asked);
-    wire_finish(&writer, &bytes);
-    wire_fini(&writer);
-    assert_int_equal(wire_open(&reader, buf_bytes(&bytes), w->replicas[from]), STATUS_OK);
-    assert_true(shard_read_summary(&reader, out));
-    assert_ptr_equal(reader.at, reader.end);
-    wire_close(&reader);
-    buf_fini(&bytes);
-}
-
 /* Cells, and often finer ones of some, differing or not: any partition must do. */
 static void summarise_by_cells(struct world *w, int asker, struct shard_summary *out) {
     struct shard_refinement refinement = {.bits = (uint8_t)(1 + rng_below(&w->rng, 3))};
@@ -272,7 +266,7 @@ static void summarise_by_cells(struct world *w, int asker, struct shard_summary 
 
 static void write_answer(struct world *w, int asker, int from, struct shard_summary *asked, struct buf *out) {
     struct shard_summary seen;
-    carry_summary(w, asker, from, asked, &seen);
+    exchange_summary(w->replicas[asker], asked, w->replicas[from], &seen);
     struct wire_writer writer;
     wire_init(&writer, w->replicas[from]);
     enum status status = shard_write_answer(w->shard[from], &writer, &seen);
@@ -324,14 +318,8 @@ static void stabilise(struct world *w, int at) {
         if (applied(w, at, of) < applied(w, of, of)) continue;
         for (int r = 0; r < w->nodes; r++) vclock_raise(&w->heard[at][of], (uint16_t)r, applied(w, of, r));
     }
-    for (int r = 0; r < w->nodes; r++) {
-        uint64_t least = UINT64_MAX;
-        for (int of = 0; of < w->nodes; of++) {
-            uint64_t one = vclock_get(&w->heard[at][of], (uint16_t)r);
-            if (one < least) least = one;
-        }
-        vclock_raise(&stable, index_at(w, at, r), least);
-    }
+    for (int r = 0; r < w->nodes; r++)
+        vclock_raise(&stable, index_at(w, at, r), exchange_stable(w->heard[at], (size_t)w->nodes, (uint16_t)r));
     shard_stable(w->shard[at], &stable);
     vclock_fini(&stable);
 }
@@ -562,11 +550,7 @@ static void damaged_messages_are_refused_whole(void **state) {
 static void expiries_follow_the_table(void **state) {
     (void)state;
     struct world *w = test_malloc(sizeof *w);
-    world_init(w, 1);
-    for (uint64_t seed = 2; w->nodes < 3; seed++) {
-        world_fini(w);
-        world_init(w, seed);
-    }
+    world_init_three(w);
     char name[1];
     struct key_ref ref = key_at(w, 0, 0, name);
     int64_t now = 1000;
@@ -675,11 +659,7 @@ static void tell_everything(struct world *w, int to, int from) {
 static void a_field_that_keeps_one_write_is_packed_again(void **state) {
     (void)state;
     struct world *w = test_malloc(sizeof *w);
-    world_init(w, 1);
-    for (uint64_t seed = 2; w->nodes < 3; seed++) {
-        world_fini(w);
-        world_init(w, seed);
-    }
+    world_init_three(w);
     char name[1];
     struct key_ref ref = key_at(w, 0, 0, name);
     for (int i = 0; i < 2; i++) shard_set_field(w->shard[i], ref, bytes_str("f"), bytes_str("v"), 1000);

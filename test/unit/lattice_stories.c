@@ -8,6 +8,7 @@
 
 #include "lattice/recount.h"
 #include "lattice/shard.h"
+#include "test/exchange.h"
 
 enum { A, B, C, ALL };
 
@@ -69,16 +70,8 @@ static void tell(struct cast *c, int from, int to, int64_t now) {
 /* B's answer to what A had when it asked. */
 static void answer(struct cast *c, int from, const struct shard_summary *asked, struct buf *out) {
     struct wire_writer w;
-    wire_init(&w, c->replicas[A]);
-    shard_write_summary(&w, asked);
-    wire_finish(&w, out);
-    wire_fini(&w);
-    struct wire_reader r;
     struct shard_summary seen;
-    assert_int_equal(wire_open(&r, buf_bytes(out), c->replicas[from]), STATUS_OK);
-    assert_true(shard_read_summary(&r, &seen));
-    wire_close(&r);
-    out->len = 0;
+    exchange_summary(c->replicas[A], asked, c->replicas[from], &seen);
     wire_init(&w, c->replicas[from]);
     assert_int_equal(shard_write_answer(c->shard[from], &w, &seen), STATUS_OK);
     wire_finish(&w, out);

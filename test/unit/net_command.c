@@ -3,7 +3,6 @@
 
 static void strings_are_set_and_read(void **state) {
     (void)state;
-    struct node *n = fresh_node();
     says(n, "GET a", "$-1\r\n");
     says(n, "SET a 1", "+OK\r\n");
     says(n, "get a", "$1\r\n1\r\n");
@@ -24,13 +23,6 @@ static void strings_are_set_and_read(void **state) {
     says(n, "MSET a", "-ERR wrong number of arguments for 'mset' command\r\n");
     says(n, "MSET a 1 b", "-ERR wrong number of arguments for 'mset' command\r\n");
     says(n, "NOSUCH a b", "-ERR unknown command 'NOSUCH', with args beginning with: 'a' 'b' \r\n");
-    node_free(n);
-}
-
-static struct node *node_beside(uint64_t id) {
-    struct node_config config = {.clock = {.now = now, .entropy = entropy}, .shards = 16, .cluster_name = "c", .node_id = id, .log_bytes_max = 1 << 20,
-                                 .gossip = {GOSSIP_CONFIG_DEFAULT}};
-    return node_new(&config);
 }
 
 /* All that `from` wrote. */
@@ -74,7 +66,6 @@ static void of_concurrent_writes_to_the_same_keys_one_wins_all(void **state) {
 
 static void counters_count_like_redis(void **state) {
     (void)state;
-    struct node *n = fresh_node();
     says(n, "INCR c", ":1\r\n");
     says(n, "DECR c", ":0\r\n");
     says(n, "GET c", "$1\r\n0\r\n");
@@ -88,12 +79,10 @@ static void counters_count_like_redis(void **state) {
     says(n, "DECRBY c -9223372036854775808", "-ERR decrement would overflow\r\n");
     says(n, "SET c abc", "+OK\r\n");
     says(n, "INCRBYFLOAT c 1", "-ERR value is not a valid float\r\n");
-    node_free(n);
 }
 
 static void what_has_expired_is_gone(void **state) {
     (void)state;
-    struct node *n = fresh_node();
     says(n, "SET a 1 PX 10", "+OK\r\n");
     says(n, "SETEX b 1 1", "+OK\r\n");
     wall_ms += 10;
@@ -104,12 +93,10 @@ static void what_has_expired_is_gone(void **state) {
     wall_ms += 1000;
     says(n, "GET b", "$-1\r\n");
     says(n, "GET a", "$1\r\n1\r\n");
-    node_free(n);
 }
 
 static void keys_expire_and_stay_as_told(void **state) {
     (void)state;
-    struct node *n = fresh_node();
     says(n, "TTL a", ":-2\r\n");
     says(n, "EXPIRE a 10", ":0\r\n");
     says(n, "SET a 1", "+OK\r\n");
@@ -129,12 +116,10 @@ static void keys_expire_and_stay_as_told(void **state) {
     says(n, "PERSIST a", ":0\r\n");
     says(n, "EXPIREAT a 1", ":1\r\n");
     says(n, "EXISTS a", ":0\r\n");
-    node_free(n);
 }
 
 static void keys_are_removed_and_counted(void **state) {
     (void)state;
-    struct node *n = fresh_node();
     says(n, "MSET a 1 b 2 c 3 {a}d 4", "+OK\r\n");
     says(n, "DBSIZE", ":4\r\n");
     says(n, "EXISTS a a z", ":2\r\n");
@@ -147,12 +132,10 @@ static void keys_are_removed_and_counted(void **state) {
     says(n, "FLUSHALL", "+OK\r\n");
     says(n, "DBSIZE", ":0\r\n");
     says(n, "INCR n", ":1\r\n");
-    node_free(n);
 }
 
 static void hashes_hold_fields_and_counters(void **state) {
     (void)state;
-    struct node *n = fresh_node();
     says(n, "HSET h a 1 b 2", ":2\r\n");
     says(n, "HSET h a 3 c", "-ERR wrong number of arguments for 'hset' command\r\n");
     says(n, "HSET h a 3", ":0\r\n");
@@ -175,13 +158,11 @@ static void hashes_hold_fields_and_counters(void **state) {
     says(n, "TTL h", ":-1\r\n");
     says(n, "SET h x", "+OK\r\n");
     says(n, "HGETALL h", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n");
-    node_free(n);
 }
 
 /* A node that was declared gone counts from 1 again, as another replica. */
 static void what_is_written_after_starting_over_is_told(void **state) {
     (void)state;
-    struct node *n = fresh_node();
     uint16_t index;
     uint32_t shard = node_shard_of(n, bytes_str("a"));
     says(n, "SET a 1", "+OK\r\n");
@@ -194,19 +175,18 @@ static void what_is_written_after_starting_over_is_told(void **state) {
     assert_true(node_unlock(n, shard));
     node_lock(n, shard);
     assert_false(node_unlock(n, shard));
-    node_free(n);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strings_are_set_and_read),
+        ON_A_NODE(strings_are_set_and_read),
         cmocka_unit_test(of_concurrent_writes_to_the_same_keys_one_wins_all),
-        cmocka_unit_test(counters_count_like_redis),
-        cmocka_unit_test(what_has_expired_is_gone),
-        cmocka_unit_test(keys_expire_and_stay_as_told),
-        cmocka_unit_test(keys_are_removed_and_counted),
-        cmocka_unit_test(hashes_hold_fields_and_counters),
-        cmocka_unit_test(what_is_written_after_starting_over_is_told),
+        ON_A_NODE(counters_count_like_redis),
+        ON_A_NODE(what_has_expired_is_gone),
+        ON_A_NODE(keys_expire_and_stay_as_told),
+        ON_A_NODE(keys_are_removed_and_counted),
+        ON_A_NODE(hashes_hold_fields_and_counters),
+        ON_A_NODE(what_is_written_after_starting_over_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,18 +6,6 @@
 
 #define MEMBERS 200
 
-static struct node *n;
-static int start(void **state) {
-    (void)state;
-    n = fresh_node();
-    return 0;
-}
-static int stop(void **state) {
-    (void)state;
-    node_free(n);
-    return 0;
-}
-
 /* The numbers among a reply's bulks: our members are m0, m1, ... */
 struct tally {
     unsigned seen[MEMBERS * 4];
@@ -242,16 +230,16 @@ static void scans_filter_and_judge_their_options(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(picks_without_repeats, start, stop),
-        cmocka_unit_test_setup_teardown(picks_with_repeats, start, stop),
-        cmocka_unit_test_setup_teardown(more_repeats_than_a_client_could_be_sent_are_refused, start, stop),
-        cmocka_unit_test_setup_teardown(every_member_has_the_same_chance, start, stop),
-        cmocka_unit_test_setup_teardown(the_same_entropy_picks_the_same, start, stop),
-        cmocka_unit_test_setup_teardown(what_is_popped_is_gone, start, stop),
-        cmocka_unit_test_setup_teardown(counts_are_judged_like_redis, start, stop),
-        cmocka_unit_test_setup_teardown(a_random_key_is_one_that_is_there, start, stop),
-        cmocka_unit_test_setup_teardown(a_scan_sees_what_stays_while_tables_grow_and_shrink, start, stop),
-        cmocka_unit_test_setup_teardown(scans_filter_and_judge_their_options, start, stop),
+        ON_A_NODE(picks_without_repeats),
+        ON_A_NODE(picks_with_repeats),
+        ON_A_NODE(more_repeats_than_a_client_could_be_sent_are_refused),
+        ON_A_NODE(every_member_has_the_same_chance),
+        ON_A_NODE(the_same_entropy_picks_the_same),
+        ON_A_NODE(what_is_popped_is_gone),
+        ON_A_NODE(counts_are_judged_like_redis),
+        ON_A_NODE(a_random_key_is_one_that_is_there),
+        ON_A_NODE(a_scan_sees_what_stays_while_tables_grow_and_shrink),
+        ON_A_NODE(scans_filter_and_judge_their_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

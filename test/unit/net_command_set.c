@@ -1,18 +1,6 @@
 /* Set commands: what a client sees. */
 #include "test/unit/net_says.h"
 
-static struct node *n;
-static int start(void **state) {
-    (void)state;
-    n = fresh_node();
-    return 0;
-}
-static int stop(void **state) {
-    (void)state;
-    node_free(n);
-    return 0;
-}
-
 static void members_come_and_go(void **state) {
     (void)state;
     says(n, "SADD s a b a", ":2\r\n");
@@ -151,15 +139,15 @@ static void wrong_arity(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(members_come_and_go, start, stop),
-        cmocka_unit_test_setup_teardown(adding_again_is_a_write_though_it_adds_nothing, start, stop),
-        cmocka_unit_test_setup_teardown(the_wrong_type_is_refused_and_left_alone, start, stop),
-        cmocka_unit_test_setup_teardown(a_member_moves_to_another_set, start, stop),
-        cmocka_unit_test_setup_teardown(sets_intersect_unite_and_differ, start, stop),
-        cmocka_unit_test_setup_teardown(storing_a_result_replaces_the_key_and_its_expiry, start, stop),
-        cmocka_unit_test_setup_teardown(the_empty_name_is_a_member_like_others, start, stop),
-        cmocka_unit_test_setup_teardown(intersections_are_counted_up_to_a_limit, start, stop),
-        cmocka_unit_test_setup_teardown(wrong_arity, start, stop),
+        ON_A_NODE(members_come_and_go),
+        ON_A_NODE(adding_again_is_a_write_though_it_adds_nothing),
+        ON_A_NODE(the_wrong_type_is_refused_and_left_alone),
+        ON_A_NODE(a_member_moves_to_another_set),
+        ON_A_NODE(sets_intersect_unite_and_differ),
+        ON_A_NODE(storing_a_result_replaces_the_key_and_its_expiry),
+        ON_A_NODE(the_empty_name_is_a_member_like_others),
+        ON_A_NODE(intersections_are_counted_up_to_a_limit),
+        ON_A_NODE(wrong_arity),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,13 +15,10 @@
 
 #include <cmocka.h>
 
+#include "core/clock_posix.h"
 #include "net/peer.h"
 
-static int64_t now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
+static int64_t now_ms(void) { return os_mono_us() / 1000; }
 
 static void nap_ms(long ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL); }
 

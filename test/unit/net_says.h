@@ -24,13 +24,31 @@ static uint64_t entropy(void *self) {
     return ++dice;
 }
 
-static inline struct node *fresh_node(void) {
-    struct node_config config = {.clock = {.now = now, .entropy = entropy}, .shards = 16, .cluster_name = "c", .node_id = 1, .log_bytes_max = 1 << 20,
+static inline struct node *node_beside(uint64_t id) {
+    struct node_config config = {.clock = {.now = now, .entropy = entropy}, .shards = 16, .cluster_name = "c", .node_id = id, .log_bytes_max = 1 << 20,
                                  .gossip = {GOSSIP_CONFIG_DEFAULT}};
-    wall_ms = 1000000;
-    dice = 0;
     return node_new(&config);
 }
+
+static inline struct node *fresh_node(void) {
+    wall_ms = 1000000;
+    dice = 0;
+    return node_beside(1);
+}
+
+/* A test ON_A_NODE has one of its own. */
+static struct node *n;
+static inline int start(void **state) {
+    (void)state;
+    n = fresh_node();
+    return 0;
+}
+static inline int stop(void **state) {
+    (void)state;
+    node_free(n);
+    return 0;
+}
+#define ON_A_NODE(test) cmocka_unit_test_setup_teardown(test, start, stop)
 
 /* The reply to a line of words, which may be quoted as in redis-cli; out starts as {0}. */
 static inline void ask(struct node *node, const char *line, struct buf *out) {

@@ -20,6 +20,7 @@
 #include <cmocka.h>
 
 #include "core/mem.h"
+#include "core/clock_posix.h"
 #include "net/server.h"
 
 #define WAITING 4096
@@ -131,11 +132,7 @@ static void stop(void) {
     assert_int_equal(app.sessions, 0);
 }
 
-static int64_t now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
+static int64_t now_ms(void) { return os_mono_us() / 1000; }
 
 static int dial_with(int receive_bytes) {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(server_port(server))};

@@ -498,6 +498,28 @@ static void damage_is_survived(void **state) {
     }
 }
 
+/* What two manifests cover is there, whichever one object rots. */
+static void covered_twice_is_safe(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct world w;
+        open_world(&w, seed);
+        struct site *s = start(&w, 0, 1);
+        assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+        for (int i = 0; i < 4; i++) {
+            for (int n = 0; n < 10; n++) write_key(s, rng_below(&w.rng, KEYS), NULL);
+            run(&w, SECOND);
+            archive_save(s->archive);
+            run(&w, 10 * SECOND);
+        }
+        assert_true(bucket_sim_rot(w.bucket));
+        struct site *reader = start(&w, 1, 2);
+        assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+        same(s, reader);
+        close_world(&w);
+    }
+}
+
 /* What a node has from its disk and the store lacks is streamed by its next process. */
 static void the_rest_is_owed(void **state) {
     (void)state;
@@ -554,6 +576,77 @@ static void behind_until_all_is_stored(void **state) {
     close_world(&w);
 }
 
+/* Who has it all from its disk reads heads, and what came since. */
+static void what_is_here_is_not_read(void **state) {
+    (void)state;
+    struct world w;
+    struct archive_status status;
+    struct bucket_stats stats;
+    open_world(&w, 1);
+    w.options.rewrite_bytes_min = 1 << 20;
+    struct site *s = start(&w, 0, 1);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    for (int i = 0; i < 300; i++) {
+        write_key(s, rng_below(&w.rng, KEYS), NULL);
+        run(&w, 200000);
+        if (i == 200) archive_save(s->archive);
+    }
+    assert_true(flushes(&w, s, 10 * SECOND));
+    struct site *next = start(&w, 1, 2);
+    hear(next, s);
+    for (int i = 0; i < 10; i++) {
+        write_key(s, rng_below(&w.rng, KEYS), "since");
+        run(&w, 200000 * (i > 0)); /* the first is written before the other one has looked */
+    }
+    assert_true(flushes(&w, s, 10 * SECOND));
+    assert_true(reaches(&w, next, ARCHIVE_STREAMING, 10 * SECOND));
+    archive_status(next->archive, w.now_us, &status);
+    bucket_sim_stats(w.bucket, &stats);
+    assert_true(stats.objects > 150);
+    assert_true(status.read_objects < 20);
+    assert_true(status.read_messages > 0);
+    assert_int_equal(status.segment_images, 0);
+    hear(next, s);
+    same(next, s);
+    struct site *reader = start(&w, 2, 3);
+    assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+    same(reader, s);
+    close_world(&w);
+}
+
+/* One that dies before it has streamed what others heard of it: they do. */
+static void tails_are_streamed(void **state) {
+    (void)state;
+    struct world w;
+    struct archive_status status;
+    open_world(&w, 1);
+    struct site *a = start(&w, 0, 1), *b = start(&w, 1, 2);
+    assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
+    for (int round = 0; round < 2; round++) { /* with a stream and a manifest that tell of it, the second time */
+        archive_alive(a->archive, &b->id, 1);
+        write_key(b, 1, round ? "y" : "x");
+        hear(a, b);
+        struct replica_id other = {7, 7};
+        if (round) {
+            stop(b);
+        } else {
+            assert_true(flushes(&w, b, 10 * SECOND));
+            archive_save(b->archive);
+            run(&w, 5 * SECOND);
+        }
+        archive_alive(a->archive, &other, 1);
+        run(&w, 20 * SECOND);
+        archive_status(a->archive, w.now_us, &status);
+        assert_int_equal(status.tails, round);
+    }
+    struct site *reader = start(&w, 2, 3);
+    assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(has(reader, 1, "y"));
+    same(a, reader);
+    close_world(&w);
+}
+
 static void tables_of_members_come_back(void **state) {
     (void)state;
     struct world w;
@@ -574,7 +667,7 @@ int main(void) {
         cmocka_unit_test(waits_for_the_store), cmocka_unit_test(stops_where_conditions_are_ignored),
         cmocka_unit_test(second_process_of_a_node_stops), cmocka_unit_test(copies_of_a_process_stop),
         cmocka_unit_test(sealed_objects_need_their_key), cmocka_unit_test(the_past_comes_back), cmocka_unit_test(damage_is_survived),
-        cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(behind_until_all_is_stored),
-        cmocka_unit_test(tables_of_members_come_back)};
+        cmocka_unit_test(covered_twice_is_safe), cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(what_is_here_is_not_read),
+        cmocka_unit_test(tails_are_streamed), cmocka_unit_test(behind_until_all_is_stored), cmocka_unit_test(tables_of_members_come_back)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -442,7 +443,7 @@ static bool open_store(int argc, char **argv, struct buf *error) {
     store_options_read(config, 0, &options);
     config_free(config);
     options.settings.requests_max = 64;
-    snprintf(home, sizeof home, "t%016llx", (unsigned long long)wait_clock_entropy(NULL));
+    snprintf(home, sizeof home, "t%016llx", (unsigned long long)os_entropy());
     return good && open_for(&waiter, &options.settings, error) == STATUS_OK;
 }
 

@@ -1,12 +1,10 @@
-/* A store with somebody who waits for its answers: for tests only. Declares a clock of the machine. */
+/* A store with somebody who waits for its answers: for tests only. Its clock is the machine's, off by a skew. */
 #ifndef ANNEAL_TEST_PERSIST_WAIT_H
 #define ANNEAL_TEST_PERSIST_WAIT_H
 
 #include <pthread.h>
-#include <stdlib.h>
-#include <sys/random.h>
-#include <time.h>
 
+#include "core/clock_posix.h"
 #include "persist/store_open.h"
 
 struct waiter {
@@ -19,18 +17,14 @@ struct waiter {
 };
 
 static struct now wait_clock_now(void *self) {
-    struct timespec wall, mono;
-    clock_gettime(CLOCK_REALTIME, &wall);
-    clock_gettime(CLOCK_MONOTONIC, &mono);
-    return (struct now){(int64_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000 + ((struct waiter *)self)->skew_ms,
-                        (int64_t)mono.tv_sec * 1000000 + mono.tv_nsec / 1000};
+    struct now now = os_now();
+    now.wall_ms += ((struct waiter *)self)->skew_ms;
+    return now;
 }
 
 static uint64_t wait_clock_entropy(void *self) {
     (void)self;
-    uint64_t value;
-    if (getrandom(&value, sizeof value, 0) != sizeof value) abort();
-    return value;
+    return os_entropy();
 }
 
 static void wait_ready(void *arg) {
