@@ -81,18 +81,6 @@ def checkpointed(client):
     until("a checkpoint in the store", lambda: store_info(client)["checkpoints"] > before)
 
 
-def digest(client):
-    return client.execute_command("ANNEAL", "DIGEST")
-
-
-def equal(clients):
-    until("all nodes agree", lambda: len({digest(c) for c in clients}) == 1)
-
-
-def meet(clients):
-    until("all have met", lambda: all(c.info("replication")["peers_up"] == len(clients) - 1 for c in clients))
-
-
 def wipe(cluster, i):
     """The machine is lost: what starts here next is a new node."""
     directory = os.path.join(cluster.dir, f"n{i}")

@@ -6,8 +6,8 @@ import pytest
 import redis
 
 from proxy import Proxy
-from servers import Cluster
-from stores import (Refused, checkpointed, client_of, connect, contents, digest, equal, fill, flushed, meet, on_s3, start_gateway, store_info,
+from servers import Cluster, agree, connected, digest
+from stores import (Refused, checkpointed, client_of, connect, contents, fill, flushed, on_s3, start_gateway, store_info,
                     until, wipe)
 
 numbers = iter(range(1, 1000))
@@ -36,13 +36,13 @@ def prefix():
 def test_all_machines_are_lost(s3, prefix):
     with Cluster(3, *on_s3(s3, prefix)) as cluster:
         clients = [connect(cluster, i) for i in range(3)]
-        meet(clients)
+        connected(clients)
         for i, client in enumerate(clients):
             fill(client, f"n{i}")
         checkpointed(clients[0])
         for i, client in enumerate(clients):
             fill(client, f"n{i + 1}")
-        equal(clients)
+        agree(clients)
         flushed(*clients)
         before, seen = digest(clients[0]), contents(clients[0])
         for i, node in enumerate(cluster.nodes):
@@ -76,7 +76,7 @@ def test_clients_are_told_to_wait_while_a_new_node_reads(s3, proxy, prefix):
             for killed in (True, False):  # in the midst of it
                 proxy.fault(hold, "hold", times=1 << 30)
                 wipe(cluster, 0)
-                cluster.start(0, *on_s3(s3, prefix, proxy.endpoint))
+                cluster.start(0, *on_s3(s3, prefix, proxy.endpoint), loaded=False)
                 a = client_of(cluster.ports[0])
                 until(state, lambda: store_info(a).get("state") == state and (state != "reading" or store_info(a)["to_read"] > 0))
                 assert a.info("persistence")["loading"] == 1
@@ -115,7 +115,7 @@ def test_who_is_told_to_stop_while_it_loads_stops(s3, proxy, prefix):
         [t.start() for t in threads]
         try:
             for _ in range(5):
-                cluster.start(0, *on_s3(s3, prefix, proxy.endpoint))
+                cluster.start(0, *on_s3(s3, prefix, proxy.endpoint), loaded=False)
                 a = client_of(cluster.ports[0])
                 until("it waits", lambda: store_info(a).get("state") == "probing the store")
                 assert cluster.nodes[0].stop() == 0, cluster.nodes[0].output()
@@ -218,7 +218,7 @@ def test_a_store_that_is_away_at_the_start(s3, proxy, prefix):
         cluster.nodes[0].kill()
         wipe(cluster, 0)
         proxy.fault("", "reset", times=1 << 30)
-        cluster.start(0, *away, "--appendonly", "no")
+        cluster.start(0, *away, "--appendonly", "no", loaded=False)
         a = client_of(cluster.ports[0])
         until("it has tried", lambda: store_info(a).get("failures", 0) > 2)
         with pytest.raises(redis.BusyLoadingError):
@@ -245,7 +245,7 @@ def test_a_storm_stops_nobody_and_loses_nothing(s3, proxy, prefix):
     """Three nodes, each other harm at any time; what was flushed is there whenever one is lost, and in the end everything."""
     with Cluster(3, *on_s3(s3, prefix, proxy.endpoint), "--auto-aof-rewrite-min-size", "1mb", "--object-store-timeout-ms", "3000") as cluster:
         clients = [connect(cluster, i) for i in range(3)]
-        meet(clients)
+        connected(clients)
         for kind, options in HARM:
             pattern = "PUT " if options.get("status") == 412 else ""  # 412 to others makes no sense
             proxy.fault(pattern, kind, times=1 << 30, chance=0.04, **options)
@@ -264,7 +264,7 @@ def test_a_storm_stops_nobody_and_loses_nothing(s3, proxy, prefix):
             assert cluster.nodes[victim].stop() == 0
             cluster.start(victim)
             clients[victim] = connect(cluster, victim)
-        equal(clients)
+        agree(clients)
         flushed(*clients)
         before = contents(clients[0])
         harmed = sum((1 << 30) - fault.times for fault in proxy.faults)
