@@ -10,7 +10,6 @@ import tempfile
 import threading
 import time
 
-
 import pytest
 import redis
 
@@ -126,6 +125,30 @@ def test_a_new_region_starts_from_the_store_alone_and_catches_up(store):
         c.incr("shared")
         agree([a, b, c])
         assert contents(c) == contents(a)
+
+
+def test_the_store_itself_is_lost(store):
+    """Whoever starts then with data of its own makes it whole again."""
+    with Cluster(1, *on_directory(store), "--appendonly", "yes") as cluster:
+        a = connect(cluster, 0)
+        fill(a, "x")
+        flushed(a)
+        before = contents(a)
+        cluster.nodes[0].kill()
+        shutil.rmtree(store)
+        cluster.start(0)
+        a = connect(cluster, 0)
+        assert contents(a) == before
+        flushed(a)
+        cluster.nodes[0].kill()
+        wipe(cluster, 0)
+        cluster.start(0)
+        assert contents(connect(cluster, 0)) == before
+        cluster.nodes[0].kill()
+        shutil.rmtree(store)
+        wipe(cluster, 0)
+        cluster.start(0)
+        assert contents(connect(cluster, 0)) == {}
 
 
 def test_all_make_checkpoints_at_once(store):

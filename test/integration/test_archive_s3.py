@@ -230,6 +230,23 @@ def test_a_store_that_is_away_at_the_start(s3, proxy, prefix):
         assert contents(connect(cluster, 0)) == before
 
 
+def test_a_machine_that_is_stopped_and_lost_while_the_store_is_away(s3, proxy, prefix):
+    """It ends all the same, and says what it could not do. What was stored before is there."""
+    with Cluster(1, *on_s3(s3, prefix, proxy.endpoint)) as cluster:
+        a = connect(cluster, 0)
+        fill(a, "x")
+        flushed(a)
+        before = contents(a)
+        proxy.fault("", "reset", times=1 << 30)
+        a.set("lost", 1)
+        assert cluster.nodes[0].stop() == 0
+        assert "the last writes are not in the object store" in cluster.nodes[0].output()
+        proxy.clear()
+        wipe(cluster, 0)
+        cluster.start(0)
+        assert contents(connect(cluster, 0)) == before
+
+
 # ------------------------------------------------------------------------------------------ harm
 
 
