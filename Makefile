@@ -22,7 +22,7 @@ BUILD   := build/$(SAN)
 SANFLAGS := -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
 endif
 
-# Only the Maelstrom node speaks JSON, only object stores HTTP.
+# Only the Maelstrom node and the inspector speak JSON, only object stores HTTP.
 JSON_LIBS = $(shell pkg-config --libs jansson 2>/dev/null)
 CURL_LIBS = $(shell pkg-config --libs libcurl 2>/dev/null)
 
@@ -44,7 +44,8 @@ CORE    := $(wildcard core/*.c)
 LATTICE := $(CORE) $(wildcard lattice/*.c)
 GOSSIP  := $(LATTICE) $(wildcard gossip/*.c)
 PERSIST := $(LATTICE) $(wildcard persist/*.c)
-NODE    := $(GOSSIP) $(wildcard persist/*.c) $(filter-out net/main.c,$(wildcard net/*.c))
+INSPECT := $(wildcard net/inspect*.c)
+NODE    := $(GOSSIP) $(wildcard persist/*.c) $(filter-out net/main.c $(INSPECT),$(wildcard net/*.c))
 # A unit test links its own layer and what is below, so a broken layer fails to link.
 CORE_TESTS    := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/core_*.c))
 LATTICE_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/lattice_*.c))
@@ -77,7 +78,7 @@ BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-li
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
-all: $(TESTS) $(STORE_CLIENT) $(BUILD)/anneal-server $(BUILD)/anneal-sim $(BUILD)/anneal-maelstrom ## build everything
+all: $(TESTS) $(STORE_CLIENT) $(BUILD)/anneal-server $(BUILD)/anneal-inspect $(BUILD)/anneal-sim $(BUILD)/anneal-maelstrom ## build everything
 
 deps: ## install what is missing (Debian packages)
 	@sh test/deps.sh $(PACKAGES)
@@ -159,6 +160,7 @@ format: ## lay the sources out by .clang-format (needs clang-format)
 
 install: all ## into PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/anneal-server $(DESTDIR)$(PREFIX)/bin/anneal-server
+	install -D -m 755 $(BUILD)/anneal-inspect $(DESTDIR)$(PREFIX)/bin/anneal-inspect
 	install -D -m 755 $(BUILD)/anneal-sim $(DESTDIR)$(PREFIX)/bin/anneal-sim
 	install -D -m 755 $(BUILD)/anneal-maelstrom $(DESTDIR)$(PREFIX)/bin/anneal-maelstrom
 
@@ -207,6 +209,9 @@ $(BUILD)/test/bench/memory $(BUILD)/test/bench/repair: $(BUILD)/%: $(BUILD)/obj/
 
 $(BUILD)/anneal-server: $(call obj,$(NODE) net/main.c)
 	$(call run,link $@)$(CC) $(LDFLAGS) $(NNG_LDFLAGS) $^ -o $@ $(NNG_LIBS) $(CURL_LIBS) $(LDLIBS)
+
+$(BUILD)/anneal-inspect: $(call obj,$(PERSIST) $(INSPECT) net/os_posix.c)
+	$(call run,link $@)$(CC) $(LDFLAGS) $^ -o $@ $(JSON_LIBS) $(CURL_LIBS) $(LDLIBS)
 
 $(BUILD)/anneal-sim: $(call obj,$(SIM))
 	$(call run,link $@)$(CC) $(LDFLAGS) $^ -o $@ $(LDLIBS)

@@ -74,6 +74,7 @@
     X(members_unkept, "who is in the cluster is not kept")                                           \
     X(gone_returns, "a member declared gone is no longer, when its next process brings its state back")\
     /* streaming */                                                                                  \
+    X(told_first, "what is to be streamed is noted after others were told of it")                    \
     X(nonce_ignored, "an object that a lost answer left in our place is taken for somebody else's")  \
     X(rest_unowed, "what the store lacks when a node starts is not streamed")                        \
     X(parts_forgotten, "a manifest no longer names what its images do not cover")                    \

@@ -57,6 +57,9 @@ struct gossip_config {
     void (*wake)(void *arg);
     /* Whoever calls gossip_dirty calls gossip_flush soon: nobody is woken before that. */
     bool flushed_by_writers;
+    /* Own mutations of a shard are about to be told to others, who may then write what presupposes them. May be NULL. With the
+     * gossip's lock and the shard's; its argument is applied.self. */
+    void (*tells)(void *self, uint32_t shard);
     /* What was applied of others, for whoever keeps it; each may be NULL. With the gossip's lock held. */
     struct {
         void (*deltas)(void *self, struct bytes message); /* a message of deltas, some of them applied */

@@ -4,6 +4,7 @@
  *
  * A delta covers everything since the last one of its shard, so a peer that had the last one
  * can apply it. Where nobody listens nothing is built: the next digest tells. */
+#include "core/mutant.h"
 #include "gossip/state.h"
 
 #define BATCH_BYTES (64u << 10)
@@ -31,6 +32,10 @@ static void batch_send(struct gossip *g, struct wire_writer *w) {
     transfer_broadcast(g, w);
 }
 
+void gossip_tells(struct gossip *g, uint32_t shard) {
+    if (g->config.tells && !MUTANT(told_first)) g->config.tells(g->config.applied.self, shard);
+}
+
 /* A log that was cut past our last delta has nothing to say; peers will pull. Returns how many
  * mutations came since the last time. */
 static uint64_t publish_shard(struct gossip *g, uint32_t index, struct wire_writer *w) {
@@ -40,6 +45,7 @@ static uint64_t publish_shard(struct gossip *g, uint32_t index, struct wire_writ
     uint64_t own = vclock_get(shard_applied(shard), g->config.self_index), upto = own;
     if (w && own > v->published) {
         size_t before = w->body.len;
+        gossip_tells(g, index);
         wire_u64(w, index + 1);
         if (shard_write_delta(shard, w, v->published, &upto) == STATUS_OK) {
             g->stats.deltas_sent++;

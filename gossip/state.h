@@ -182,6 +182,7 @@ void gossip_note(struct gossip *g, const char *format, ...) __attribute__((forma
 /* publish.c: own mutations out, and theirs in. */
 /* Returns how many mutations there were. */
 uint64_t publish_dirty(struct gossip *g);
+void gossip_tells(struct gossip *g, uint32_t shard); /* with the shard's lock */
 void publish_read(struct gossip *g, struct wire_reader *r, struct member *from, struct bytes message);
 
 /* agree.c: digests, pulls, audit, stability. The ticks return when they are due again. */

@@ -18,6 +18,10 @@ static enum status send_nobody(void *self, int link, struct bytes frame) {
     return STATUS_ERR_NOT_FOUND;
 }
 
+static void told(void *self, uint32_t shard) {
+    struct archive *archive = ((struct node *)self)->archive;
+    if (archive) archive_tells(archive, shard);
+}
 static void keep_deltas(void *self, struct bytes message) {
     struct keeper *keeper = ((struct node *)self)->keeper;
     if (keeper) keeper_deltas(keeper, message);
@@ -70,6 +74,7 @@ static struct gossip *start_gossip(struct node *node, const struct node_config *
     gossip.replicas = node->replicas;
     gossip.shards = node->shards;
     gossip.shard_count = node->shard_count;
+    gossip.tells = told;
     gossip.applied.deltas = keep_deltas;
     gossip.applied.changed = keep_changed;
     gossip.applied.reset = keep_reset;

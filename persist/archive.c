@@ -73,8 +73,9 @@ void archive_free_vectors(struct archive *a, struct vclock *vectors) {
     mem_free(vectors);
 }
 
-bool archive_open(struct archive *a, const char *key, struct bytes bytes, struct object *out, struct buf *plain) {
+bool archive_open(struct archive *a, const char *key, enum object_kind kind, struct bytes bytes, struct object *out, struct buf *plain) {
     enum status status = object_read(bytes, &a->config.keys, out, plain);
+    if (status == STATUS_OK && out->kind != kind) status = STATUS_ERR_MALFORMED;
     if (status == STATUS_OK) return true;
     if (archive_phase(a) == ARCHIVE_STREAMING) { /* whoever put it there, it is no reason to end what works */
         archive_note(a, "%s cannot be read: %s", key, status_text(status));
@@ -92,6 +93,17 @@ bool archive_open(struct archive *a, const char *key, struct bytes bytes, struct
     return false;
 }
 
+bool archive_read_head(struct archive *a, const char *key, const struct object *object, struct segment_head *out) {
+    struct replica_id writer;
+    uint64_t number;
+    if (object->kind != OBJECT_SEGMENT || segment_head_read(object->head, a->config.replicas, out) != STATUS_OK) return false;
+    if (out->shard_count == a->config.shard_count && layout_read_segment_key(bytes_str(key), &writer, &number) &&
+        replica_id_compare(writer, out->writer) == 0 && number == out->number)
+        return true;
+    segment_head_fini(out);
+    return false;
+}
+
 /* -------------------------------------------------------------------- made */
 
 struct archive *archive_new(const struct archive_config *config) {
@@ -105,6 +117,8 @@ struct archive *archive_new(const struct archive_config *config) {
     a->stream.flushed = mem_zero(config->shard_count, sizeof *a->stream.flushed);
     a->reader.stored = mem_zero(config->shard_count, sizeof *a->reader.stored);
     pthread_mutex_init(&a->lock, NULL);
+    pthread_mutex_init(&a->stream.lock, NULL);
+    replay_deltas_begin(&a->stream.pending, &a->shards);
     archive_set(a, config->segment_us, config->rewrite_percent, config->rewrite_bytes_min, config->keep_ms);
     if (replicas_intern(config->replicas, config->self, &a->self_index) != STATUS_OK) assert(false);
     for (uint32_t s = 0; s < config->shard_count; s++) {
@@ -138,6 +152,8 @@ void archive_free(struct archive *a) {
     creation_fini(&a->claim.creation);
     sweep_fini(&a->claim.old);
     creation_fini(&a->stream.creation);
+    wire_fini(&a->stream.pending.wire);
+    pthread_mutex_destroy(&a->stream.lock);
     mem_free(a->stream.owed);
     mem_free(a->stream.flushed);
     mem_free((void *)a->dirty);
@@ -169,6 +185,9 @@ void archive_reset(struct archive *a, struct replica_id self) {
     a->reset = true;
     a->next_self = self;
     pthread_mutex_unlock(&a->lock);
+    pthread_mutex_lock(&a->stream.lock);
+    memset(a->stream.flushed, 0, a->config.shard_count * sizeof *a->stream.flushed);
+    pthread_mutex_unlock(&a->stream.lock);
 }
 
 void archive_save(struct archive *a) { atomic_store(&a->save, true); }
@@ -193,7 +212,8 @@ void archive_status(struct archive *a, int64_t now_us, struct archive_status *ou
     pthread_mutex_unlock(&a->lock);
     out->phase = archive_phase(a);
     int64_t since_us = out_us ? out_us : dirty_us;
-    if (since_us || atomic_load(&a->any_dirty)) out->behind_us = since_us && now_us > since_us ? now_us - since_us : 1;
+    bool waits = since_us || atomic_load(&a->any_dirty) || atomic_load(&a->stream.any_owed);
+    if (waits) out->behind_us = since_us && now_us > since_us ? now_us - since_us : 1;
 }
 
 /* -------------------------------------------------------------------- steps */
@@ -209,7 +229,6 @@ static void become(struct archive *a) {
     if (!reset || replicas_intern(a->config.replicas, self, &index) != STATUS_OK) return;
     a->config.self = self;
     a->self_index = index;
-    memset(a->stream.flushed, 0, a->config.shard_count * sizeof *a->stream.flushed);
     a->stream.number = 0;
 }
 

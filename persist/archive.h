@@ -1,8 +1,8 @@
 /* Streams a node's own mutations to an object store, and brings back what all nodes streamed: what is left when every
  * machine is lost.
  *
- *   segments      own mutations since the last one, about every segment_us; one on its way at a time, so that what waits
- *                 stays in the shards and costs no memory: if a shard's log no longer reaches back, an image of the shard is sent
+ *   segments      own mutations since the last one, about every segment_us; one on its way at a time. What waits does not
+ *                 grow without bound: beyond waiting_bytes, or if a shard's log no longer reaches back, an image of the shard is sent
  *   checkpoints   images of all shards as objects of some MiB, by whichever node finds that segments have grown
  *   manifests     numbered; name the images that make a whole, and the vectors that they cover. A part of an older checkpoint
  *                 stays named until newer images cover it, so a node that was cut off takes nothing away
@@ -21,7 +21,8 @@
  * are: a store that cannot do conditional writes (unless told otherwise); objects of another cluster or under an unknown key, when
  * they are to be read at the start; another process that is this node, at any time.
  *
- * Threads: archive_step, archive_free from one; all else from any. archive_dirty with any locks; the rest without a shard's. */
+ * Threads: archive_step, archive_free from one; all else from any. archive_dirty with any locks; the rest without a shard's but
+ * where it says otherwise. */
 #ifndef ANNEAL_PERSIST_ARCHIVE_H
 #define ANNEAL_PERSIST_ARCHIVE_H
 
@@ -42,6 +43,7 @@ struct archive_config {
     bool unconditional;     /* the operator's word that no two nodes will ever create one object */
     int64_t segment_us;
     uint64_t segment_bytes; /* a segment is cut when it has grown beyond this */
+    uint64_t waiting_bytes; /* of own mutations that others were told of and the store was not; beyond, images are sent */
     uint64_t part_bytes;    /* likewise a part of a checkpoint */
     uint32_t threads;       /* that read images back; 0 is 1 */
     int64_t poll_us;        /* how often to look whether segments have grown, and whether somebody else claims to be us */
@@ -61,7 +63,7 @@ struct archive_config {
     void *arg;
 };
 #define ARCHIVE_CONFIG_DEFAULT                                                                                              \
-    .segment_us = 500000, .segment_bytes = 8u << 20, .part_bytes = 8u << 20, .poll_us = 10000000, .rewrite_percent = 100, \
+    .segment_us = 500000, .segment_bytes = 8u << 20, .waiting_bytes = 64u << 20, .part_bytes = 8u << 20, .poll_us = 10000000, .rewrite_percent = 100, \
     .rewrite_bytes_min = 64u << 20, .source.until_ms = INT64_MAX
 
 struct archive;
@@ -87,6 +89,9 @@ enum archive_phase archive_phase(struct archive *a);
 
 /* A shard has own mutations that were not streamed. Cheap. */
 void archive_dirty(struct archive *a, uint32_t shard);
+/* Others are about to be told of the shard's own mutations, and may then write what presupposes them: so they are captured now, as
+ * they are. Later they would be seen as what others have made of them, and if that is lost, so were they. With the shard's lock. */
+void archive_tells(struct archive *a, uint32_t shard);
 void archive_members(struct archive *a, struct bytes table);
 /* The shards have started over, empty, and write as another replica. */
 void archive_reset(struct archive *a, struct replica_id self);

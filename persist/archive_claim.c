@@ -27,11 +27,11 @@ static void get(struct archive *a, const char *what, uint64_t number) {
 }
 
 /* Whether the object that was fetched says so; false too if it is gone or damaged. */
-static bool says(struct archive *a, const char *text) {
+static bool says(struct archive *a, enum object_kind kind, const char *text) {
     struct object object;
     struct buf plain = {0};
     const struct fetch *f = &a->claim.fetch;
-    bool same = f->request.result == STORE_DONE && archive_open(a, f->key, buf_bytes(&f->request.data), &object, &plain) &&
+    bool same = f->request.result == STORE_DONE && archive_open(a, f->key, kind, buf_bytes(&f->request.data), &object, &plain) &&
                 bytes_equal(buf_bytes(&plain), bytes_str(text));
     buf_fini(&plain);
     return same;
@@ -80,18 +80,18 @@ bool claim_step(struct archive *a) {
         break;
     case CLAIM_LOOKING:
         if (!fetch_over(a, &c->fetch)) break;
-        c->from_here = says(a, a->config.place);
+        c->from_here = says(a, OBJECT_CLAIM, a->config.place);
         get(a, "verdict", c->before);
         c->step = CLAIM_LOOKING_CLOSER;
         break;
     case CLAIM_LOOKING_CLOSER:
         if (!fetch_over(a, &c->fetch)) break;
-        if (says(a, REFUSED)) {
+        if (says(a, OBJECT_VERDICT, REFUSED)) {
             get(a, "claim", --c->before);
             c->step = CLAIM_LOOKING;
             break;
         }
-        c->at_once = c->number == 1 || (c->from_here && says(a, TAKEN));
+        c->at_once = c->number == 1 || (c->from_here && says(a, OBJECT_VERDICT, TAKEN));
         create(a, "claim", OBJECT_CLAIM, c->number, a->config.place);
         c->step = CLAIM_MAKING;
         break;
@@ -162,7 +162,7 @@ void claim_watch(struct archive *a) {
         break;
     case CLAIM_READING_ANSWER:
         if (!fetch_over(a, &c->fetch)) break;
-        if (says(a, TAKEN))
+        if (says(a, OBJECT_VERDICT, TAKEN))
             archive_stop(a, "another process has become node %016llx while this one did not answer", (unsigned long long)a->config.self.node);
         c->watched++;
         wait_for_claims(a);

@@ -184,7 +184,7 @@ static bool is_covered(const struct manifest_part *part, const struct vclock *co
 static bool read_manifest(struct archive *a, const struct fetch *f, struct buf *text, struct manifest *out) {
     struct object object;
     text->len = 0;
-    if (f->request.result != STORE_DONE || !archive_open(a, f->key, buf_bytes(&f->request.data), &object, text)) return false;
+    if (f->request.result != STORE_DONE || !archive_open(a, f->key, OBJECT_MANIFEST, buf_bytes(&f->request.data), &object, text)) return false;
     if (manifest_read(buf_bytes(text), a->config.replicas, out) != STATUS_OK) return false;
     if (out->shard_count == a->config.shard_count) return true;
     manifest_fini(out);

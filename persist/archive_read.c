@@ -12,7 +12,8 @@ static void damaged(struct archive *a, const char *key, const char *why) {
     a->reader.broken = true;
 }
 
-static void read_body(struct archive *a, const char *key, struct bytes body) {
+/* False: some of it makes no sense. */
+static bool read_body(struct archive *a, const char *key, struct bytes body) {
     struct replay_counts counts = {0};
     struct replay_sink sink = sink_of(a, &counts);
     struct replay_batch images = {0};
@@ -28,9 +29,12 @@ static void read_body(struct archive *a, const char *key, struct bytes body) {
     replay_batch_read(&images, &sink, a->config.threads);
     if (bad || counts.malformed) damaged(a, key, "some records make no sense");
     if (counts.gaps) a->reader.broken = true;
+    a->reader.gaps += counts.gaps;
+    a->reader.images += counts.images;
     archive_count(a, read_images, counts.images);
     archive_count(a, read_messages, counts.messages);
     archive_count(a, read_gaps, counts.gaps);
+    return !bad && !counts.malformed;
 }
 
 static void hear(struct archive *a, struct bytes members) {
@@ -40,7 +44,7 @@ static void hear(struct archive *a, struct bytes members) {
 /* ------------------------------------------------------------- the objects */
 
 /* Opens what was fetched whole; false if there is nothing to be had. */
-static bool fetched(struct archive *a, struct fetch *f, struct object *object, struct buf *plain) {
+static bool fetched(struct archive *a, struct fetch *f, enum object_kind kind, struct object *object, struct buf *plain) {
     struct reader *r = &a->reader;
     bool got = f->request.result == STORE_DONE;
     if (f->request.result == STORE_MISSING) {
@@ -51,7 +55,7 @@ static bool fetched(struct archive *a, struct fetch *f, struct object *object, s
     } else {
         archive_count(a, read_objects, 1);
         archive_count(a, read_bytes, f->request.data.len);
-        got = archive_open(a, f->key, buf_bytes(&f->request.data), object, plain);
+        got = archive_open(a, f->key, kind, buf_bytes(&f->request.data), object, plain);
         r->broken = r->broken || !got;
     }
     return got;
@@ -74,8 +78,7 @@ static void visit_part(struct archive *a, const struct listed *item, struct fetc
     struct reader *r = &a->reader;
     struct object object;
     struct buf plain = {0};
-    if (fetched(a, f, &object, &plain)) {
-        read_body(a, item->key, buf_bytes(&plain));
+    if (fetched(a, f, OBJECT_PART, &object, &plain) && read_body(a, item->key, buf_bytes(&plain))) {
         for (uint32_t i = 0; i < r->manifest.part_count; i++)
             if (bytes_equal(r->manifest.parts[i].key, bytes_str(item->key))) store_has_part(a, &r->manifest.parts[i]);
     } else {
@@ -95,16 +98,14 @@ void read_segment(struct archive *a, const struct listed *item, struct fetch *f,
     struct object object;
     struct segment_head head;
     struct buf plain = {0};
-    if (fetched(a, f, &object, &plain)) {
-        enum status status = segment_head_read(object.head, a->config.replicas, &head);
-        if (status != STATUS_OK || head.shard_count != a->config.shard_count) {
+    if (fetched(a, f, OBJECT_SEGMENT, &object, &plain)) {
+        if (!archive_read_head(a, item->key, &object, &head)) {
             damaged(a, item->key, "its head makes no sense");
-        } else if (head.made_ms <= a->config.source.until_ms) {
-            read_body(a, item->key, buf_bytes(&plain));
-            hear(a, head.members);
-            saw(a, &head);
+        } else {
+            if (head.made_ms <= a->config.source.until_ms && read_body(a, item->key, buf_bytes(&plain))) saw(a, &head);
+            if (head.made_ms <= a->config.source.until_ms) hear(a, head.members);
+            segment_head_fini(&head);
         }
-        if (status == STATUS_OK) segment_head_fini(&head);
     }
     buf_fini(&plain);
 }
@@ -120,7 +121,7 @@ static bool take_manifest(struct archive *a, struct fetch *f) {
     struct object object;
     manifest_fini(m);
     r->text.len = 0;
-    if (!fetched(a, f, &object, &r->text)) return false;
+    if (!fetched(a, f, OBJECT_MANIFEST, &object, &r->text)) return false;
     if (manifest_read(buf_bytes(&r->text), a->config.replicas, m) != STATUS_OK || m->shard_count != a->config.shard_count) {
         damaged(a, f->key, "it makes no sense");
         return false;
@@ -150,13 +151,14 @@ static void begin(struct archive *a) {
     struct reader *r = &a->reader;
     look_around(a);
     r->used = 0;
-    r->parts_damaged = r->vanished = r->broken = false;
+    r->parts_damaged = r->vanished = r->broken = r->second = false;
     for (uint32_t s = 0; s < a->config.shard_count; s++) vclock_fini(&r->stored[s]);
     listing_begin(a, &r->manifests, a->source, "manifest/");
     r->step = READ_LISTING;
 }
 
 static void list_segments(struct archive *a) {
+    a->reader.gaps = a->reader.images = 0;
     listing_begin(a, &a->reader.manifests, a->source, "segment/");
     a->reader.step = READ_LISTING_SEGMENTS;
 }
@@ -303,7 +305,10 @@ bool read_step(struct archive *a) {
         a->progress = true;
         break;
     case READ_SEGMENTS:
-        if (sweep_over(a, &r->sweep, a->source, STORE_GET, visit_segment)) return end(a);
+        if (!sweep_over(a, &r->sweep, a->source, STORE_GET, visit_segment)) break;
+        if (!r->gaps || !r->images || r->second) return end(a);
+        r->second = true;
+        list_segments(a);
         break;
     }
     return false;

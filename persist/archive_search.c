@@ -44,7 +44,7 @@ static void ask_middle(struct archive *a, struct search *s) {
 
 static bool covers(struct archive *a, const struct vclock *covered, const struct segment_head *head) {
     uint16_t writer;
-    if (head->shard_count != a->config.shard_count || replicas_intern(a->config.replicas, head->writer, &writer) != STATUS_OK) return false;
+    if (replicas_intern(a->config.replicas, head->writer, &writer) != STATUS_OK) return false;
     for (uint32_t s = 0; s < head->shard_count; s++)
         if (vclock_get(&covered[s], writer) < head->upto[s]) return false;
     for (uint32_t i = 0; i < head->image_count; i++)
@@ -65,10 +65,9 @@ static void judge(struct archive *a, struct search *s, void (*saw)(struct archiv
         ask_head(a, s, s->asked, need);
         return;
     }
-    if (status == STATUS_OK) status = segment_head_read(object.head, a->config.replicas, &head);
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK && archive_read_head(a, s->segments->keys[s->asked].key, &object, &head)) {
         covered = covers(a, s->covered, &head);
-        if (saw && head.shard_count == a->config.shard_count) saw(a, &head);
+        if (saw) saw(a, &head);
         segment_head_fini(&head);
     } else if (!covered && s->asked + 1 < s->high) {
         ask_head(a, s, s->asked + 1, HEAD_BYTES);

@@ -126,6 +126,8 @@ struct reader {
     struct manifest manifest; /* the one at hand, and its text */
     struct buf text;
     bool parts_damaged, vanished;
+    uint64_t gaps, images;    /* of the segments */
+    bool second;              /* they are read again: an image may have filled a gap */
     bool broken;              /* something is lost to whoever reads the store */
     bool again;               /* all was begun anew, when again_from was the newest that was good */
     uint64_t again_from;
@@ -139,11 +141,14 @@ bool read_step(struct archive *a); /* true once all is read; then what the store
 
 struct stream {
     uint64_t number; /* of the next segment */
-    uint64_t *flushed;
-    uint64_t *owed;  /* bits: shards of which an image is to be sent */
-    bool any_owed, out; /* out: a segment is on its way */
+    bool out;        /* one is on its way */
     struct creation creation;
     int64_t next_us;
+    atomic_bool any_owed;
+    pthread_mutex_t lock; /* of what is below; within a shard's */
+    struct replay_deltas pending; /* captured, not yet sent */
+    uint64_t *flushed; /* by shard: captured up to here, or in an image */
+    uint64_t *owed;    /* bits: shards of which an image is to be sent */
 };
 void stream_step(struct archive *a);
 void stream_owe(struct archive *a, uint32_t shard);
@@ -269,6 +274,8 @@ int64_t archive_random(struct archive *a, int64_t below);
 struct vclock *archive_applied(struct archive *a);
 void archive_free_vectors(struct archive *a, struct vclock *vectors); /* NULL is none */
 /* What object_read says of one whole object, with what follows from it: another cluster or key stops; damage is counted and noted. */
-bool archive_open(struct archive *a, const char *key, struct bytes bytes, struct object *out, struct buf *plain);
+bool archive_open(struct archive *a, const char *key, enum object_kind kind, struct bytes bytes, struct object *out, struct buf *plain);
+/* The head is that of the segment which the key names. */
+bool archive_read_head(struct archive *a, const char *key, const struct object *object, struct segment_head *out);
 
 #endif

@@ -1,68 +1,116 @@
 /* Segments: own mutations, and images of shards where there is no other way. */
 #include "persist/archive_state.h"
 
+static uint64_t bit_of(uint32_t shard) { return UINT64_C(1) << (shard % 64); }
+
+static bool is_pending(struct archive *a) {
+    pthread_mutex_lock(&a->stream.lock);
+    bool any = a->stream.pending.wire.body.len > a->stream.pending.empty;
+    pthread_mutex_unlock(&a->stream.lock);
+    return any;
+}
+
 bool stream_is_idle(struct archive *a) {
-    return !a->stream.out && !a->stream.any_owed && !atomic_load(&a->any_dirty);
+    return !a->stream.out && !atomic_load(&a->stream.any_owed) && !atomic_load(&a->any_dirty) && !is_pending(a);
+}
+
+static void owe(struct stream *s, uint32_t shard) {
+    s->owed[shard / 64] |= bit_of(shard);
+    atomic_store(&s->any_owed, true);
 }
 
 void stream_owe(struct archive *a, uint32_t shard) {
-    a->stream.owed[shard / 64] |= UINT64_C(1) << (shard % 64);
-    a->stream.any_owed = true;
-    if (!atomic_load(&a->out_us)) atomic_store(&a->out_us, a->now.mono_us);
+    pthread_mutex_lock(&a->stream.lock);
+    owe(&a->stream, shard);
+    pthread_mutex_unlock(&a->stream.lock);
 }
 
-/* Own mutations of dirty shards until there are enough bytes; the rest stays dirty, as of since_us. Shards whose log does not
- * reach back are owed. */
-static void gather(struct archive *a, int64_t since_us, struct buf *body) {
+/* With the shard's lock. Its own mutations since the last time wait to be sent; or the shard is owed, if its log does not reach
+ * back, or too much is waiting: that costs bytes, but no memory. */
+static void capture(struct archive *a, uint32_t shard, bool even_if_full) {
     struct stream *s = &a->stream;
-    struct replay_deltas deltas;
-    struct buf message = {0};
-    bool enough = false;
+    pthread_mutex_lock(&s->lock);
+    uint64_t after = s->flushed[shard];
+    bool owed = s->owed[shard / 64] & bit_of(shard), full = s->pending.wire.body.len >= a->config.waiting_bytes;
+    if (!owed && after < shard_own(a->config.shards[shard])) {
+        bool reached = (!full || even_if_full) && replay_deltas_add_locked(&s->pending, &a->shards, shard, HOLDER_STORE, &after);
+        if (reached) s->flushed[shard] = after;
+        else owe(s, shard);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+void archive_tells(struct archive *a, uint32_t shard) { capture(a, shard, false); }
+
+/* Own mutations of dirty shards, which nobody else was told of, until there are enough bytes; the rest stays dirty, as of since_us. */
+static void gather(struct archive *a, int64_t since_us) {
+    size_t bytes = 0;
+    bool rest = false;
     atomic_store(&a->dirty_us, 0); /* in this order: whoever finds any_dirty false sets both */
     atomic_store(&a->any_dirty, false);
-    replay_deltas_begin(&deltas, &a->shards);
-    for (uint32_t at = 0; at < a->config.shard_count && !enough; at += 64)
+    for (uint32_t at = 0; at < a->config.shard_count; at += 64)
         for (uint64_t bits = atomic_exchange(&a->dirty[at / 64], 0); bits; bits &= bits - 1) {
             uint32_t index = at + (uint32_t)__builtin_ctzll(bits);
-            if (enough) {
+            if (bytes >= a->config.segment_bytes) {
                 archive_dirty(a, index);
-            } else {
-                uint64_t before = s->flushed[index];
-                if (!replay_deltas_add(&deltas, &a->shards, index, HOLDER_STORE, &s->flushed[index])) {
-                    s->flushed[index] = before;
-                    stream_owe(a, index);
-                }
+                rest = true;
+                continue;
             }
-            enough = enough || deltas.wire.body.len >= a->config.segment_bytes;
+            shard_lock(a->config.shards[index]);
+            capture(a, index, true);
+            shard_unlock(a->config.shards[index]);
+            bytes = a->stream.pending.wire.body.len;
         }
-    if (enough) {
-        atomic_store(&a->dirty_us, since_us);
-        atomic_store(&a->any_dirty, true);
-    }
-    if (replay_deltas_end(&deltas, &message)) object_record_write(body, OBJECT_DELTAS, buf_bytes(&message));
+    if (rest) atomic_store(&a->dirty_us, since_us);
+}
+
+/* What waits, and what it reaches to. */
+static void take_pending(struct archive *a, struct segment_head *head, struct buf *body) {
+    struct stream *s = &a->stream;
+    struct buf message = {0};
+    pthread_mutex_lock(&s->lock);
+    struct replay_deltas pending = s->pending;
+    replay_deltas_begin(&s->pending, &a->shards);
+    memcpy(head->upto, s->flushed, a->config.shard_count * sizeof *head->upto);
+    pthread_mutex_unlock(&s->lock);
+    if (replay_deltas_end(&pending, &message)) object_record_write(body, OBJECT_DELTAS, buf_bytes(&message));
     buf_fini(&message);
 }
 
 static void add_image(struct archive *a, uint32_t shard, struct segment_head *head, struct buf *body) {
+    struct stream *s = &a->stream;
     struct buf image = {0};
     head->images = mem_realloc(head->images, (head->image_count + 1) * sizeof *head->images);
     struct segment_image *one = &head->images[head->image_count++];
     *one = (struct segment_image){.shard = shard};
-    replay_write_image(&a->shards, shard, &image, &one->applied);
-    a->stream.flushed[shard] = vclock_get(&one->applied, a->self_index);
+    shard_lock(a->config.shards[shard]);
+    replay_write_locked_image(&a->shards, shard, &image, &one->applied);
+    pthread_mutex_lock(&s->lock);
+    s->owed[shard / 64] &= ~bit_of(shard);
+    s->flushed[shard] = shard_own(a->config.shards[shard]);
+    pthread_mutex_unlock(&s->lock);
+    shard_hold(a->config.shards[shard], HOLDER_STORE, shard_own(a->config.shards[shard]));
+    shard_unlock(a->config.shards[shard]);
     object_record_write(body, OBJECT_IMAGE, buf_bytes(&image));
     buf_fini(&image);
 }
 
+static bool is_owed(struct stream *s, uint32_t shard) {
+    pthread_mutex_lock(&s->lock);
+    bool owed = s->owed[shard / 64] & bit_of(shard);
+    pthread_mutex_unlock(&s->lock);
+    return owed;
+}
+
 static void gather_owed(struct archive *a, struct segment_head *head, struct buf *body) {
     struct stream *s = &a->stream;
-    s->any_owed = false;
+    atomic_store(&s->any_owed, false);
     for (uint32_t shard = 0; shard < a->config.shard_count; shard++) {
-        uint64_t bit = UINT64_C(1) << (shard % 64);
-        if (!(s->owed[shard / 64] & bit)) continue;
-        s->any_owed = body->len >= a->config.segment_bytes;
-        if (s->any_owed) return;
-        s->owed[shard / 64] &= ~bit;
+        if (!is_owed(s, shard)) continue;
+        if (body->len >= a->config.segment_bytes) {
+            atomic_store(&s->any_owed, true);
+            return;
+        }
         add_image(a, shard, head, body);
     }
 }
@@ -80,37 +128,41 @@ static void send(struct archive *a, const struct segment_head *head, struct byte
 
 static void build(struct archive *a) {
     struct stream *s = &a->stream;
-    struct segment_head head = {.writer = a->config.self, .number = s->number, .made_ms = a->now.wall_ms,
-                                .shard_count = a->config.shard_count, .upto = s->flushed};
+    struct segment_head head = {.writer = a->config.self, .number = s->number, .made_ms = a->now.wall_ms, .shard_count = a->config.shard_count};
     struct buf body = {0}, members = {0};
     int64_t since_us = atomic_load(&a->out_us); /* of what is owed still */
     if (!since_us) since_us = atomic_load(&a->dirty_us);
     if (!since_us) since_us = a->now.mono_us;
     atomic_store(&a->out_us, since_us);
-    gather(a, since_us, &body);
-    if (s->any_owed) gather_owed(a, &head, &body);
+    head.upto = mem_alloc(a->config.shard_count * sizeof *head.upto);
+    gather(a, since_us);
+    take_pending(a, &head, &body);
+    if (atomic_load(&s->any_owed)) gather_owed(a, &head, &body);
     pthread_mutex_lock(&a->lock);
     if (a->members_new) buf_put_bytes(&members, buf_bytes(&a->members));
     a->members_new = false;
     pthread_mutex_unlock(&a->lock);
     head.members = buf_bytes(&members);
     if (body.len || members.len) send(a, &head, buf_bytes(&body));
-    else if (!s->any_owed) atomic_store(&a->out_us, 0);
+    else if (!atomic_load(&s->any_owed)) atomic_store(&a->out_us, 0);
     archive_count(a, segment_images, head.image_count);
-    for (uint32_t i = 0; i < head.image_count; i++) vclock_fini(&head.images[i].applied);
-    mem_free(head.images);
+    head.members = (struct bytes){0};
+    segment_head_fini(&head);
     buf_fini(&members);
     buf_fini(&body);
 }
 
-/* A flush hurries; what was cut off goes on at once. */
+/* A flush hurries, and much that waits; what was cut off goes on at once. */
 static bool is_due(struct archive *a) {
     struct stream *s = &a->stream;
     pthread_mutex_lock(&a->lock);
     bool any = a->members_new;
     pthread_mutex_unlock(&a->lock);
-    if (!any && !s->any_owed && !atomic_load(&a->any_dirty)) return false;
-    if (a->now.mono_us < s->next_us && !atomic_load(&a->flushing)) {
+    if (!any && stream_is_idle(a)) return false;
+    pthread_mutex_lock(&s->lock);
+    bool much = s->pending.wire.body.len >= a->config.segment_bytes;
+    pthread_mutex_unlock(&s->lock);
+    if (a->now.mono_us < s->next_us && !atomic_load(&a->flushing) && !much) {
         archive_wants(a, s->next_us);
         return false;
     }
@@ -126,14 +178,14 @@ void stream_step(struct archive *a) {
             return;
         }
         s->out = false;
-        if (!s->any_owed) atomic_store(&a->out_us, 0);
+        if (!atomic_load(&s->any_owed)) atomic_store(&a->out_us, 0);
         archive_count(a, segments, 1);
         archive_count(a, segment_bytes, s->creation.object.len);
     }
     if (!is_due(a)) return;
     int64_t interval_us = atomic_load(&a->segment_us);
     build(a);
-    bool more = s->any_owed || s->creation.object.len >= a->config.segment_bytes;
+    bool more = atomic_load(&s->any_owed) || s->creation.object.len >= a->config.segment_bytes;
     s->next_us = a->now.mono_us + (more ? 0 : interval_us);
     a->progress = true;
 }

@@ -128,7 +128,7 @@ static void read_manifest(struct archive *a) {
     struct buf text = {0};
     uint16_t index;
     const struct store_request *r = &t->fetch.request;
-    bool good = r->result == STORE_DONE && archive_open(a, t->fetch.key, buf_bytes(&r->data), &object, &text) &&
+    bool good = r->result == STORE_DONE && archive_open(a, t->fetch.key, OBJECT_MANIFEST, buf_bytes(&r->data), &object, &text) &&
                 manifest_read(buf_bytes(&text), a->config.replicas, &m) == STATUS_OK;
     if (good && m.shard_count == a->config.shard_count && replicas_intern(a->config.replicas, t->id, &index) == STATUS_OK)
         for (uint32_t i = 0; i < m.part_count; i++)

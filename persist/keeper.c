@@ -12,20 +12,12 @@
 #include "core/mem.h"
 #include "core/mutant.h"
 #include "persist/journal.h"
+#include "persist/keeper_files.h"
 #include "persist/replay.h"
 
-enum record_kind { RECORD_HEADER = 1, RECORD_DELTAS, RECORD_IMAGE, RECORD_RESET, RECORD_END, RECORD_MEMBERS };
-
-#define FORMAT 1u
 #define SYNC_US 1000000
 #define RETRY_US 1000000
 #define STEP_US 100000
-#define NAME_BYTES 48
-/* Names that nobody else gives: what is covered by a checkpoint is removed by its name. */
-#define LOG "anneal-log"
-#define CHECKPOINT "anneal-checkpoint"
-#define DAMAGE "anneal-damage"
-#define CHECKPOINT_TMP CHECKPOINT ".tmp"
 #define NUMBER_DIGITS 20
 #define BATCH_BYTES (32u << 20) /* of images that are read at one time */
 #define SYNC_BYTES (4u << 20) /* of a checkpoint at a time, lest one long sync holds up the log's */
@@ -69,8 +61,8 @@ static void note(struct keeper *k, const char *format, ...) {
     if (k->config.note) k->config.note(k->config.arg, text);
 }
 
-static void file_name(char out[NAME_BYTES], const char *what, uint64_t number) {
-    snprintf(out, NAME_BYTES, "%s.%0*" PRIu64, what, NUMBER_DIGITS, number);
+void keeper_file_name(char out[KEEPER_NAME_BYTES], const char *what, uint64_t number) {
+    snprintf(out, KEEPER_NAME_BYTES, "%s.%0*" PRIu64, what, NUMBER_DIGITS, number);
 }
 
 struct keeper *keeper_new(const struct keeper_config *config) {
@@ -80,7 +72,7 @@ struct keeper *keeper_new(const struct keeper_config *config) {
     k->shards = (struct replay){config->shards, config->shard_count, config->replicas};
     k->log = journal_new(&config->disk);
     k->next_number = 1;
-    buf_printf(&k->header, "anneal %u, cluster %s, %u shards\n", FORMAT, config->cluster, config->shard_count);
+    buf_printf(&k->header, KEEPER_HEADER, KEEPER_FORMAT, config->cluster, config->shard_count);
     pthread_mutex_init(&k->gather, NULL);
     pthread_mutex_init(&k->lock, NULL);
     k->dirty = mem_zero(words, sizeof *k->dirty);
@@ -244,8 +236,8 @@ enum status keeper_close(struct keeper *k) {
 /* -------------------------------------------------------------- checkpoints */
 
 static enum status start_log(struct keeper *k) {
-    char name[NAME_BYTES];
-    file_name(name, LOG, k->next_number);
+    char name[KEEPER_NAME_BYTES];
+    keeper_file_name(name, KEEPER_LOG, k->next_number);
     enum status status = journal_start(k->log, name);
     if (status != STATUS_OK) return status;
     k->next_number++;
@@ -259,8 +251,7 @@ struct covered {
     struct buf names; /* each with its 0 */
 };
 
-/* "what.N": N, or 0 for any other name. */
-static uint64_t number_of(const char *name, const char *what) {
+uint64_t keeper_file_number(const char *name, const char *what) {
     size_t len = strlen(what);
     if (strncmp(name, what, len) != 0 || name[len] != '.' || strspn(name + len + 1, "0123456789") != NUMBER_DIGITS) return 0;
     return name[len + 1 + NUMBER_DIGITS] ? 0 : strtoull(name + len + 1, NULL, 10);
@@ -269,7 +260,7 @@ static uint64_t number_of(const char *name, const char *what) {
 static void note_covered(void *arg, const char *name, uint64_t size) {
     struct covered *c = arg;
     (void)size;
-    uint64_t log = number_of(name, LOG), checkpoint = number_of(name, CHECKPOINT);
+    uint64_t log = keeper_file_number(name, KEEPER_LOG), checkpoint = keeper_file_number(name, KEEPER_CHECKPOINT);
     if ((log && log < c->k->image_number) || (checkpoint && checkpoint < c->k->image_number))
         buf_put(&c->names, name, strlen(name) + 1);
 }
@@ -293,7 +284,7 @@ static void end_checkpoint(struct keeper *k, enum status status, int64_t now_ms)
     k->image = NULL;
     if (status != STATUS_OK) {
         note(k, "the checkpoint failed: %s", status_text(status));
-        if (k->config.disk.remove(k->config.disk.self, CHECKPOINT_TMP) != STATUS_OK) {} /* the next one writes over it */
+        if (k->config.disk.remove(k->config.disk.self, KEEPER_CHECKPOINT_TMP) != STATUS_OK) {} /* the next one writes over it */
     }
     pthread_mutex_lock(&k->lock);
     k->status.saving = false;
@@ -323,9 +314,9 @@ static void begin_checkpoint(struct keeper *k, int64_t now_ms) {
     if (!k->config.logs) k->next_number++;
     if (MUTANT(covered_early)) remove_covered(k);
     if (MUTANT(heal_early) && status == STATUS_OK) set_failure(k, STATUS_OK);
-    if (status == STATUS_OK) status = disk->remove(disk->self, CHECKPOINT_TMP);
+    if (status == STATUS_OK) status = disk->remove(disk->self, KEEPER_CHECKPOINT_TMP);
     k->image = journal_new(disk);
-    if (status == STATUS_OK) status = journal_start(k->image, CHECKPOINT_TMP);
+    if (status == STATUS_OK) status = journal_start(k->image, KEEPER_CHECKPOINT_TMP);
     journal_add(k->image, RECORD_HEADER, buf_bytes(&k->header));
     add_members(k, k->image);
     if (status != STATUS_OK) end_checkpoint(k, status, now_ms);
@@ -333,7 +324,7 @@ static void begin_checkpoint(struct keeper *k, int64_t now_ms) {
 
 static void go_on_with_checkpoint(struct keeper *k, int64_t now_ms) {
     struct disk_port *disk = &k->config.disk;
-    char name[NAME_BYTES];
+    char name[KEEPER_NAME_BYTES];
     enum status status;
     if (k->image_shard < k->config.shard_count) {
         write_image(k, k->image, k->image_shard++);
@@ -345,8 +336,8 @@ static void go_on_with_checkpoint(struct keeper *k, int64_t now_ms) {
     }
     journal_add(k->image, RECORD_END, (struct bytes){0});
     status = journal_sync(k->image);
-    file_name(name, CHECKPOINT, k->image_number);
-    if (status == STATUS_OK) status = disk->rename(disk->self, CHECKPOINT_TMP, name);
+    keeper_file_name(name, KEEPER_CHECKPOINT, k->image_number);
+    if (status == STATUS_OK) status = disk->rename(disk->self, KEEPER_CHECKPOINT_TMP, name);
     if (status == STATUS_OK) remove_covered(k);
     end_checkpoint(k, status, now_ms);
 }
@@ -467,9 +458,9 @@ static bool look_at_header(void *arg, uint16_t kind, struct bytes payload) {
 static void keep_damage(void *arg, struct bytes damage) {
     struct recovering *r = arg;
     struct disk_port *disk = &r->k->config.disk;
-    char name[NAME_BYTES];
+    char name[KEEPER_NAME_BYTES];
     int file;
-    file_name(name, DAMAGE, r->k->next_number);
+    keeper_file_name(name, KEEPER_DAMAGE, r->k->next_number);
     if (disk->open(disk->self, name, &file) != STATUS_OK) return;
     if (disk->append(disk->self, file, damage) != STATUS_OK || disk->sync(disk->self, file) != STATUS_OK)
         note(r->k, "%zu damaged bytes could not be put aside", damage.len);
@@ -484,7 +475,7 @@ static void add_number(uint64_t **numbers, size_t *count, uint64_t number) {
 
 static void note_file(void *arg, const char *name, uint64_t size) {
     struct recovering *r = arg;
-    uint64_t log = number_of(name, LOG), checkpoint = number_of(name, CHECKPOINT), damage = number_of(name, DAMAGE);
+    uint64_t log = keeper_file_number(name, KEEPER_LOG), checkpoint = keeper_file_number(name, KEEPER_CHECKPOINT), damage = keeper_file_number(name, KEEPER_DAMAGE);
     uint64_t greatest = log > checkpoint ? log : checkpoint;
     if (log) add_number(&r->logs, &r->log_count, log);
     if (checkpoint) add_number(&r->checkpoints, &r->checkpoint_count, checkpoint);
@@ -502,10 +493,10 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
                        bool (*visit)(void *, uint16_t, struct bytes)) {
     if (count) qsort(numbers, count, sizeof *numbers, by_number);
     for (size_t i = 0; i < count && r->status == STATUS_OK; i++) {
-        char name[NAME_BYTES];
+        char name[KEEPER_NAME_BYTES];
         struct journal_report report = {0};
         struct disk_port *disk = &r->k->config.disk;
-        file_name(name, what, numbers[i]);
+        keeper_file_name(name, what, numbers[i]);
         bool all = visit == take_record;
         r->useful = false;
         r->covered = r->checkpoint_count && numbers[i] < r->checkpoints[r->checkpoint_count - 1];
@@ -528,9 +519,9 @@ static enum status sync_logs(struct recovering *r) {
     struct disk_port *disk = &r->k->config.disk;
     enum status status = STATUS_OK;
     for (size_t i = 0; i < r->log_count && status == STATUS_OK && !MUTANT(recovered_unsynced); i++) {
-        char name[NAME_BYTES];
+        char name[KEEPER_NAME_BYTES];
         int file;
-        file_name(name, LOG, r->logs[i]);
+        keeper_file_name(name, KEEPER_LOG, r->logs[i]);
         status = disk->open(disk->self, name, &file);
         if (status != STATUS_OK) break;
         status = disk->sync(disk->self, file);
@@ -555,10 +546,10 @@ enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recov
     *out = (struct keeper_recovery){0};
     r.status = disk->list(disk->self, note_file, &r);
     if (r.status != STATUS_OK) buf_put_str(error, "cannot list the directory");
-    read_files(&r, CHECKPOINT, r.checkpoints, r.checkpoint_count, &out->checkpoints, look_at_header);
-    read_files(&r, LOG, r.logs, r.log_count, &out->logs, look_at_header);
-    read_files(&r, CHECKPOINT, r.checkpoints, r.checkpoint_count, &out->checkpoints, take_record);
-    read_files(&r, LOG, r.logs, r.log_count, &out->logs, take_record);
+    read_files(&r, KEEPER_CHECKPOINT, r.checkpoints, r.checkpoint_count, &out->checkpoints, look_at_header);
+    read_files(&r, KEEPER_LOG, r.logs, r.log_count, &out->logs, look_at_header);
+    read_files(&r, KEEPER_CHECKPOINT, r.checkpoints, r.checkpoint_count, &out->checkpoints, take_record);
+    read_files(&r, KEEPER_LOG, r.logs, r.log_count, &out->logs, take_record);
     if (r.status == STATUS_OK) r.status = sync_logs(&r);
     mem_free(r.logs);
     mem_free(r.checkpoints);

@@ -11,17 +11,21 @@ static const struct shard_summary NOTHING; /* an answer to one who has nothing i
 /* ----------------------------------------------------------------- writing */
 
 void replay_write_image(const struct replay *r, uint32_t index, struct buf *out, struct vclock *applied) {
+    shard_lock(r->shards[index]);
+    replay_write_locked_image(r, index, out, applied);
+    shard_unlock(r->shards[index]);
+}
+
+void replay_write_locked_image(const struct replay *r, uint32_t index, struct buf *out, struct vclock *applied) {
     struct shard *shard = r->shards[index];
     struct wire_writer w;
     wire_init(&w, r->replicas);
     wire_u64(&w, index + 1);
-    shard_lock(shard);
     enum status status = shard_write_answer(shard, &w, &NOTHING);
     if (applied) {
         vclock_fini(applied);
         vclock_copy(applied, shard_applied(shard));
     }
-    shard_unlock(shard);
     assert(status == STATUS_OK);
     (void)status;
     wire_finish(&w, out);
@@ -35,16 +39,21 @@ void replay_deltas_begin(struct replay_deltas *d, const struct replay *r) {
 }
 
 bool replay_deltas_add(struct replay_deltas *d, const struct replay *r, uint32_t index, enum shard_holder holder, uint64_t *after) {
+    shard_lock(r->shards[index]);
+    bool reached = replay_deltas_add_locked(d, r, index, holder, after);
+    shard_unlock(r->shards[index]);
+    return reached;
+}
+
+bool replay_deltas_add_locked(struct replay_deltas *d, const struct replay *r, uint32_t index, enum shard_holder holder, uint64_t *after) {
     struct shard *shard = r->shards[index];
     uint64_t upto;
-    shard_lock(shard);
     size_t before = d->wire.body.len;
     wire_u64(&d->wire, index + 1);
     enum status status = shard_write_delta(shard, &d->wire, *after, &upto);
     if (status != STATUS_OK) d->wire.body.len = before;
     *after = shard_own(shard);
     shard_hold(shard, holder, *after);
-    shard_unlock(shard);
     return status != STATUS_ERR_GAP;
 }
 

@@ -6,7 +6,7 @@
  * both as messages of wire.h. They are joined: in any order, any number of times. A delta whose predecessor is missing is
  * left out and counted.
  *
- * Threads: any, without a shard's lock. */
+ * Threads: any, without a shard's lock but where it says otherwise. */
 #ifndef ANNEAL_PERSIST_REPLAY_H
 #define ANNEAL_PERSIST_REPLAY_H
 
@@ -20,6 +20,7 @@ struct replay {
 
 /* Appends an image; `applied`, if not NULL, is overwritten with what it covers. */
 void replay_write_image(const struct replay *r, uint32_t shard, struct buf *out, struct vclock *applied);
+void replay_write_locked_image(const struct replay *r, uint32_t shard, struct buf *out, struct vclock *applied); /* with its lock */
 
 /* Own mutations of many shards, in one message. */
 struct replay_deltas {
@@ -30,6 +31,7 @@ void replay_deltas_begin(struct replay_deltas *d, const struct replay *r);
 /* All beyond *after, which becomes what they reach to; `holder` now holds what comes later. False: the shard's log does not
  * reach back to `after`, an image must take its place. */
 bool replay_deltas_add(struct replay_deltas *d, const struct replay *r, uint32_t shard, enum shard_holder holder, uint64_t *after);
+bool replay_deltas_add_locked(struct replay_deltas *d, const struct replay *r, uint32_t shard, enum shard_holder holder, uint64_t *after);
 /* Appends the message, if there is anything in it; true if so. */
 bool replay_deltas_end(struct replay_deltas *d, struct buf *out);
 

@@ -362,10 +362,10 @@ static bool make_root(const char *path) {
     return sync_folder(AT_FDCWD, parent);
 }
 
-static int open_root(const char *path) {
-    if (!make_root(path)) return -1;
+static int open_root(const char *path, bool read_only) {
+    if (!read_only && !make_root(path)) return -1;
     int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (root < 0) return -1;
+    if (root < 0 || read_only) return root;
     if (mkdirat(root, TEMPORARY, 0750) == 0 || errno == EEXIST) return root;
     int why = errno;
     close(root);
@@ -374,12 +374,12 @@ static int open_root(const char *path) {
 }
 
 enum status store_dir_open(const char *path, const struct store_settings *settings, struct store *store, struct buf *error) {
-    int root = open_root(path);
+    int root = open_root(path, settings->read_only);
     if (root < 0) {
         buf_printf(error, "object store %s: %s", path, strerror(errno));
         return STATUS_ERR_IO;
     }
-    remove_leftovers(root, settings->clock.now(settings->clock.self).wall_ms);
+    if (!settings->read_only) remove_leftovers(root, settings->clock.now(settings->clock.self).wall_ms);
     struct dir_store *d = mem_zero(1, sizeof *d);
     desk_init(&d->desk, settings);
     d->root = root;

@@ -33,6 +33,7 @@ struct store_settings {
     uint32_t deadline_ms;
     uint32_t bytes_per_s_min;
     uint64_t part_bytes; /* larger PUTs go up in parts of this size; 5 MiB at least, but for tests */
+    bool read_only; /* a directory: nothing is made or removed in it; only GET, HEAD and LIST may be asked */
     struct clock_port clock;
     /* Called when an answer comes into an empty queue, in a thread of the driver's; must not call the store. An eventfd is
      * what it is for, and whoever reads that polls until there is nothing left. NULL: none. */

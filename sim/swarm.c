@@ -119,6 +119,7 @@ static void pick_store(uint64_t seed, struct swarm *s) {
     rng_seed(&rng, seed ^ 0x570e);
     s->stores = rng_percent(&rng, 25);
     s->segment_ms = rng_percent(&rng, 50) ? 500 : 1 + upto(&rng, 2000);
+    s->waiting_bytes = rng_percent(&rng, 50) ? 1 << 26 : 100 + any_size(&rng, 14);
     s->store_fails = maybe(&rng, 50, 200000);
     s->store_outs = maybe(&rng, 40, 10);
     s->disks_lost = maybe(&rng, 60, 20);

@@ -63,6 +63,7 @@
     X(disk_fails, 0, 1000000, "of a million writes and syncs, those that fail")               \
     X(stores, 0, 1, "nodes stream to an object store")                                        \
     X(segment_ms, 1, 100000, "how often")                                                     \
+    X(waiting_bytes, 1, 1 << 30, "of writes that may wait for it")                            \
     X(store_fails, 0, 1000000, "of a million requests to it, those that go wrong, of each kind") \
     X(store_outs, 0, 1000, "times that it is away for a while, a minute; as below")           \
     X(disks_lost, 0, 1000, "machines that are lost with their disks, if there is a store")

@@ -72,6 +72,7 @@ void node_open_archive(struct sim_node *n) {
     config.place = n->address;
     config.segment_us = s->segment_ms * 1000;
     config.segment_bytes = 4000;
+    config.waiting_bytes = (uint64_t)s->waiting_bytes;
     config.part_bytes = 3000;
     config.poll_us = 2000000;
     config.rewrite_bytes_min = (uint64_t)s->rewrite_bytes;
