@@ -151,6 +151,32 @@ def test_the_store_itself_is_lost(store):
         assert contents(connect(cluster, 0)) == {}
 
 
+@pytest.mark.parametrize("what", ["all", "manifests"])
+def test_the_store_is_emptied_under_a_node_that_lives(store, what):
+    """It goes on, and its next checkpoint makes the store whole, though what was streamed before is gone."""
+    with Cluster(1, *on_directory(store)) as cluster:
+        a = connect(cluster, 0)
+        fill(a, "x")
+        for _ in range(3):
+            a.incr("n")
+            checkpointed(a)
+        for name in os.listdir(store):
+            if name == "manifest" or (what == "all" and name != ".tmp"):
+                shutil.rmtree(os.path.join(store, name))
+        os.makedirs(os.path.join(store, "manifest"))
+        with open(os.path.join(store, "manifest", "zzz"), "w") as f:
+            f.write("somebody else's")
+        checkpointed(a)
+        a.incr("n")
+        checkpointed(a)
+        assert "has lost manifest 3" in cluster.nodes[0].output() and store_info(a)["state"] == "streaming"
+        before = contents(a)
+        cluster.nodes[0].kill()
+        wipe(cluster, 0)
+        cluster.start(0)
+        assert contents(connect(cluster, 0)) == before
+
+
 def test_all_make_checkpoints_at_once(store):
     """Whoever comes second merges or gives up; nobody takes away what the others named."""
     with Cluster(3, *on_directory(store), "--auto-aof-rewrite-min-size", "1mb") as cluster:
