@@ -255,7 +255,7 @@ HARM = [("delay", dict(seconds=0.1)), ("status", dict(status=500)), ("status", d
         ("work-status", dict(status=503))]
 
 
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
+ROUNDS = int(os.environ.get("ROUNDS", "2"))
 
 
 def test_a_storm_stops_nobody_and_loses_nothing(s3, proxy, prefix):
