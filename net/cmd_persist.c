@@ -117,7 +117,7 @@ static void info_store(struct call *call, struct buf *out) {
     if (!archive) return;
     archive_status(archive, node_now(call->node).mono_us, &s);
     buf_printf(out, "object_store_state:%s\r\nobject_store_behind_ms:%lld\r\nobject_store_manifest:%llu\r\nobject_store_to_read:%llu\r\n",
-               archive_phase_text(s.phase), (long long)(s.behind_us / 1000), (unsigned long long)s.manifest, (unsigned long long)s.to_read);
+               archive_phase_text(s.phase), (long long)((s.behind_us + 999) / 1000), (unsigned long long)s.manifest, (unsigned long long)s.to_read);
     buf_printf(out, "object_store_checkpoint_in_progress:%d\r\nobject_store_last_error:%s\r\n", s.checkpointing, s.why);
 #define X(name, help) buf_printf(out, "object_store_" #name ":%llu\r\n", (unsigned long long)s.name);
     ARCHIVE_COUNTS(X)

@@ -193,16 +193,20 @@ struct durable *durable_open(struct host *host, const char *dir, const char *clu
         if (thread_start(&d->thread, run, d)) return d;
         buf_put_str(error, "cannot start a thread");
     }
-    free_durable(d);
-    return NULL;
+    return NULL; /* it stays: clients may be looking at what there is (INFO), until the process ends */
 }
 
-void durable_close(struct durable *d) {
+bool durable_close(struct durable *d) {
+    bool well = true;
     atomic_store(&d->stopping, true);
     bell_ring(&d->bell);
     pthread_join(d->thread, NULL);
-    if (d->archiver) close_archive(d);
+    if (d->archiver) {
+        close_archive(d);
+        well = archive_phase(archiver_archive(d->archiver)) != ARCHIVE_STOPPED;
+    }
     enum status status = keeper_close(d->keeper);
     if (status != STATUS_OK) log_line(LOG_WARNING, "the last writes are not on the disk: %s", status_text(status));
     free_durable(d);
+    return well;
 }

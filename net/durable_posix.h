@@ -8,10 +8,11 @@
 struct durable;
 
 /* Reads what the directory and the store have into the node, as the host's options say, and starts the thread. A store that does
- * not answer is waited for, unless the disk had something, until `interrupted`. NULL, and a line in *error. The host's `loading`
- * stands meanwhile, for clients may be there. */
+ * not answer is waited for, unless the disk had something, until `interrupted`. The host's `loading` stands meanwhile, for clients
+ * may be there. NULL, and a line in *error: then the process ends, and nothing else. */
 struct durable *durable_open(struct host *host, const char *dir, const char *cluster, bool (*interrupted)(void *arg), void *arg, struct buf *error);
-/* Once nobody writes any more: everything is on the disk, and in the store if that answers soon. The node forgets both. */
-void durable_close(struct durable *d);
+/* Once nobody writes any more: everything is on the disk, and in the store if that answers soon. The node forgets both. False: the
+ * archive had stopped for good, and said why. */
+bool durable_close(struct durable *d);
 
 #endif

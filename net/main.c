@@ -40,6 +40,13 @@ static int complain(struct app *a) {
     _exit(1);
 }
 
+/* Told to stop before it served anybody. */
+static int give_up(struct app *a) {
+    log_line(LOG_NOTICE, "bye: %.*s", (int)a->error.len, (char *)a->error.data);
+    fflush(NULL);
+    _exit(0);
+}
+
 static int help(struct app *a) {
     struct buf text = {0};
     config_help(a->config, &text);
@@ -228,12 +235,12 @@ static bool is_interrupted(void *signals) {
     return poll(&fd, 1, 0) > 0;
 }
 
-/* Clients are there already, and told to wait. */
+/* Clients are there already, and told to wait; if this fails, until the end. */
 static bool load(struct app *a, int signals) {
     char *dir = option_text(a, OPTION_DIR);
     a->durable = durable_open(&a->host, dir, (char *)a->cluster_name.data, is_interrupted, &signals, &a->error);
     mem_free(dir);
-    atomic_store(&a->host.loading, false);
+    if (a->durable) atomic_store(&a->host.loading, false);
     return a->durable != NULL;
 }
 
@@ -296,10 +303,10 @@ static int serve(struct app *a, int signals) {
     log_line(LOG_NOTICE, "stopping: clients first, then the cluster is told");
     clients_stop(a->clients);
     leave(a);
-    durable_close(a->durable);
+    bool well = durable_close(a->durable);
     clients_free(a->clients); /* until here there is somebody who may wake them */
     log_line(LOG_NOTICE, "bye");
-    return 0;
+    return well ? 0 : 1;
 }
 
 int main(int argc, char **argv) {
@@ -311,7 +318,8 @@ int main(int argc, char **argv) {
     if (os_log_open(logfile, (enum log_level)config_integer(a.config, OPTION_LOGLEVEL), &a.error) != STATUS_OK) return complain(&a);
     mem_free(logfile);
     int signals = take_signals();
-    if (signals < 0 || !open_peers(&a) || !make_node(&a) || !open_clients(&a) || !load(&a, signals)) return complain(&a);
+    if (signals < 0 || !open_peers(&a) || !make_node(&a) || !open_clients(&a)) return complain(&a);
+    if (!load(&a, signals)) return is_interrupted(&signals) ? give_up(&a) : complain(&a);
     int code = serve(&a, signals);
     host_fini(&a.host);
     node_free(a.node);

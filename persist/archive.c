@@ -216,8 +216,9 @@ void archive_status(struct archive *a, int64_t now_us, struct archive_status *ou
     *out = a->status;
     pthread_mutex_unlock(&a->lock);
     out->phase = archive_phase(a);
-    if (out_us) dirty_us = out_us;
-    out->behind_us = dirty_us && now_us > dirty_us ? now_us - dirty_us : 0;
+    int64_t since_us = out_us ? out_us : dirty_us;
+    bool waits = since_us || atomic_load(&a->any_dirty) || atomic_load(&a->stream.any_owed);
+    if (waits) out->behind_us = since_us && now_us > since_us ? now_us - since_us : 1;
 }
 
 /* -------------------------------------------------------------------- steps */

@@ -140,7 +140,7 @@ struct archive_status {
     char why[STORE_WHY_BYTES + 128]; /* STOPPED: why; else the last failure */
     uint64_t to_read;       /* objects still to be read, as far as known */
     uint64_t manifest;      /* the newest known; 0: none */
-    int64_t behind_us;      /* how long the oldest own mutation has been waiting; 0: none */
+    int64_t behind_us;      /* how long the oldest own mutation has been waiting, at least 1; 0: none waits, if STREAMING */
     bool checkpointing;
 #define X(name, help) uint64_t name;
     ARCHIVE_COUNTS(X)

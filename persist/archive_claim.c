@@ -5,8 +5,8 @@
  *   verdict/NODE/NUMBER   on that claim: "taken" by who made it, after WAIT_US; or "refused" by who is the node already, and
  *                         looks for a new claim every WATCH_US. One object, so only one of them has its way
  *
- * Who claims where the last claim came from, and was taken, need not wait: the directory is locked, so that process is dead. Whoever finds that
- * a later claim was taken has been given up for dead, and stops. */
+ * Who claims where the last claim that was not refused came from, and was taken, need not wait: the directory is locked, so that
+ * process is dead. Whoever finds that a later claim was taken has been given up for dead, and stops. */
 #include "persist/archive_state.h"
 
 #define WATCH_US INT64_C(1000000)
@@ -74,17 +74,23 @@ bool claim_step(struct archive *a) {
     case CLAIM_LISTING:
         if (!listing_over(a, &c->listing)) break;
         c->number = greatest(c) + 1;
-        get(a, "claim", c->number - 1); /* of number 0 there is none */
+        c->before = c->number - 1;
+        get(a, "claim", c->before); /* of number 0 there is none */
         c->step = CLAIM_LOOKING;
         break;
     case CLAIM_LOOKING:
         if (!fetch_over(a, &c->fetch)) break;
         c->from_here = says(a, OBJECT_CLAIM, a->config.place);
-        get(a, "verdict", c->number - 1);
+        get(a, "verdict", c->before);
         c->step = CLAIM_LOOKING_CLOSER;
         break;
     case CLAIM_LOOKING_CLOSER:
         if (!fetch_over(a, &c->fetch)) break;
+        if (says(a, OBJECT_VERDICT, REFUSED)) {
+            get(a, "claim", --c->before);
+            c->step = CLAIM_LOOKING;
+            break;
+        }
         c->at_once = c->number == 1 || (c->from_here && says(a, OBJECT_VERDICT, TAKEN));
         create(a, "claim", OBJECT_CLAIM, c->number, a->config.place);
         c->step = CLAIM_MAKING;

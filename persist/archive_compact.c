@@ -66,6 +66,15 @@ static void know(struct archive *a, const struct manifest *m) {
     pthread_mutex_unlock(&a->lock);
 }
 
+/* Somebody emptied the store, or put back an old copy of it: what is here may be all there is. */
+static void start_over(struct archive *a) {
+    struct compactor *c = &a->compactor;
+    struct manifest nothing = {0};
+    archive_note(a, "the object store has lost manifest %llu: a checkpoint makes it whole again", (unsigned long long)c->known);
+    know(a, &nothing);
+    archive_save(a);
+}
+
 static bool has_grown(struct archive *a) {
     struct compactor *c = &a->compactor;
     uint64_t bytes = 0, count = 0, percent = atomic_load(&a->rewrite_percent);
@@ -248,21 +257,25 @@ static void give_up(struct archive *a) {
 static bool read_other(struct archive *a) {
     struct compactor *c = &a->compactor;
     if (c->has_newest) manifest_fini(&c->newest);
-    c->has_newest = c->manifests.count && read_manifest(a, &c->fetch, &c->newest_text, &c->newest);
+    c->has_newest = newest_of(&c->manifests) && read_manifest(a, &c->fetch, &c->newest_text, &c->newest);
     return c->has_newest;
 }
 
 static void merge(struct archive *a) {
     struct compactor *c = &a->compactor;
-    bool vanished = c->manifests.count && c->fetch.request.result == STORE_MISSING; /* it is old already */
+    bool vanished = newest_of(&c->manifests) && c->fetch.request.result == STORE_MISSING; /* it is old already */
     read_other(a);
     if (vanished) begin_merge(a);
     else if (!name_parts(a)) give_up(a);
 }
 
+/* Of a number, so there is one: see newest_of. */
 static void read_newest(struct archive *a) {
     struct compactor *c = &a->compactor;
-    const struct listed *newest = &c->manifests.keys[c->manifests.count - 1];
+    uint64_t number;
+    size_t at = c->manifests.count - 1;
+    while (at > 0 && !layout_read_manifest_key(bytes_str(c->manifests.keys[at].key), &number)) at--;
+    const struct listed *newest = &c->manifests.keys[at];
     fetch_get(a, &c->fetch, &a->config.store, newest->key, 0, 0, newest->size);
 }
 
@@ -416,6 +429,7 @@ void compact_step(struct archive *a) {
         break;
     case COMPACT_LISTING_MANIFESTS:
         if (!listing_over(a, &c->manifests)) break;
+        if (newest_of(&c->manifests) < c->known) start_over(a);
         if (newest_of(&c->manifests) == c->known) {
             decide(a);
         } else {
@@ -439,7 +453,7 @@ void compact_step(struct archive *a) {
         break;
     case COMPACT_MERGE:
         if (!listing_over(a, &c->manifests)) break;
-        if (!c->manifests.count) {
+        if (!newest_of(&c->manifests)) {
             merge(a);
             break;
         }

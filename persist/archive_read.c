@@ -247,6 +247,29 @@ static void next_manifest(struct archive *a) {
     r->step = READ_MANIFEST;
 }
 
+/* Before the first manifest all is in segments, if none was deleted since: then manifests begin with 1 and each stream with 0. */
+static bool reaches_back(const struct archive *a) {
+    const struct reader *r = &a->reader;
+    struct replica_id writer, before = {0, 0};
+    uint64_t number;
+    if (a->config.source.until_ms == INT64_MAX || r->used) return true;
+    if (r->oldest > 1) return false;
+    for (size_t i = 0; i < r->manifests.count; i++) { /* by now of segments */
+        if (!layout_read_segment_key(bytes_str(r->manifests.keys[i].key), &writer, &number)) continue;
+        if (number > 0 && replica_id_compare(before, writer) != 0) return false;
+        before = writer;
+    }
+    return true;
+}
+
+/* Whoever restores nothing has made a mistake. */
+static void check_source(struct archive *a) {
+    const struct reader *r = &a->reader;
+    if (a->source == &a->config.store) return;
+    if (!r->used && !r->manifests.count) archive_stop(a, "there is nothing in restore-from");
+    else if (!reaches_back(a)) archive_stop(a, "the store of restore-from no longer reaches back to restore-to (object-store-keep says how far it shall)");
+}
+
 /* What the store does not have, and this node has from elsewhere. */
 static void owe_rest(struct archive *a) {
     for (uint32_t s = 0; s < a->config.shard_count; s++) {
@@ -327,6 +350,9 @@ bool read_step(struct archive *a) {
     case READ_LISTING:
         if (!listing_over(a, &r->manifests)) break;
         r->next = r->manifests.count;
+        r->oldest = 0;
+        for (size_t i = 0; i < r->next && !r->oldest; i++)
+            if (!layout_read_manifest_key(bytes_str(r->manifests.keys[i].key), &r->oldest)) r->oldest = 0;
         next_manifest(a);
         break;
     case READ_MANIFEST:
@@ -350,6 +376,7 @@ bool read_step(struct archive *a) {
     case READ_LISTING_SEGMENTS:
         if (!listing_over(a, &r->manifests)) break;
         sweep_begin(&r->sweep);
+        check_source(a);
         a->progress = true;
         r->step = r->had ? READ_SEARCHING : READ_SEGMENTS;
         if (r->had) search_begin(&r->search, &r->manifests, a->source, r->had);

@@ -104,6 +104,7 @@ struct claim {
     struct creation creation;
     struct sweep old;
     uint64_t number;  /* of our claim */
+    uint64_t before;  /* of the one that is looked at */
     uint64_t watched; /* of the one that may come */
     int64_t at_us;
     bool from_here;   /* the last claim was */
@@ -126,7 +127,8 @@ struct reader {
     uint64_t *upto, images_before;
     bool is_closed;
     size_t next;              /* manifests before this one are left */
-    uint64_t used;            /* number of the first that was good */
+    uint64_t oldest;          /* number of the first there is; 0: none */
+    uint64_t used;            /* number of the newest that was good */
     struct manifest manifest; /* the one at hand, and its text */
     struct buf text;
     bool parts_damaged, vanished;

@@ -42,16 +42,18 @@ static void capture(struct archive *a, uint32_t shard, bool even_if_full) {
 
 void archive_tells(struct archive *a, uint32_t shard) { capture(a, shard, false); }
 
-/* Own mutations of dirty shards, which nobody else was told of, until there are enough bytes; the rest stays dirty. */
-static void gather(struct archive *a) {
+/* Own mutations of dirty shards, which nobody else was told of, until there are enough bytes; the rest stays dirty, as of since_us. */
+static void gather(struct archive *a, int64_t since_us) {
     size_t bytes = 0;
+    bool rest = false;
+    atomic_store(&a->dirty_us, 0); /* in this order: whoever finds any_dirty false sets both */
     atomic_store(&a->any_dirty, false);
-    atomic_store(&a->dirty_us, 0);
     for (uint32_t at = 0; at < a->config.shard_count; at += 64)
         for (uint64_t bits = atomic_exchange(&a->dirty[at / 64], 0); bits; bits &= bits - 1) {
             uint32_t index = at + (uint32_t)__builtin_ctzll(bits);
             if (bytes >= a->config.segment_bytes) {
                 archive_dirty(a, index);
+                rest = true;
                 continue;
             }
             shard_lock(a->config.shards[index]);
@@ -59,6 +61,7 @@ static void gather(struct archive *a) {
             shard_unlock(a->config.shards[index]);
             bytes = a->stream.pending.wire.body.len;
         }
+    if (rest) atomic_store(&a->dirty_us, since_us);
 }
 
 /* What waits, and what it reaches to. */
@@ -117,7 +120,7 @@ static void send(struct archive *a, const struct segment_head *head, struct byte
     char key[LAYOUT_KEY_BYTES];
     struct buf text = {0};
     segment_head_write(head, a->config.replicas, &text);
-    layout_segment_key(key, head->writer, head->number);
+    layout_segment_key(key, head->writer, s->number++);
     creation_begin(a, &s->creation, key, OBJECT_SEGMENT, buf_bytes(&text), body);
     s->out = true;
     buf_fini(&text);
@@ -128,10 +131,12 @@ static void build(struct archive *a) {
     struct segment_head head = {.writer = a->config.self, .number = s->number, .made_ms = a->now.wall_ms, .shard_count = a->config.shard_count,
                                 .images_before = s->images_before};
     struct buf body = {0}, members = {0};
-    int64_t since_us = atomic_load(&a->dirty_us);
-    atomic_store(&a->out_us, since_us ? since_us : a->now.mono_us);
+    int64_t since_us = atomic_load(&a->out_us); /* of what is owed still */
+    if (!since_us) since_us = atomic_load(&a->dirty_us);
+    if (!since_us) since_us = a->now.mono_us;
+    atomic_store(&a->out_us, since_us);
     head.upto = mem_alloc(a->config.shard_count * sizeof *head.upto);
-    gather(a);
+    gather(a, since_us);
     take_pending(a, &head, &body);
     if (atomic_load(&s->any_owed)) gather_owed(a, &head, &body);
     pthread_mutex_lock(&a->lock);
@@ -142,8 +147,9 @@ static void build(struct archive *a) {
     if (body.len || members.len) {
         send(a, &head, buf_bytes(&body));
         s->images_before = segment_images_before(&head);
-    } else
+    } else if (!atomic_load(&s->any_owed)) {
         atomic_store(&a->out_us, 0);
+    }
     archive_count(a, segment_images, head.image_count);
     head.members = (struct bytes){0};
     segment_head_fini(&head);
@@ -204,7 +210,6 @@ static bool is_sent(struct archive *a) {
         fetch_get(a, &s->fetch, &a->config.store, s->creation.key, 0, 0, OBJECT_HEAD_BYTES_MAX);
         return false;
     } else if (!s->stale) {
-        s->number++;
         archive_count(a, segments, 1);
         archive_count(a, segment_bytes, s->creation.object.len);
     }

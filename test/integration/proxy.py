@@ -8,6 +8,8 @@
     delay       waits `seconds`, then all is well
     status      answers `status` with an <Error> of `code`, or with `body`; the server sees nothing
     work-status the server works, but the answer is as above
+    hold        waits until clear(), then all is well
+    believe     200 instead of 412, as of a store that knows no conditions
     hang        says nothing for `seconds`, then closes
     drop-before closes; the server has seen nothing
     drop-after  the server works, then closes without an answer
@@ -40,7 +42,7 @@ class Proxy:
         self.faults, self.seen = [], []
         self.random = random.Random(1)
         self.lock = threading.Lock()
-        self.stopped = threading.Event()
+        self.stopped, self.cleared = threading.Event(), threading.Event()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self.listener.getsockname()[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"
@@ -51,16 +53,21 @@ class Proxy:
 
     def __exit__(self, *_):
         self.stopped.set()
+        self.cleared.set()
         self.listener.close()
 
     def fault(self, pattern, kind, times=1, chance=1, **options):
         with self.lock:
+            if kind == "hold":
+                options["until"] = self.cleared
             self.faults.append(Fault(pattern, kind, times, chance, options))
 
     def clear(self):
         """The requests seen since the last time, as "METHOD target"."""
         with self.lock:
             seen, self.seen, self.faults = self.seen, [], []
+            self.cleared.set()
+            self.cleared = threading.Event()
             return seen
 
     def _take(self, line):
@@ -126,6 +133,14 @@ class Proxy:
     def _delay(self, client, head, body, method, seconds):
         self.stopped.wait(seconds)
         return self._answer(client, method, self._forward(head, body, method))
+
+    def _hold(self, client, head, body, method, until):
+        until.wait()
+        return self._answer(client, method, self._forward(head, body, method))
+
+    def _believe(self, client, head, body, method):
+        status, headers, text = self._forward(head, body, method)
+        return self._answer(client, method, (200 if status == 412 else status, headers, text))
 
     def _status(self, client, head, body, method, status, code="", headers=None, body_text=None):
         text = f"<Error><Code>{code}</Code><Message>the proxy says so</Message></Error>" if body_text is None else body_text

@@ -124,8 +124,17 @@ class Gateway:
         self._daemon("ceph-osd", "-i", "0", "-f")
         self._run("radosgw-admin", "user", "create", "--uid", "anneal", "--display-name", "anneal", "--access-key", self.access_key,
                   "--secret-key", self.secret_key)
+        self.revive()
+
+    def revive(self):
         self._daemon("radosgw", "-n", "client.admin", "-f")
         self._wait()
+
+    def kill(self):
+        """What is stored stays, behind it."""
+        process = self.processes.pop()
+        process.kill()
+        process.wait()
 
     def _wait(self):
         deadline = time.monotonic() + START_S

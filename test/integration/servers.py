@@ -115,14 +115,16 @@ class Cluster:
             self.redis = Server(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
                                  "--dir", directory], port, directory)
 
-    def start(self, i, *options):
+    def start(self, i, *options, loaded=True):
+        """loaded: comes back once it has what it had."""
         directory = os.path.join(self.dir, f"n{i}")
         os.makedirs(directory, exist_ok=True)
         join = ",".join(f"127.0.0.1:{p}" for p in self.gossip)
         command = [SERVER, "--port", str(self.ports[i]), "--gossip-port", str(self.gossip[i]), "--dir", directory, "--join", join,
                    "--enable-debug-command", "local"] + self.options + list(options)
         self.nodes[i] = Server(command, self.ports[i], directory)
-        until(self.nodes[i].has_loaded)
+        if loaded:
+            until(self.nodes[i].has_loaded)
         return self.nodes[i]
 
     def __enter__(self):

@@ -348,7 +348,12 @@ static void second_process_of_a_node_stops(void **state) {
     w.options.place = "elsewhere";
     assert_true(reaches(&w, start(&w, 1, 1), ARCHIVE_STOPPED, 20 * SECOND));
     assert_int_equal(archive_phase(first->archive), ARCHIVE_STREAMING);
+    stop(first);
+    w.options.place = "here";
+    first = start(&w, 0, 1); /* from its own place at once: who claimed since was refused */
+    assert_true(reaches(&w, first, ARCHIVE_STREAMING, SECOND));
     stop(first); /* dead: the next one from elsewhere waits a little, then is the node */
+    w.options.place = "elsewhere";
     struct site *third = start(&w, 0, 1);
     assert_false(reaches(&w, third, ARCHIVE_READING, SECOND));
     assert_true(reaches(&w, third, ARCHIVE_STREAMING, 20 * SECOND));
@@ -540,6 +545,37 @@ static void the_rest_is_owed(void **state) {
     close_world(&w);
 }
 
+static int64_t behind_us(struct world *w, struct site *s) {
+    struct archive_status status;
+    archive_status(s->archive, w->now_us, &status);
+    return status.behind_us;
+}
+
+/* Whoever reads 0 may switch the machine off: not in the moment of the write, nor between two of many segments. */
+static void behind_until_all_is_stored(void **state) {
+    (void)state;
+    struct world w;
+    char value[4096];
+    open_world(&w, 1);
+    memset(value, 'v', sizeof value);
+    value[sizeof value - 1] = 0;
+    struct site *s = start(&w, 0, 1);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    for (int big = 0; big < 2; big++) { /* big: the log forgets, and shards are owed */
+        int64_t last_us = 0;
+        for (uint64_t k = 0; k < KEYS; k++) write_key(s, k, big ? value : "some value");
+        assert_true(behind_us(&w, s) > 0);
+        for (int step = 0; step < 20000 && !archive_is_flushed(s->archive); step++) {
+            last_us = behind_us(&w, s);
+            run(&w, 100);
+            assert_true(archive_is_flushed(s->archive) || behind_us(&w, s) > last_us);
+        }
+        assert_true(last_us > 100000);
+        assert_int_equal(behind_us(&w, s), 0);
+    }
+    close_world(&w);
+}
+
 /* Who has it all from its disk reads heads, and what came since. */
 static void what_is_here_is_not_read(void **state) {
     (void)state;
@@ -631,7 +667,7 @@ int main(void) {
         cmocka_unit_test(waits_for_the_store), cmocka_unit_test(stops_where_conditions_are_ignored),
         cmocka_unit_test(second_process_of_a_node_stops), cmocka_unit_test(copies_of_a_process_stop),
         cmocka_unit_test(sealed_objects_need_their_key), cmocka_unit_test(the_past_comes_back), cmocka_unit_test(damage_is_survived),
-        cmocka_unit_test(covered_twice_is_safe),
-        cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(what_is_here_is_not_read), cmocka_unit_test(tails_are_streamed), cmocka_unit_test(tables_of_members_come_back)};
+        cmocka_unit_test(covered_twice_is_safe), cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(what_is_here_is_not_read),
+        cmocka_unit_test(tails_are_streamed), cmocka_unit_test(behind_until_all_is_stored), cmocka_unit_test(tables_of_members_come_back)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
