@@ -62,6 +62,7 @@
     X(accept_early, "a peer's vector counts before what it did by then is applied here")             \
     X(gone_stays, "a node that was declared gone goes on as if it were not")                         \
     X(left_holds_nothing, "a member that left no longer counts, though it may still be heard")       \
+    X(unsure_counts, "the word of a node whose disk fails counts for what may be forgotten")         \
     X(answer_of_another, "an answer is taken for the pull that is out, whichever it answers")        \
     X(answer_unseen, "a digest does not tell of what an answer brought")                             \
     /* keeping */                                                                                    \

@@ -15,7 +15,7 @@
 #include "core/mutant.h"
 #include "gossip/state.h"
 
-enum { WANTS_ANSWER = 1, WANTS_ALL = 2, IS_ANSWER = 4, DIGEST_FLAGS = 7 };
+enum { WANTS_ANSWER = 1, WANTS_ALL = 2, IS_ANSWER = 4, IS_UNSURE = 8, DIGEST_FLAGS = 15 };
 
 #define DIGEST_BUSY_MS 100
 #define BEHIND_GRACE_MS 150
@@ -106,6 +106,7 @@ static void write_digest(struct gossip *g, struct wire_writer *w, const struct m
 static void send_digest(struct gossip *g, struct member *m, uint64_t flags) {
     struct wire_writer w;
     if (m->owes_digest) flags |= IS_ANSWER;
+    if (g->config.sure && !g->config.sure(g->config.applied.self)) flags |= IS_UNSURE;
     if (flags & WANTS_ANSWER && !m->asked_us) m->asked_us = g->now.mono_us;
     write_digest(g, &w, m, flags);
     m->digest_change = g->change;
@@ -145,6 +146,7 @@ int64_t digests_tick(struct gossip *g) {
 }
 
 static void accept_vector(struct gossip *g, struct member *m, uint32_t s) {
+    if (m->unsure) return;
     uint64_t theirs = vclock_get(&m->latest[s], m->replica);
     if (!MUTANT(accept_early) && theirs > vclock_get(&g->shards[s].applied, m->replica)) return;
     vclock_fini(&m->accepted[s]);
@@ -207,10 +209,18 @@ static void compare_sums(struct gossip *g, struct member *m, uint64_t vector_sum
     }
 }
 
+/* What it applied while it was not counts when it is again. */
+static void now_sure(struct gossip *g, struct member *m, bool sure) {
+    bool was_unsure = m->unsure;
+    m->unsure = !sure;
+    for (uint32_t s = 0; was_unsure && sure && s < g->config.shard_count; s++) accept_vector(g, m, s);
+}
+
 void digest_read(struct gossip *g, struct wire_reader *r, struct member *from) {
     uint64_t heartbeat = wire_read_u64(r), flags = wire_read_u64(r);
     uint64_t vector_sum = wire_read_u64(r), root_sum = wire_read_u64(r), count = wire_read_u64(r);
     if (flags > DIGEST_FLAGS || count > g->config.shard_count) r->bad = true;
+    if (!r->bad) now_sure(g, from, !(flags & IS_UNSURE) || MUTANT(unsure_counts));
     for (uint64_t i = 0; i < count && !r->bad; i++) {
         uint64_t shard = wire_read_u64(r);
         struct vclock said = {0};

@@ -60,6 +60,9 @@ struct gossip_config {
     /* Own mutations of a shard are about to be told to others, who may then write what presupposes them. May be NULL. With the
      * gossip's lock and the shard's; its argument is applied.self. */
     void (*tells)(void *self, uint32_t shard);
+    /* Whether what was applied here will still be here after a restart. While it is not, others remember what we have not surely
+     * got. NULL: it is, or nothing is kept anyhow. With the gossip's lock. */
+    bool (*sure)(void *self);
     /* A member that left or is gone: all that may ever turn up of it, by other ways than gossip, is here. Until then what it may
      * not have seen is remembered. NULL: there are no such ways. With the gossip's lock; asked again and again. */
     bool (*closed)(void *self, struct replica_id id);

@@ -59,6 +59,7 @@ struct member {
     uint64_t heartbeat; /* grows while it lives */
     bool left, gone, recovered;
     bool closed;        /* left or gone, and nothing of it will come by other ways than gossip */
+    bool unsure;        /* it may lose what it has applied: its word does not count for stability */
     bool silent;        /* left, and not heard since: what still comes of it is too late */
     int64_t heard_us;   /* when its heartbeat grew last, by any way */
     enum member_status said; /* the status that was last noted */

@@ -22,6 +22,10 @@ static void told(void *self, uint32_t shard) {
     struct archive *archive = ((struct node *)self)->archive;
     if (archive) archive_tells(archive, shard);
 }
+static bool is_sure(void *self) {
+    struct keeper *keeper = ((struct node *)self)->keeper;
+    return !keeper || keeper_failure(keeper) == STATUS_OK;
+}
 static bool is_closed(void *self, struct replica_id id) {
     struct archive *archive = ((struct node *)self)->archive;
     return !archive || archive_is_closed(archive, id);
@@ -81,6 +85,7 @@ static struct gossip *start_gossip(struct node *node, const struct node_config *
     gossip.shard_count = node->shard_count;
     gossip.tells = told;
     gossip.closed = is_closed;
+    gossip.sure = is_sure;
     gossip.applied.deltas = keep_deltas;
     gossip.applied.changed = keep_changed;
     gossip.applied.reset = keep_reset;
