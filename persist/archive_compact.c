@@ -21,11 +21,18 @@ static void idle(struct archive *a) {
     c->at_us = a->now.mono_us + poll_us / 2 + archive_random(a, poll_us);
 }
 
+/* NULL: there is none. Whatever else is listed there is not ours. */
+static const struct listed *newest_listed(const struct listing *manifests) {
+    uint64_t number;
+    for (size_t i = manifests->count; i-- > 0;)
+        if (layout_read_manifest_key(bytes_str(manifests->keys[i].key), &number)) return &manifests->keys[i];
+    return NULL;
+}
+
 static uint64_t newest_of(const struct listing *manifests) {
-    uint64_t number = 0, newest = 0;
-    for (size_t i = 0; i < manifests->count; i++)
-        if (layout_read_manifest_key(bytes_str(manifests->keys[i].key), &number) && number > newest) newest = number;
-    return newest;
+    const struct listed *newest = newest_listed(manifests);
+    uint64_t number = 0;
+    return newest && layout_read_manifest_key(bytes_str(newest->key), &number) ? number : 0;
 }
 
 /* -------------------------------------------------------------------- when */
@@ -199,7 +206,8 @@ static bool read_manifest(struct archive *a, const struct fetch *f, struct buf *
     text->len = 0;
     if (f->request.result != STORE_DONE || !archive_open(a, f->key, buf_bytes(&f->request.data), &object, text)) return false;
     if (manifest_read(buf_bytes(text), a->config.replicas, out) != STATUS_OK) return false;
-    if (out->shard_count == a->config.shard_count) return true;
+    uint64_t number;
+    if (out->shard_count == a->config.shard_count && layout_read_manifest_key(bytes_str(f->key), &number) && number == out->number) return true;
     manifest_fini(out);
     return false;
 }
@@ -213,7 +221,7 @@ static void take_parts(struct manifest *to, const struct manifest *from, const s
     }
 }
 
-/* Names our parts, and what of the newest manifest they do not cover. False: they say nothing new. */
+/* Names our parts, and what of the newest manifest they do not cover. False: they say nothing new, or there is no number for it. */
 static bool name_parts(struct archive *a) {
     struct compactor *c = &a->compactor;
     struct manifest m = {.number = newest_of(&c->manifests) + 1, .made_ms = a->now.wall_ms, .writer = a->config.self, .shard_count = a->config.shard_count};
@@ -224,7 +232,9 @@ static bool name_parts(struct archive *a) {
     for (uint32_t i = 0; i < c->mine.part_count; i++) c->mine.parts[i].key = bytes_str((char *)c->keys.data + (size_t)i * LAYOUT_KEY_BYTES);
     m.parts = mem_zero(c->mine.part_count + (other ? other->part_count : 0), sizeof *m.parts);
     take_parts(&m, &c->mine, theirs); /* of two who came at once, the second names only what it knows better */
-    bool any = m.part_count > 0;
+    layout_manifest_key(key, m.number);
+    bool hidden = c->creation.state == CREATION_TAKEN && strcmp(c->creation.key, key) == 0; /* taken, and still not listed */
+    bool any = m.part_count > 0 && !hidden;
     mine = coverage(a, &m);
     if (other) take_parts(&m, other, mine);
     if (any) {
@@ -236,7 +246,6 @@ static bool name_parts(struct archive *a) {
         m.mark_count = c->here_count;
         know(a, &m);
         manifest_write(&m, a->config.replicas, &text);
-        layout_manifest_key(key, m.number);
         creation_begin(a, &c->creation, key, OBJECT_MANIFEST, (struct bytes){0}, buf_bytes(&text));
         c->step = COMPACT_NAMING;
     }
@@ -261,13 +270,13 @@ static void give_up(struct archive *a) {
 static bool read_other(struct archive *a) {
     struct compactor *c = &a->compactor;
     if (c->has_newest) manifest_fini(&c->newest);
-    c->has_newest = c->manifests.count && read_manifest(a, &c->fetch, &c->newest_text, &c->newest);
+    c->has_newest = newest_listed(&c->manifests) && read_manifest(a, &c->fetch, &c->newest_text, &c->newest);
     return c->has_newest;
 }
 
 static void merge(struct archive *a) {
     struct compactor *c = &a->compactor;
-    bool vanished = c->manifests.count && c->fetch.request.result == STORE_MISSING; /* it is old already */
+    bool vanished = newest_listed(&c->manifests) && c->fetch.request.result == STORE_MISSING; /* it is old already */
     read_other(a);
     if (vanished) begin_merge(a);
     else if (!name_parts(a)) give_up(a);
@@ -275,7 +284,7 @@ static void merge(struct archive *a) {
 
 static void read_newest(struct archive *a) {
     struct compactor *c = &a->compactor;
-    const struct listed *newest = &c->manifests.keys[c->manifests.count - 1];
+    const struct listed *newest = newest_listed(&c->manifests);
     fetch_get(a, &c->fetch, &a->config.store, newest->key, 0, 0, newest->size);
 }
 
@@ -506,6 +515,9 @@ void compact_step(struct archive *a) {
         if (!listing_over(a, &c->manifests)) break;
         if (newest_of(&c->manifests) == c->known) {
             decide(a);
+        } else if (!newest_listed(&c->manifests)) { /* somebody has emptied the store */
+            know(a, &(struct manifest){0});
+            decide(a);
         } else {
             read_newest(a);
             c->step = COMPACT_READING;
@@ -527,7 +539,7 @@ void compact_step(struct archive *a) {
         break;
     case COMPACT_MERGE:
         if (!listing_over(a, &c->manifests)) break;
-        if (!c->manifests.count) {
+        if (!newest_listed(&c->manifests)) {
             merge(a);
             break;
         }
