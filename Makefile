@@ -73,7 +73,7 @@ STORE_CLIENT := $(BUILD)/test/integration/store
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
-.PHONY: help all deps test-deps run demo test sim sim-same mutants maelstrom stress differential fuzz fuzz-save fuzz-deps fuzz-build bench bench-deps bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
+.PHONY: help all deps test-deps run demo test sim sim-same mutants maelstrom stress differential fuzz fuzz-save fuzz-deps fuzz-build bench bench-deps bench-durable bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -161,6 +161,9 @@ install: all ## into PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/anneal-server $(DESTDIR)$(PREFIX)/bin/anneal-server
 	install -D -m 755 $(BUILD)/anneal-sim $(DESTDIR)$(PREFIX)/bin/anneal-sim
 	install -D -m 755 $(BUILD)/anneal-maelstrom $(DESTDIR)$(PREFIX)/bin/anneal-maelstrom
+
+bench-durable: $(BUILD)/anneal-server ## what logs, object stores, restarts and checkpoints cost; ROUNDS=3 ONLY=store,always,restart,space,latency
+	@ROUNDS=$(ROUNDS) ONLY=$(ONLY) $(PYTHON) -B test/bench/durable.py
 
 bench-gossip: $(BUILD)/anneal-server ## bytes between two nodes: a hot key, idle with a million keys, after a cut
 	@$(PYTHON) -B test/bench/gossip.py

@@ -60,7 +60,7 @@ static enum store_result get(struct bucket *b, struct store_request *r) {
     size_t from = r->offset < object->bytes.len ? r->offset : object->bytes.len, len = object->bytes.len - from;
     if (r->len && r->len < len) len = r->len;
     if (len > r->bytes_max) return STORE_TOO_LARGE;
-    buf_put(&r->data, object->bytes.data + from, len);
+    if (len) buf_put(&r->data, object->bytes.data + from, len);
     return STORE_DONE;
 }
 
