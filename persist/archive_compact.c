@@ -21,18 +21,11 @@ static void idle(struct archive *a) {
     c->at_us = a->now.mono_us + poll_us / 2 + archive_random(a, poll_us);
 }
 
-/* NULL: there is none. Whatever else is listed there is not ours. */
-static const struct listed *newest_listed(const struct listing *manifests) {
-    uint64_t number;
-    for (size_t i = manifests->count; i-- > 0;)
-        if (layout_read_manifest_key(bytes_str(manifests->keys[i].key), &number)) return &manifests->keys[i];
-    return NULL;
-}
-
 static uint64_t newest_of(const struct listing *manifests) {
-    const struct listed *newest = newest_listed(manifests);
-    uint64_t number = 0;
-    return newest && layout_read_manifest_key(bytes_str(newest->key), &number) ? number : 0;
+    uint64_t number = 0, newest = 0;
+    for (size_t i = 0; i < manifests->count; i++)
+        if (layout_read_manifest_key(bytes_str(manifests->keys[i].key), &number) && number > newest) newest = number;
+    return newest;
 }
 
 /* -------------------------------------------------------------------- when */
@@ -266,26 +259,37 @@ static void give_up(struct archive *a) {
     a->progress = true;
 }
 
+static void forget_newest(struct compactor *c) {
+    if (c->has_newest) manifest_fini(&c->newest);
+    c->has_newest = false;
+}
+
 /* What was fetched, if it can be read, is `newest`. */
 static bool read_other(struct archive *a) {
     struct compactor *c = &a->compactor;
-    if (c->has_newest) manifest_fini(&c->newest);
-    c->has_newest = newest_listed(&c->manifests) && read_manifest(a, &c->fetch, &c->newest_text, &c->newest);
+    forget_newest(c);
+    c->has_newest = read_manifest(a, &c->fetch, &c->newest_text, &c->newest);
     return c->has_newest;
 }
 
-static void merge(struct archive *a) {
+/* Fetches the newest of the manifests that are left; false: there is none. Whatever else is listed there is not ours. */
+static bool look_at_next(struct archive *a) {
     struct compactor *c = &a->compactor;
-    bool vanished = newest_listed(&c->manifests) && c->fetch.request.result == STORE_MISSING; /* it is old already */
-    read_other(a);
-    if (vanished) begin_merge(a);
-    else if (!name_parts(a)) give_up(a);
+    uint64_t number;
+    while (c->look && !layout_read_manifest_key(bytes_str(c->manifests.keys[c->look - 1].key), &number)) c->look--;
+    if (!c->look) return false;
+    const struct listed *item = &c->manifests.keys[--c->look];
+    fetch_get(a, &c->fetch, &a->config.store, item->key, 0, 0, item->size);
+    return true;
 }
 
-static void read_newest(struct archive *a) {
+/* With the newest that can be read: what only those before it name must not be lost with one that is damaged. */
+static void merge(struct archive *a) {
     struct compactor *c = &a->compactor;
-    const struct listed *newest = newest_listed(&c->manifests);
-    fetch_get(a, &c->fetch, &a->config.store, newest->key, 0, 0, newest->size);
+    bool vanished = c->fetch.request.result == STORE_MISSING; /* it is old already */
+    if (vanished) begin_merge(a);
+    else if (!read_other(a) && look_at_next(a)) return;
+    else if (!name_parts(a)) give_up(a);
 }
 
 /* ----------------------------------------------------------------- garbage */
@@ -513,14 +517,14 @@ void compact_step(struct archive *a) {
         break;
     case COMPACT_LISTING_MANIFESTS:
         if (!listing_over(a, &c->manifests)) break;
+        c->look = c->manifests.count;
         if (newest_of(&c->manifests) == c->known) {
             decide(a);
-        } else if (!newest_listed(&c->manifests)) { /* somebody has emptied the store */
+        } else if (look_at_next(a)) {
+            c->step = COMPACT_READING;
+        } else { /* somebody has emptied the store */
             know(a, &(struct manifest){0});
             decide(a);
-        } else {
-            read_newest(a);
-            c->step = COMPACT_READING;
         }
         break;
     case COMPACT_READING:
@@ -539,12 +543,13 @@ void compact_step(struct archive *a) {
         break;
     case COMPACT_MERGE:
         if (!listing_over(a, &c->manifests)) break;
-        if (!newest_listed(&c->manifests)) {
-            merge(a);
-            break;
+        c->look = c->manifests.count;
+        if (look_at_next(a)) {
+            c->step = COMPACT_MERGE_READ;
+        } else {
+            forget_newest(c);
+            if (!name_parts(a)) give_up(a);
         }
-        read_newest(a);
-        c->step = COMPACT_MERGE_READ;
         break;
     case COMPACT_MERGE_READ:
         if (fetch_over(a, &c->fetch)) merge(a);
@@ -579,7 +584,7 @@ void compact_fini(struct archive *a) {
     forget_garbage(a);
     forget_mine(c);
     buf_fini(&c->keys);
-    if (c->has_newest) manifest_fini(&c->newest);
+    forget_newest(c);
     buf_fini(&c->newest_text);
     listing_fini(&c->segments);
     listing_fini(&c->manifests);

@@ -12,7 +12,8 @@ static void damaged(struct archive *a, const char *key, const char *why) {
     a->reader.broken = true;
 }
 
-static void read_body(struct archive *a, const char *key, struct bytes body) {
+/* False, and reported: some of it makes no sense. */
+static bool read_body(struct archive *a, const char *key, struct bytes body) {
     struct replay_counts counts = {0};
     struct replay_sink sink = sink_of(a, &counts);
     struct replay_batch images = {0};
@@ -26,11 +27,13 @@ static void read_body(struct archive *a, const char *key, struct bytes body) {
         else counts.malformed++;
     }
     replay_batch_read(&images, &sink, a->config.threads);
-    if (bad || counts.malformed) damaged(a, key, "some records make no sense");
+    bool whole = !bad && !counts.malformed;
+    if (!whole) damaged(a, key, "some records make no sense");
     if (counts.gaps) a->reader.broken = true;
     archive_count(a, read_images, counts.images);
     archive_count(a, read_messages, counts.messages);
     archive_count(a, read_gaps, counts.gaps);
+    return whole;
 }
 
 static void hear(struct archive *a, struct bytes members) {
@@ -39,8 +42,8 @@ static void hear(struct archive *a, struct bytes members) {
 
 /* ------------------------------------------------------------- the objects */
 
-/* Opens what was fetched whole; false if there is nothing to be had. */
-static bool fetched(struct archive *a, struct fetch *f, struct object *object, struct buf *plain) {
+/* Opens what was fetched whole; false if there is nothing of this kind to be had. */
+static bool fetched(struct archive *a, struct fetch *f, enum object_kind kind, struct object *object, struct buf *plain) {
     struct reader *r = &a->reader;
     bool got = f->request.result == STORE_DONE;
     if (f->request.result == STORE_MISSING) {
@@ -53,6 +56,10 @@ static bool fetched(struct archive *a, struct fetch *f, struct object *object, s
         archive_count(a, read_bytes, f->request.data.len);
         got = archive_open(a, f->key, buf_bytes(&f->request.data), object, plain);
         r->broken = r->broken || !got;
+        if (got && object->kind != kind) {
+            damaged(a, f->key, "it is something else");
+            got = false;
+        }
     }
     return got;
 }
@@ -62,8 +69,7 @@ static void visit_part(struct archive *a, const struct listed *item, struct fetc
     const struct manifest_part *part = &r->manifest.parts[item - r->sweep.items.keys];
     struct object object;
     struct buf plain = {0};
-    if (fetched(a, f, &object, &plain)) {
-        read_body(a, item->key, buf_bytes(&plain));
+    if (fetched(a, f, OBJECT_PART, &object, &plain) && read_body(a, item->key, buf_bytes(&plain))) {
         for (uint32_t s = 0; s < part->count; s++) vclock_join(&r->stored[part->first + s], &part->applied[s]);
     } else {
         r->parts_damaged = true;
@@ -82,13 +88,12 @@ static void visit_segment(struct archive *a, const struct listed *item, struct f
     struct object object;
     struct segment_head head;
     struct buf plain = {0};
-    if (fetched(a, f, &object, &plain)) {
+    if (fetched(a, f, OBJECT_SEGMENT, &object, &plain)) {
         enum status status = segment_head_read(object.head, a->config.replicas, &head);
         if (status != STATUS_OK || head.shard_count != a->config.shard_count) {
             damaged(a, item->key, "its head makes no sense");
         } else if (head.made_ms <= a->config.source.until_ms) {
-            read_body(a, item->key, buf_bytes(&plain));
-            store_has_segment(a, &head);
+            if (read_body(a, item->key, buf_bytes(&plain))) store_has_segment(a, &head);
             hear(a, head.members);
         }
         if (status == STATUS_OK) segment_head_fini(&head);
@@ -105,7 +110,7 @@ static bool take_manifest(struct archive *a, struct fetch *f) {
     struct object object;
     manifest_fini(m);
     r->text.len = 0;
-    if (!fetched(a, f, &object, &r->text)) return false;
+    if (!fetched(a, f, OBJECT_MANIFEST, &object, &r->text)) return false;
     uint64_t number;
     if (manifest_read(buf_bytes(&r->text), a->config.replicas, m) != STATUS_OK || m->shard_count != a->config.shard_count ||
         !layout_read_manifest_key(bytes_str(f->key), &number) || number != m->number) {
