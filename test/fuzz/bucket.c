@@ -99,7 +99,7 @@ static enum status submit(void *self, struct store_request *r) {
     struct bucket_client *client = self;
     struct bucket *b = client->bucket;
     bool fails = b->fails > 0;
-    b->requests++;
+    CHECK(b->requests++ < b->requests_most);
     b->fails -= fails;
     enum store_result result = fails && !b->carried_out ? b->failure : carry_out(b, r);
     if (fails) {

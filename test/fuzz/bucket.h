@@ -13,6 +13,7 @@ struct bucket {
     struct bucket_object objects[BUCKET_OBJECTS_MAX]; /* in the order of their keys */
     size_t count;
     uint64_t bytes, requests;  /* of all objects; so far */
+    uint64_t requests_most;    /* one more, and whoever asks does so without end: aborts */
     bool full;                 /* it was once, and refused */
     unsigned fails;            /* so many requests, from now on, get ... */
     enum store_result failure; /* ... this, */
