@@ -489,7 +489,7 @@ static void forge_manifest(struct world *w, uint8_t argument, struct input *in) 
         vclock_raise(&parts[i].applied[0], index, some_number(in) & DOT_COUNTER_MAX);
     }
     manifest_write(&m, replicas, &text);
-    layout_manifest_key(key, argument & 64 ? m.number : m.number % 8);
+    layout_manifest_key(key, argument & 64 ? m.number / 2 : m.number); /* perhaps under another name than it says */
     object_write(OBJECT_MANIFEST, NONCE, (struct bytes){0}, buf_bytes(&text), &w->keys, &bytes);
     put(w, bytes_str(key), &bytes);
     for (uint32_t i = 0; i < m.part_count; i++) {
@@ -509,7 +509,7 @@ static void forge_segment(struct world *w, uint8_t argument, struct input *in) {
     struct replay source = {shards, SHARDS, replicas};
     struct segment_image image = {.shard = argument / 2 % SHARDS};
     uint64_t upto[SHARDS] = {some_number(in), some_number(in)}, number = some_number(in), after = 0;
-    struct segment_head head = {.writer = n->id, .number = number, .made_ms = w->clock.wall_ms, .shard_count = SHARDS, .upto = upto, .images = &image};
+    struct segment_head head = {.writer = n->id, .number = number, .made_ms = w->clock.wall_ms, .shard_count = argument > 230 ? 1 : SHARDS, .upto = upto, .images = &image};
     struct buf message = {0}, body = {0}, text = {0}, bytes = {0};
     char key[LAYOUT_KEY_BYTES];
     struct replay_deltas deltas;
