@@ -64,7 +64,7 @@ TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(PERSIST_TESTS) $(NET
 FUZZ    := build/fuzz
 FUZZ_CC := clang
 FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-FUZZ_TARGETS := numbers glob texts table records resp session commands wire liar settle keeper gossip
+FUZZ_TARGETS := numbers glob texts table records resp session commands wire liar settle keeper objects gossip
 FUZZ_SHARED := $(filter-out $(patsubst %,test/fuzz/%.c,$(FUZZ_TARGETS)),$(wildcard test/fuzz/*.c))
 FUZZ_SOURCES := $(filter-out $(OS_FILES),$(NODE)) $(FUZZ_SHARED)
 FUZZ_BINARIES := $(patsubst %,$(FUZZ)/%,$(FUZZ_TARGETS))
@@ -74,7 +74,7 @@ STORE_CLIENT := $(BUILD)/test/integration/store
 
 BENCH_PACKAGES := python3 redis-server redis-tools memcached gnuplot-nox util-linux
 
-.PHONY: help all deps test-deps run demo test sim sim-same mutants maelstrom stress differential fuzz fuzz-save fuzz-deps fuzz-build bench bench-deps bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
+.PHONY: help all deps test-deps run demo test sim sim-same mutants maelstrom stress differential fuzz fuzz-save fuzz-deps fuzz-build bench bench-deps bench-durable bench-gossip bench-memory bench-peers bench-ping bench-repair lint format install clean
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -163,6 +163,9 @@ install: all ## into PREFIX (/usr/local)
 	install -D -m 755 $(BUILD)/anneal-inspect $(DESTDIR)$(PREFIX)/bin/anneal-inspect
 	install -D -m 755 $(BUILD)/anneal-sim $(DESTDIR)$(PREFIX)/bin/anneal-sim
 	install -D -m 755 $(BUILD)/anneal-maelstrom $(DESTDIR)$(PREFIX)/bin/anneal-maelstrom
+
+bench-durable: $(BUILD)/anneal-server ## what logs, object stores, restarts and checkpoints cost; ROUNDS=3 ONLY=store,always,restart,space,latency
+	@ROUNDS=$(ROUNDS) ONLY=$(ONLY) $(PYTHON) -B test/bench/durable.py
 
 bench-gossip: $(BUILD)/anneal-server ## bytes between two nodes: a hot key, idle with a million keys, after a cut
 	@$(PYTHON) -B test/bench/gossip.py

@@ -66,6 +66,7 @@ static uint64_t greatest(struct claim *c) {
 
 bool claim_step(struct archive *a) {
     struct claim *c = &a->claim;
+    uint64_t next;
     switch (c->step) {
     case CLAIM_BEGIN:
         list(a);
@@ -73,7 +74,12 @@ bool claim_step(struct archive *a) {
         break;
     case CLAIM_LISTING:
         if (!listing_over(a, &c->listing)) break;
-        c->number = greatest(c) + 1;
+        next = greatest(c) + 1;
+        if (c->creation.state == CREATION_TAKEN && next <= c->number) { /* it is there, and is not listed, or the last of all numbers */
+            archive_stop(a, "%s is taken, and claims of node %016llx end before it: delete them", c->creation.key, (unsigned long long)a->config.self.node);
+            break;
+        }
+        c->number = next;
         c->before = c->number - 1;
         get(a, "claim", c->before); /* of number 0 there is none */
         c->step = CLAIM_LOOKING;

@@ -195,7 +195,8 @@ static bool read_manifest(struct archive *a, const struct fetch *f, struct buf *
     text->len = 0;
     if (f->request.result != STORE_DONE || !archive_open(a, f->key, OBJECT_MANIFEST, buf_bytes(&f->request.data), &object, text)) return false;
     if (manifest_read(buf_bytes(text), a->config.replicas, out) != STATUS_OK) return false;
-    if (out->shard_count == a->config.shard_count) return true;
+    uint64_t number;
+    if (out->shard_count == a->config.shard_count && layout_read_manifest_key(bytes_str(f->key), &number) && number == out->number) return true;
     manifest_fini(out);
     return false;
 }
@@ -209,7 +210,7 @@ static void take_parts(struct manifest *to, const struct manifest *from, const s
     }
 }
 
-/* Names our parts, and what of the newest manifest they do not cover. False: they say nothing new. */
+/* Names our parts, and what of the newest manifest they do not cover. False: they say nothing new, or there is no number for it. */
 static bool name_parts(struct archive *a) {
     struct compactor *c = &a->compactor;
     struct manifest m = {.number = newest_of(&c->manifests) + 1, .made_ms = a->now.wall_ms, .writer = a->config.self, .shard_count = a->config.shard_count};
@@ -220,7 +221,9 @@ static bool name_parts(struct archive *a) {
     for (uint32_t i = 0; i < c->mine.part_count; i++) c->mine.parts[i].key = bytes_str((char *)c->keys.data + (size_t)i * LAYOUT_KEY_BYTES);
     m.parts = mem_zero(c->mine.part_count + (other ? other->part_count : 0), sizeof *m.parts);
     take_parts(&m, &c->mine, theirs); /* of two who came at once, the second names only what it knows better */
-    bool any = m.part_count > 0;
+    layout_manifest_key(key, m.number);
+    bool hidden = c->creation.state == CREATION_TAKEN && strcmp(c->creation.key, key) == 0; /* taken, and still not listed */
+    bool any = m.part_count > 0 && !hidden;
     mine = coverage(a, &m);
     if (other) take_parts(&m, other, mine);
     if (any) {
@@ -232,7 +235,6 @@ static bool name_parts(struct archive *a) {
         m.mark_count = c->here_count;
         know(a, &m);
         manifest_write(&m, a->config.replicas, &text);
-        layout_manifest_key(key, m.number);
         creation_begin(a, &c->creation, key, OBJECT_MANIFEST, (struct bytes){0}, buf_bytes(&text));
         c->step = COMPACT_NAMING;
     }
@@ -253,30 +255,37 @@ static void give_up(struct archive *a) {
     a->progress = true;
 }
 
+static void forget_newest(struct compactor *c) {
+    if (c->has_newest) manifest_fini(&c->newest);
+    c->has_newest = false;
+}
+
 /* What was fetched, if it can be read, is `newest`. */
 static bool read_other(struct archive *a) {
     struct compactor *c = &a->compactor;
-    if (c->has_newest) manifest_fini(&c->newest);
-    c->has_newest = newest_of(&c->manifests) && read_manifest(a, &c->fetch, &c->newest_text, &c->newest);
+    forget_newest(c);
+    c->has_newest = read_manifest(a, &c->fetch, &c->newest_text, &c->newest);
     return c->has_newest;
 }
 
-static void merge(struct archive *a) {
-    struct compactor *c = &a->compactor;
-    bool vanished = newest_of(&c->manifests) && c->fetch.request.result == STORE_MISSING; /* it is old already */
-    read_other(a);
-    if (vanished) begin_merge(a);
-    else if (!name_parts(a)) give_up(a);
-}
-
-/* Of a number, so there is one: see newest_of. */
-static void read_newest(struct archive *a) {
+/* Fetches the newest of the manifests that are left; false: there is none. Whatever else is listed there is not ours. */
+static bool look_at_next(struct archive *a) {
     struct compactor *c = &a->compactor;
     uint64_t number;
-    size_t at = c->manifests.count - 1;
-    while (at > 0 && !layout_read_manifest_key(bytes_str(c->manifests.keys[at].key), &number)) at--;
-    const struct listed *newest = &c->manifests.keys[at];
-    fetch_get(a, &c->fetch, &a->config.store, newest->key, 0, 0, newest->size);
+    while (c->look && !layout_read_manifest_key(bytes_str(c->manifests.keys[c->look - 1].key), &number)) c->look--;
+    if (!c->look) return false;
+    const struct listed *item = &c->manifests.keys[--c->look];
+    fetch_get(a, &c->fetch, &a->config.store, item->key, 0, 0, item->size);
+    return true;
+}
+
+/* With the newest that can be read: what only those before it name must not be lost with one that is damaged. */
+static void merge(struct archive *a) {
+    struct compactor *c = &a->compactor;
+    bool vanished = c->fetch.request.result == STORE_MISSING; /* it is old already */
+    if (vanished) begin_merge(a);
+    else if (!read_other(a) && look_at_next(a)) return;
+    else if (!name_parts(a)) give_up(a);
 }
 
 /* ----------------------------------------------------------------- garbage */
@@ -430,12 +439,9 @@ void compact_step(struct archive *a) {
     case COMPACT_LISTING_MANIFESTS:
         if (!listing_over(a, &c->manifests)) break;
         if (newest_of(&c->manifests) < c->known) start_over(a);
-        if (newest_of(&c->manifests) == c->known) {
-            decide(a);
-        } else {
-            read_newest(a);
-            c->step = COMPACT_READING;
-        }
+        c->look = c->manifests.count;
+        if (newest_of(&c->manifests) != c->known && look_at_next(a)) c->step = COMPACT_READING;
+        else decide(a);
         break;
     case COMPACT_READING:
         if (!fetch_over(a, &c->fetch)) break;
@@ -453,12 +459,13 @@ void compact_step(struct archive *a) {
         break;
     case COMPACT_MERGE:
         if (!listing_over(a, &c->manifests)) break;
-        if (!newest_of(&c->manifests)) {
-            merge(a);
-            break;
+        c->look = c->manifests.count;
+        if (look_at_next(a)) {
+            c->step = COMPACT_MERGE_READ;
+        } else {
+            forget_newest(c);
+            if (!name_parts(a)) give_up(a);
         }
-        read_newest(a);
-        c->step = COMPACT_MERGE_READ;
         break;
     case COMPACT_MERGE_READ:
         if (fetch_over(a, &c->fetch)) merge(a);
@@ -496,7 +503,7 @@ void compact_fini(struct archive *a) {
     forget_garbage(a);
     forget_mine(c);
     buf_fini(&c->keys);
-    if (c->has_newest) manifest_fini(&c->newest);
+    forget_newest(c);
     buf_fini(&c->newest_text);
     listing_fini(&c->segments);
     listing_fini(&c->manifests);

@@ -12,7 +12,7 @@ static void damaged(struct archive *a, const char *key, const char *why) {
     a->reader.broken = true;
 }
 
-/* False: some of it makes no sense. */
+/* False, and reported: some of it makes no sense. */
 static bool read_body(struct archive *a, const char *key, struct bytes body) {
     struct replay_counts counts = {0};
     struct replay_sink sink = sink_of(a, &counts);
@@ -27,14 +27,15 @@ static bool read_body(struct archive *a, const char *key, struct bytes body) {
         else counts.malformed++;
     }
     replay_batch_read(&images, &sink, a->config.threads);
-    if (bad || counts.malformed) damaged(a, key, "some records make no sense");
+    bool whole = !bad && !counts.malformed;
+    if (!whole) damaged(a, key, "some records make no sense");
     if (counts.gaps) a->reader.broken = true;
     a->reader.gaps += counts.gaps;
     a->reader.images += counts.images;
     archive_count(a, read_images, counts.images);
     archive_count(a, read_messages, counts.messages);
     archive_count(a, read_gaps, counts.gaps);
-    return !bad && !counts.malformed;
+    return whole;
 }
 
 static void hear(struct archive *a, struct bytes members) {
@@ -43,7 +44,7 @@ static void hear(struct archive *a, struct bytes members) {
 
 /* ------------------------------------------------------------- the objects */
 
-/* Opens what was fetched whole; false if there is nothing to be had. */
+/* Opens what was fetched whole; false if there is nothing of this kind to be had. */
 static bool fetched(struct archive *a, struct fetch *f, enum object_kind kind, struct object *object, struct buf *plain) {
     struct reader *r = &a->reader;
     bool got = f->request.result == STORE_DONE;
@@ -122,7 +123,9 @@ static bool take_manifest(struct archive *a, struct fetch *f) {
     manifest_fini(m);
     r->text.len = 0;
     if (!fetched(a, f, OBJECT_MANIFEST, &object, &r->text)) return false;
-    if (manifest_read(buf_bytes(&r->text), a->config.replicas, m) != STATUS_OK || m->shard_count != a->config.shard_count) {
+    uint64_t number;
+    if (manifest_read(buf_bytes(&r->text), a->config.replicas, m) != STATUS_OK || m->shard_count != a->config.shard_count ||
+        !layout_read_manifest_key(bytes_str(f->key), &number) || number != m->number) {
         damaged(a, f->key, "it makes no sense");
         return false;
     }

@@ -214,6 +214,7 @@ struct compactor {
     struct creation creation;
     struct sweep sweep;
     bool second_look;
+    size_t look;              /* manifests before this one are left to be looked at */
     uint64_t known;           /* the newest manifest that was read, the bytes of its parts, its marks */
     uint64_t manifest_bytes;
     struct manifest_mark *marks, *here; /* owned; here: where the streams are now */

@@ -91,7 +91,7 @@ bool layout_read_manifest_key(struct bytes key, uint64_t *number) {
     struct cursor c = {.left = key};
     expect(&c, "manifest/");
     *number = digits(&c, 20, 10);
-    return done(&c);
+    return done(&c) && *number > 0 && *number < UINT64_MAX; /* 0 is none, and each has a next */
 }
 
 /* ---------------------------------------------------------------- segments */
@@ -204,6 +204,10 @@ static void read_part(struct wire_reader *r, uint32_t shard_count, struct manife
     part->key = wire_read_bytes(r);
     part->bytes = wire_read_u64(r);
     uint64_t first = wire_read_u64(r);
+    struct replica_id by;
+    int64_t began_ms;
+    uint32_t named;
+    if (!layout_read_part_key(part->key, &by, &began_ms, &named)) r->bad = true;
     uint32_t count = read_count(r, shard_count);
     if (first >= shard_count || count > shard_count - first) r->bad = true;
     if (r->bad) return;

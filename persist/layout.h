@@ -53,7 +53,7 @@ void segment_head_fini(struct segment_head *head);
 
 /* A manifest: its body. */
 struct manifest_part {
-    struct bytes key; /* a view, of the manifest's text */
+    struct bytes key; /* of a part; a view, of the manifest's text */
     uint64_t bytes;
     uint32_t first, count;  /* shards */
     struct vclock *applied; /* owned; what it covers of each of them */

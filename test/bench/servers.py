@@ -60,27 +60,33 @@ def free_port():
 
 
 class Server:
-    def __init__(self, name, join=(), options=()):
+    def __init__(self, name, join=(), options=(), folder=None, patience_s=10):
+        """In a folder that is removed with it, unless it is given one."""
         _, make, self.protocol = TABLE[name]
         self.name, self.port, self.process = name, free_port(), None
-        self.folder = tempfile.mkdtemp(prefix="anneal-bench-")
+        self.kept = folder is not None
+        self.folder = folder or tempfile.mkdtemp(prefix="anneal-bench-")
         command = ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", SERVER_CPU] + make(find(name))(self.port, self.folder, join) + list(options)
         began = time.monotonic()
         try:
             self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            self.await_answer(began + 10)
+            self.await_answer(began + patience_s)
         except BaseException:
             self.stop()
             raise
         self.start_ms = (time.monotonic() - began) * 1e3
 
+    def probe(self):
+        """What is asked until it answers, and how the answer begins."""
+        return (b"version\r\n", b"V") if self.protocol == "memcache" else (b"PING\r\n", b"+")
+
     def await_answer(self, until):
-        probe = b"version\r\n" if self.protocol == "memcache" else b"PING\r\n"
+        question, answer = self.probe()
         while time.monotonic() < until:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 1) as s:
-                    s.sendall(probe)
-                    if s.recv(64)[:1] in (b"+", b"V"):
+                    s.sendall(question)
+                    if s.recv(64).startswith(answer):
                         return
             except OSError:
                 pass
@@ -107,4 +113,5 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.kept:
+            shutil.rmtree(self.folder, ignore_errors=True)

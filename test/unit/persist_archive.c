@@ -520,6 +520,84 @@ static void covered_twice_is_safe(void **state) {
     }
 }
 
+/* One request, by somebody else. */
+static void ask(struct world *w, struct store_request *r) {
+    struct store_settings settings = STORE_SETTINGS_DEFAULT;
+    struct store store = store_sim_open(w->bucket, &settings);
+    struct store_request *answered;
+    assert_int_equal(store_submit(&store, r), STATUS_OK);
+    while (!(answered = store_poll(&store))) run(w, 100000);
+    assert_ptr_equal(answered, r);
+    assert_int_equal(r->result, STORE_DONE);
+    store_close(&store);
+}
+
+static void put(struct world *w, const char *key, const char *text) {
+    struct store_request r = {.op = STORE_PUT, .key = bytes_str(key), .body = bytes_str(text)};
+    ask(w, &r);
+    store_request_fini(&r);
+}
+
+/* Two checkpoints of one that is dead now are named on by one that never heard of it, though the second manifest is damaged, or
+ * somebody else's object is listed behind it. */
+static void parts_of_the_dead_stay_named(void **state) {
+    (void)state;
+    static const char *const damage[] = {"manifest/00000000000000000002", "manifest/not-ours", NULL};
+    for (int what = 0; what < 3; what++) {
+        struct world w;
+        open_world(&w, 1);
+        struct site *lives = start(&w, 0, 1);
+        assert_true(reaches(&w, lives, ARCHIVE_STREAMING, 10 * SECOND));
+        struct site *dies = start(&w, 1, 2);
+        assert_true(reaches(&w, dies, ARCHIVE_STREAMING, 10 * SECOND));
+        for (int i = 0; i < 2; i++) {
+            for (uint64_t k = 0; k < KEYS; k++) write_key(dies, k, "of the dead");
+            run(&w, SECOND);
+            archive_save(dies->archive);
+            run(&w, 20 * SECOND);
+        }
+        stop(dies);
+        if (damage[what]) put(&w, damage[what], "rot");
+        for (int i = 0; i < 4; i++) {
+            write_key(lives, KEYS + 1, "x");
+            archive_save(lives->archive);
+            run(&w, 20 * SECOND);
+        }
+        struct site *reader = start(&w, 2, 3);
+        assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+        for (uint64_t k = 0; k < KEYS; k++) assert_true(has(reader, k, "of the dead"));
+        close_world(&w);
+    }
+}
+
+/* Somebody deletes everything, under a node that runs: its next checkpoint has all. */
+static void an_emptied_store_is_filled_again(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    struct site *s = start(&w, 0, 1);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    for (uint64_t k = 0; k < KEYS; k++) write_key(s, k, "x");
+    archive_save(s->archive);
+    run(&w, 20 * SECOND);
+    struct store_request list = {.op = STORE_LIST, .limit = STORE_PAGE_MAX};
+    ask(&w, &list);
+    assert_true(list.count > 2);
+    for (size_t i = 0; i < list.count; i++) {
+        struct store_request r = {.op = STORE_DELETE, .key = list.entries[i].key};
+        ask(&w, &r);
+        store_request_fini(&r);
+    }
+    store_request_fini(&list);
+    run(&w, 20 * SECOND); /* it looks */
+    archive_save(s->archive);
+    run(&w, 20 * SECOND);
+    struct site *reader = start(&w, 1, 2);
+    assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+    same(s, reader);
+    close_world(&w);
+}
+
 /* What a node has from its disk and the store lacks is streamed by its next process. */
 static void the_rest_is_owed(void **state) {
     (void)state;
@@ -667,7 +745,8 @@ int main(void) {
         cmocka_unit_test(waits_for_the_store), cmocka_unit_test(stops_where_conditions_are_ignored),
         cmocka_unit_test(second_process_of_a_node_stops), cmocka_unit_test(copies_of_a_process_stop),
         cmocka_unit_test(sealed_objects_need_their_key), cmocka_unit_test(the_past_comes_back), cmocka_unit_test(damage_is_survived),
-        cmocka_unit_test(covered_twice_is_safe), cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(what_is_here_is_not_read),
+        cmocka_unit_test(covered_twice_is_safe), cmocka_unit_test(parts_of_the_dead_stay_named),
+        cmocka_unit_test(an_emptied_store_is_filled_again), cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(what_is_here_is_not_read),
         cmocka_unit_test(tails_are_streamed), cmocka_unit_test(behind_until_all_is_stored), cmocka_unit_test(tables_of_members_come_back)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

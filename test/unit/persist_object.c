@@ -131,7 +131,7 @@ static void heads_come_back(void **state) {
     for (size_t len = 0; len < text.len; len++) assert_int_equal(segment_head_read(bytes_of(text.data, len), there, &back), STATUS_ERR_MALFORMED);
 
     struct vclock applied[2] = {image.applied, {0}};
-    struct manifest_part part = {.key = bytes_str("checkpoint/x"), .bytes = 99, .first = 1, .count = 2, .applied = applied};
+    struct manifest_part part = {.key = bytes_str("checkpoint/0123456789abcdef-0000000000000001/00000000000000000005/00001"), .bytes = 99, .first = 1, .count = 2, .applied = applied};
     struct manifest m = {.number = 4, .made_ms = 5, .writer = ids[1], .shard_count = 3, .part_count = 1, .parts = &part, .members = bytes_str("")}, other;
     text.len = 0;
     manifest_write(&m, here, &text);
@@ -165,9 +165,11 @@ static void keys_come_back(void **state) {
     assert_true(layout_read_part_key(bytes_str(key), &back, &ms, &first));
     assert_int_equal(ms, 1700000000000);
     assert_int_equal(first, 255);
-    layout_manifest_key(key, UINT64_MAX);
+    layout_manifest_key(key, UINT64_MAX - 1);
     assert_true(layout_read_manifest_key(bytes_str(key), &number));
-    assert_true(number == UINT64_MAX);
+    assert_true(number == UINT64_MAX - 1);
+    layout_manifest_key(key, UINT64_MAX); /* has no next one */
+    assert_false(layout_read_manifest_key(bytes_str(key), &number));
     layout_claim_key(key, "verdict", 5, 6);
     assert_true(layout_read_claim_key(bytes_str(key), "verdict", &node, &number));
     assert_int_equal(node, 5);
