@@ -190,6 +190,8 @@ void archive_reset(struct archive *a, struct replica_id self) {
     pthread_mutex_unlock(&a->lock);
     pthread_mutex_lock(&a->stream.lock);
     memset(a->stream.flushed, 0, a->config.shard_count * sizeof *a->stream.flushed);
+    memset(a->stream.owed, 0, (a->config.shard_count + 63) / 64 * sizeof *a->stream.owed);
+    atomic_store(&a->stream.any_owed, false);
     wire_fini(&a->stream.pending.wire); /* what that was is void */
     replay_deltas_begin(&a->stream.pending, &a->shards);
     pthread_mutex_unlock(&a->stream.lock);
@@ -294,6 +296,8 @@ static void read_back(struct archive *a) {
     if (!over) return;
     free_reader(a);
     tail_begin(a);
+    bool own_rest = atomic_load(&a->stream.any_owed) && a->source == &a->config.store;
+    a->settled_us = a->now.mono_us + (own_rest && !MUTANT(void_passed_on) ? SETTLE_US : 0);
     enter(a, ARCHIVE_STREAMING);
 }
 
@@ -321,7 +325,7 @@ int64_t archive_step(struct archive *a, struct now now) {
             stream_step(a);
             tail_step(a);
             claim_watch(a);
-            compact_step(a);
+            if (now.mono_us >= a->settled_us) compact_step(a);
             show(a);
             archive_wants(a, now.mono_us + atomic_load(&a->segment_us) / 2);
             break;

@@ -12,6 +12,7 @@
 #include "persist/object.h"
 #include "persist/replay.h"
 
+#define SETTLE_US INT64_C(10000000)             /* until one who was declared gone has been told */
 #define AT_ONCE 8u                              /* requests of one kind under way */
 #define ORPHAN_US (INT64_C(6) * 3600 * 1000000) /* an object that nothing names may still be about to be named */
 #define CHECKPOINT_US (ORPHAN_US / 2)           /* so no checkpoint takes longer than this */
@@ -262,6 +263,7 @@ struct archive {
     struct tails tails;
     struct compactor compactor;
     int64_t noted_us; /* the last failure */
+    int64_t settled_us; /* until then what was here at the start may turn out to be void: it is not passed on */
 
     _Atomic uint64_t *dirty; /* bits */
     atomic_bool any_dirty, flushing, save;

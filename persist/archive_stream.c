@@ -126,6 +126,11 @@ static void send(struct archive *a, const struct segment_head *head, struct byte
     buf_fini(&text);
 }
 
+/* What was here at the start has been called void by now, if it is. */
+static bool pays(struct archive *a) {
+    return atomic_load(&a->stream.any_owed) && (a->now.mono_us >= a->settled_us || atomic_load(&a->flushing));
+}
+
 static void build(struct archive *a) {
     struct stream *s = &a->stream;
     struct segment_head head = {.writer = a->config.self, .number = s->number, .made_ms = a->now.wall_ms, .shard_count = a->config.shard_count,
@@ -138,7 +143,7 @@ static void build(struct archive *a) {
     head.upto = mem_alloc(a->config.shard_count * sizeof *head.upto);
     gather(a, since_us);
     take_pending(a, &head, &body);
-    if (atomic_load(&s->any_owed)) gather_owed(a, &head, &body);
+    if (pays(a)) gather_owed(a, &head, &body);
     pthread_mutex_lock(&a->lock);
     if (a->members_new) buf_put_bytes(&members, buf_bytes(&a->members));
     a->members_new = false;
@@ -163,7 +168,7 @@ static bool is_due(struct archive *a) {
     pthread_mutex_lock(&a->lock);
     bool any = a->members_new;
     pthread_mutex_unlock(&a->lock);
-    if (!any && stream_is_idle(a)) return false;
+    if (!any && !is_pending(a) && !atomic_load(&a->any_dirty) && !pays(a)) return false;
     pthread_mutex_lock(&s->lock);
     bool much = s->pending.wire.body.len >= a->config.segment_bytes;
     pthread_mutex_unlock(&s->lock);
@@ -223,7 +228,7 @@ void stream_step(struct archive *a) {
     if ((s->out && !is_sent(a)) || s->closed || !is_due(a)) return;
     int64_t interval_us = atomic_load(&a->segment_us);
     build(a);
-    bool more = atomic_load(&s->any_owed) || s->creation.object.len >= a->config.segment_bytes;
+    bool more = pays(a) || s->creation.object.len >= a->config.segment_bytes;
     s->next_us = a->now.mono_us + (more ? 0 : interval_us);
     a->progress = true;
 }
