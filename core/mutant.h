@@ -78,6 +78,7 @@
     X(told_first, "what is to be streamed is noted after others were told of it")                    \
     X(never_closed, "resets are forgotten while more may come of one that is gone, from the store")  \
     X(void_passed_on, "what a node has at its start is streamed before it is told that it is void")   \
+    X(parts_unstreamed, "a checkpoint names what its node has not streamed yet, and may never")       \
     X(nonce_ignored, "an object that a lost answer left in our place is taken for somebody else's")  \
     X(rest_unowed, "what the store lacks when a node starts is not streamed")                        \
     X(parts_forgotten, "a manifest no longer names what its images do not cover")                    \

@@ -521,6 +521,7 @@ void stable_tick(struct gossip *g) {
         struct member *m = g->members[i];
         if (!member_may_write(m) && !m->closed) m->closed = !g->config.closed || g->config.closed(g->config.applied.self, m->id);
     }
+    if (members_hold(g)) return;
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         struct vclock stable;
         stable_vector(g, s, &stable);

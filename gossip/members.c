@@ -189,6 +189,20 @@ static bool is_later(const struct record *r, uint64_t epoch, struct replica_id i
     return r->epoch != epoch ? r->epoch > epoch : r->id.incarnation > id.incarnation;
 }
 
+static void add_former(struct gossip *g, struct replica_id id) {
+    if (!g->config.closed) return;
+    if (g->former_count == FORMER_MAX) memmove(g->former, g->former + 1, --g->former_count * sizeof *g->former);
+    g->former[g->former_count++] = id;
+}
+
+bool members_hold(struct gossip *g) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < g->former_count; i++)
+        if (!g->config.closed(g->config.applied.self, g->former[i])) g->former[kept++] = g->former[i];
+    g->former_count = kept;
+    return kept > 0;
+}
+
 /* Declared gone: what we hold may miss resets that nobody remembers. Start over, empty. */
 void members_start_over(struct gossip *g) {
     struct clock_port *clock = &g->config.clock;
@@ -200,6 +214,7 @@ void members_start_over(struct gossip *g) {
     }
     gossip_note(g, "declared gone by the cluster: starting over, empty");
     g->stats.resets++;
+    add_former(g, g->config.self);
     g->config.self = id;
     g->config.self_index = index;
     g->epoch++;
@@ -249,6 +264,7 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
         /* What was declared gone, or has left, no longer holds resets: if its next process brings
          * its state back, that is void. */
         bool still_gone = !MUTANT(gone_returns) && is_void(m) && r->flags & FLAG_RECOVERED;
+        add_former(g, m->id);
         member_clear(g, m);
         member_fill(g, m, r);
         m->gone = m->gone || still_gone;

@@ -115,6 +115,8 @@ struct archive *archive_new(const struct archive_config *config) {
     a->dirty = mem_zero(words, sizeof *a->dirty);
     a->stream.owed = mem_zero(words, sizeof *a->stream.owed);
     a->stream.flushed = mem_zero(config->shard_count, sizeof *a->stream.flushed);
+    a->stream.sending = mem_zero(config->shard_count, sizeof *a->stream.sending);
+    a->stream.stored = mem_zero(config->shard_count, sizeof *a->stream.stored);
     a->reader.stored = mem_zero(config->shard_count, sizeof *a->reader.stored);
     pthread_mutex_init(&a->lock, NULL);
     pthread_mutex_init(&a->stream.lock, NULL);
@@ -159,6 +161,8 @@ void archive_free(struct archive *a) {
     pthread_mutex_destroy(&a->stream.lock);
     mem_free(a->stream.owed);
     mem_free(a->stream.flushed);
+    mem_free(a->stream.sending);
+    mem_free(a->stream.stored);
     mem_free((void *)a->dirty);
     buf_fini(&a->members);
     pthread_mutex_destroy(&a->lock);
@@ -239,6 +243,7 @@ static void become(struct archive *a) {
     a->stream.number = a->stream.images_before = 0;
     a->stream.closed = false;
     a->stream.stale = a->stream.out;
+    memset(a->stream.stored, 0, a->config.shard_count * sizeof *a->stream.stored);
 }
 
 static void poll(struct archive *a, const struct store *store) {

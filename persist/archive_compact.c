@@ -123,6 +123,7 @@ static void begin_checkpoint(struct archive *a) {
     c->began_ms = a->now.wall_ms > c->last_began_ms ? a->now.wall_ms : c->last_began_ms + 1;
     c->last_began_ms = c->began_ms;
     c->shard = 0;
+    c->self_index = a->self_index;
     c->creation.state = CREATION_IDLE;
     c->step = COMPACT_PARTS;
     a->progress = true;
@@ -166,6 +167,15 @@ static bool store_parts(struct archive *a) {
     if (c->shard == a->config.shard_count) return true;
     begin_part(a);
     return false;
+}
+
+/* A part may name no own mutation that is not in our stream: if that is closed before it gets there, it is void. */
+static bool is_streamed(struct archive *a) {
+    const struct compactor *c = &a->compactor;
+    for (uint32_t i = 0; i < c->mine.part_count; i++)
+        for (uint32_t s = 0; s < c->mine.parts[i].count; s++)
+            if (vclock_get(&c->mine.parts[i].applied[s], a->self_index) > a->stream.stored[c->mine.parts[i].first + s]) return false;
+    return true;
 }
 
 /* ---------------------------------------------------------------- manifests */
@@ -455,7 +465,13 @@ void compact_step(struct archive *a) {
         c->step = COMPACT_LISTING;
         break;
     case COMPACT_PARTS:
-        if (store_parts(a)) begin_merge(a);
+        if (!store_parts(a)) break;
+        c->step = COMPACT_STREAM;
+        a->progress = true;
+        break;
+    case COMPACT_STREAM:
+        if (c->self_index != a->self_index || a->stream.closed || a->now.mono_us - c->began_us > CHECKPOINT_US) idle(a); /* orphans */
+        else if (is_streamed(a) || MUTANT(parts_unstreamed)) begin_merge(a);
         break;
     case COMPACT_MERGE:
         if (!listing_over(a, &c->manifests)) break;

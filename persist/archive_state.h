@@ -153,6 +153,7 @@ struct stream {
     bool closed;     /* others have ended our stream */
     struct fetch fetch;
     struct creation creation;
+    uint64_t *sending, *stored; /* by shard: own mutations up to here are in the segment on its way, in one that is stored */
     int64_t next_us;
     atomic_bool any_owed;
     pthread_mutex_t lock; /* of what is below; within a shard's */
@@ -207,7 +208,7 @@ struct seen {
     uint64_t round;
 };
 struct compactor {
-    enum { COMPACT_IDLE, COMPACT_LISTING, COMPACT_LISTING_MANIFESTS, COMPACT_READING, COMPACT_JITTER, COMPACT_PARTS, COMPACT_MERGE, COMPACT_MERGE_READ,
+    enum { COMPACT_IDLE, COMPACT_LISTING, COMPACT_LISTING_MANIFESTS, COMPACT_READING, COMPACT_JITTER, COMPACT_PARTS, COMPACT_STREAM, COMPACT_MERGE, COMPACT_MERGE_READ,
            COMPACT_NAMING, GARBAGE_MANIFESTS, GARBAGE_SEGMENTS, GARBAGE_HEADS, GARBAGE_PARTS, GARBAGE_DELETING } step;
     int64_t at_us;
     struct listing segments, manifests, parts;
@@ -224,6 +225,7 @@ struct compactor {
     int64_t began_ms, began_us, last_began_ms;
     uint64_t began_at;        /* the newest manifest then */
     uint32_t shard;           /* the next one */
+    uint16_t self_index;      /* who we were when it began */
     struct manifest mine;
     struct buf keys;          /* of its parts, LAYOUT_KEY_BYTES each */
     struct buf newest_text;

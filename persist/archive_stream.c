@@ -151,6 +151,7 @@ static void build(struct archive *a) {
     head.members = buf_bytes(&members);
     if (body.len || members.len) {
         send(a, &head, buf_bytes(&body));
+        memcpy(s->sending, head.upto, a->config.shard_count * sizeof *s->sending);
         s->images_before = segment_images_before(&head);
     } else if (!atomic_load(&s->any_owed)) {
         atomic_store(&a->out_us, 0);
@@ -215,6 +216,7 @@ static bool is_sent(struct archive *a) {
         fetch_get(a, &s->fetch, &a->config.store, s->creation.key, 0, 0, OBJECT_HEAD_BYTES_MAX);
         return false;
     } else if (!s->stale) {
+        memcpy(s->stored, s->sending, a->config.shard_count * sizeof *s->stored);
         archive_count(a, segments, 1);
         archive_count(a, segment_bytes, s->creation.object.len);
     }
