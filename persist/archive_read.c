@@ -216,6 +216,10 @@ static void judge_own(struct archive *a) {
     }
     close_stream(a, &r->creation, r->predecessor, number + 1, r->upto, r->images_before);
     r->step = READ_CLOSING;
+    if (strcmp(r->creation.key, r->taken) != 0) return;
+    archive_note(a, "%s is taken, and is not listed: that stream stays open", r->taken);
+    drop_own(r);
+    if (!next_own(a)) begin(a);
 }
 
 static void begin(struct archive *a) {
@@ -343,6 +347,7 @@ bool read_step(struct archive *a) {
     case READ_CLOSING:
         if (!creation_over(a, &r->creation)) break;
         if (r->creation.state == CREATION_TAKEN) { /* it has arrived */
+            memcpy(r->taken, r->creation.key, sizeof r->taken);
             list_own(a);
             break;
         }

@@ -127,6 +127,7 @@ struct reader {
     struct replica_id predecessor;
     uint64_t *upto, images_before;
     bool is_closed;
+    char taken[LAYOUT_KEY_BYTES]; /* the last place for a closing segment that was taken; or "" */
     size_t next;              /* manifests before this one are left */
     uint64_t oldest;          /* number of the first there is; 0: none */
     uint64_t used;            /* number of the newest that was good */
@@ -172,6 +173,7 @@ struct tails {
     struct replica_id id;     /* whose tail it is about */
     bool close;               /* it is to be closed; it is already: */
     bool is_closed;
+    char taken[LAYOUT_KEY_BYTES]; /* as the reader's */
     uint64_t next, images_before; /* number in its stream, and what its head says */
     struct creation creation;
     uint64_t *stored;         /* of it, by shard */

@@ -264,7 +264,10 @@ void tail_step(struct archive *a) {
     case TAIL_CLOSING:
         if (!creation_over(a, &t->creation)) break;
         if (t->creation.state == CREATION_TAKEN) { /* by a segment that came late, or by another who closes it */
-            begin(a, t->id, true);
+            bool again = strcmp(t->taken, t->creation.key) == 0; /* and is not listed: gossip will ask again */
+            memcpy(t->taken, t->creation.key, sizeof t->taken);
+            if (again) is_over(a);
+            else begin(a, t->id, true);
             break;
         }
         archive_count(a, closed, 1);

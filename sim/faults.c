@@ -94,7 +94,8 @@ static void rot(struct world *w) {
 
 /* The machine and all: what it had is in the store, or nowhere. */
 static void lose_disk(struct world *w) {
-    world_lose(w, any_node(w)->index, world_between(w, 1000, 3000000));
+    struct sim_node *n = any_node(w);
+    world_lose(w, n->index, world_between(w, 1000, 3000000));
 }
 
 static void store_out(struct world *w) {
