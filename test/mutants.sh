@@ -4,7 +4,7 @@
 # In order of cost: some seeds of the simulator, the unit tests, the lines of sim/seeds, more seeds.
 build=$1 seeds=$2 few=30
 shift 2
-sim=$build/anneal-sim units="lattice_stories lattice_shard net_command net_session persist_keeper persist_archive"
+sim=$build/anneal-sim units="lattice_stories lattice_shard gossip_agree net_command net_session persist_keeper persist_archive"
 table() { sed -n 's/^    X(\([a-z_]*\), "\(.*\)").*/\1 \2/p' core/mutant.h; }
 
 run() { timeout "$seconds" "$@" >"$out/$MUTANT.out" 2>&1; }

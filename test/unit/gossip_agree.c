@@ -24,6 +24,8 @@ struct side {
         int64_t at_ms;
     } frames[FRAMES]; /* on their way here */
     size_t frame_count;
+    bool unsure;  /* it may lose what it applies */
+    bool has_more; /* of members that are no more, by other ways */
 };
 
 static int64_t now_ms;
@@ -63,6 +65,12 @@ static enum status send_frame(void *self, int link, struct bytes frame) {
     return STATUS_OK;
 }
 
+static bool is_sure(void *self) { return !((struct side *)self)->unsure; }
+static bool is_closed(void *self, struct replica_id id) {
+    (void)id;
+    return !((struct side *)self)->has_more;
+}
+
 static void start(struct side *s, struct side *other, uint64_t node, const char *address, const char *join) {
     *s = (struct side){.other = other, .replicas = replicas_new()};
     struct gossip_config config = {.clock = {.now = now, .entropy = entropy}, .transport = {dial, hangup, send_frame, s},
@@ -70,6 +78,9 @@ static void start(struct side *s, struct side *other, uint64_t node, const char 
                                    .self = {node, ++dice}, GOSSIP_CONFIG_DEFAULT};
     config.address = address;
     config.join = join;
+    config.sure = is_sure;
+    config.closed = is_closed;
+    config.applied.self = s;
     assert_int_equal(replicas_intern(s->replicas, config.self, &config.self_index), STATUS_OK);
     struct shard_config shard = {.replicas = s->replicas, .self = config.self_index, .log_bytes_max = 1 << 20};
     for (uint32_t i = 0; i < SHARDS; i++) s->shards[i] = shard_new(i, &shard);
@@ -133,6 +144,55 @@ static void start_both(struct side *a, struct side *b) {
     rng_seed(&rng, 1);
     start(a, b, 1, "a", "b");
     start(b, a, 2, "b", "a");
+}
+
+/* What is known to be everywhere leaves the log. */
+static bool remembers(struct side *s) {
+    struct wire_writer w;
+    uint64_t upto;
+    wire_init(&w, s->replicas);
+    shard_lock(s->shards[0]);
+    enum status status = shard_write_delta(s->shards[0], &w, 0, &upto);
+    shard_unlock(s->shards[0]);
+    wire_fini(&w);
+    return status == STATUS_OK;
+}
+
+static void who_may_lose_what_he_has_is_remembered_for(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 2000);
+    b.unsure = true;
+    run(&a, &b, 2000);
+    write_to(&a, 0, "k");
+    assert_true(run_until_equal(&a, &b) < 1000);
+    run(&a, &b, 20000);
+    assert_true(remembers(&a));
+    b.unsure = false;
+    run(&a, &b, 20000);
+    assert_false(remembers(&a));
+    stop(&a);
+    stop(&b);
+}
+
+static void who_left_is_remembered_for_while_more_may_come_of_him(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 2000);
+    a.has_more = true;
+    gossip_leave(b.gossip, now(NULL));
+    run(&a, &b, 100);
+    cut = true;
+    write_to(&a, 0, "k");
+    run(&a, &b, 30000);
+    assert_true(remembers(&a));
+    a.has_more = false;
+    run(&a, &b, 10000);
+    assert_false(remembers(&a));
+    stop(&a);
+    stop(&b);
 }
 
 static void parts_of_a_message_may_overtake_each_other(void **state) {
@@ -221,6 +281,7 @@ static void what_still_comes_of_who_left_long_ago_is_dropped(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_may_lose_what_he_has_is_remembered_for), cmocka_unit_test(who_left_is_remembered_for_while_more_may_come_of_him),
         cmocka_unit_test(what_a_short_cut_swallowed_is_found_within_two_heartbeats),
         cmocka_unit_test(peers_that_are_far_away_agree),
         cmocka_unit_test(parts_of_a_message_may_overtake_each_other),
