@@ -4,6 +4,7 @@
 
 #define CAP_MIN 4u
 #define SPARE_MIN 8u
+#define AHEAD 8u /* whoever goes through all finds that what comes next is on its way */
 
 static uint64_t slot_of(uint32_t tag, const void *item) {
     uintptr_t address = (uintptr_t)item;
@@ -100,8 +101,11 @@ void *table_random(const struct table *t, struct rng *rng) {
 }
 
 void *table_next(const struct table *t, size_t *at) {
-    for (; t->slots && *at < table_end(t); ++*at)
-        if (t->slots[*at]) return table_slot_item(t->slots[(*at)++]);
+    for (; t->slots && *at < table_end(t); ++*at) {
+        if (!t->slots[*at]) continue;
+        if (*at + AHEAD < table_end(t)) table_fetch_item(t->slots[*at + AHEAD]);
+        return table_slot_item(t->slots[(*at)++]);
+    }
     return NULL;
 }
 

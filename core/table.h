@@ -53,6 +53,27 @@ static inline void *table_find(const struct table *t, uint64_t hash, bool (*matc
     return NULL;
 }
 
+/* Hints that items with this hash will be looked for: their slots are fetched into the cache; and, when those are there, what
+ * is in front of them. Many that are asked for at once arrive together. */
+static inline void table_fetch(const void *at) {
+    __builtin_prefetch(at);
+    __asm__ volatile(""); /* gcc 12 takes loops and functions that do nothing but prefetch for empty */
+}
+static inline void table_fetch_item(uint64_t slot) {
+    table_fetch(table_slot_item(slot));
+    table_fetch((const char *)table_slot_item(slot) + 64);
+}
+static inline void table_expect(const struct table *t, uint64_t hash) {
+    if (t->count) table_fetch(&t->slots[table_home(t, table_tag(hash))]);
+}
+static inline void table_expect_item(const struct table *t, uint64_t hash) {
+    if (!t->count) return;
+    uint32_t tag = table_tag(hash);
+    size_t at = table_home(t, tag), end = table_end(t);
+    while (at < end && t->slots[at] && table_slot_tag(t->slots[at]) < tag) at++;
+    if (at < end && table_slot_tag(t->slots[at]) == tag) table_fetch_item(t->slots[at]);
+}
+
 /* The item must not be there yet. */
 void table_insert(struct table *t, uint64_t hash, void *item, struct mem_account *account);
 /* The item moved in memory. */

@@ -194,6 +194,8 @@ static bool has_newer_own(const struct element *e, uint16_t self, uint64_t n) {
     return false;
 }
 
+#define AHEAD 16u /* records whose keys are looked up together */
+
 struct delta_writer {
     struct wire_writer *wire;
     uint64_t lo, n;
@@ -248,6 +250,32 @@ static void write_unit(struct shard *shard, struct delta_writer *d, const struct
     if (kind == KIND_KEY && key) key_each(shard, key, write_reset_unit, d);
 }
 
+/* What is looked up one by one waits for memory each time, if nobody touched it lately; together they wait once. */
+static void expect_keys(const struct shard *shard, const struct record *records, size_t count) {
+    for (size_t i = 0; i < count; i++) table_expect(&shard->keys, records[i].key_hash);
+    for (size_t i = 0; i < count; i++) table_expect_item(&shard->keys, records[i].key_hash);
+}
+
+static void write_record(struct shard *shard, struct delta_writer *d, const struct record *record) {
+    d->n = dot_counter(record->dot);
+    if (!record->flush) {
+        write_unit(shard, d, record);
+        return;
+    }
+    wire_u64(d->wire, d->n - d->lo);
+    wire_u64(d->wire, KIND_FLUSH);
+    wire_u64(d->wire, 0);
+    wire_context(d->wire, &record->flush->seen);
+}
+
+/* Some own records beyond `after`, from *at on. */
+static size_t next_own(struct records_at *at, const struct delta_writer *d, struct record records[AHEAD]) {
+    size_t count = 0;
+    while (count < AHEAD && records_next(at, &records[count]))
+        count += dot_replica(records[count].dot) == d->self && dot_counter(records[count].dot) > d->lo;
+    return count;
+}
+
 enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, uint64_t after,
                               uint64_t *upto) {
     uint16_t self = shard->config.self;
@@ -259,17 +287,10 @@ enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, u
     wire_u64(writer, shard->clock);
     struct delta_writer d = {.wire = writer, .lo = after, .self = self};
     struct records_at at = records_own_beyond(&shard->log, after);
-    struct record record;
-    while (records_next(&at, &record)) {
-        d.n = dot_counter(record.dot);
-        if (dot_replica(record.dot) != self || d.n <= after) continue;
-        if (record.flush) {
-            wire_u64(writer, d.n - d.lo);
-            wire_u64(writer, KIND_FLUSH);
-            wire_u64(writer, 0);
-            wire_context(writer, &record.flush->seen);
-        } else
-            write_unit(shard, &d, &record);
+    struct record records[AHEAD];
+    for (size_t count; (count = next_own(&at, &d, records));) {
+        expect_keys(shard, records, count);
+        for (size_t i = 0; i < count; i++) write_record(shard, &d, &records[i]);
     }
     wire_u64(writer, 0); /* no unit has n = lo: this ends them */
     *upto = hi;
@@ -759,6 +780,7 @@ static void write_everything(struct shard *shard, struct answer_writer *a) {
 static void write_named(struct shard *shard, struct answer_writer *a, const struct record *records, size_t count) {
     for (size_t i = 0; i < count; i++) {
         const struct record *r = &records[i];
+        if (i % AHEAD == 0) expect_keys(shard, r, count - i < AHEAD ? count - i : AHEAD);
         if (i > 0 && records[i - 1].key_hash == r->key_hash && records[i - 1].field_hash == r->field_hash) continue;
         struct key *key = shard_key_by_hash(shard, r->key_hash);
         struct spot spot;
