@@ -294,6 +294,7 @@ enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, u
     }
     wire_u64(writer, 0); /* no unit has n = lo: this ends them */
     *upto = hi;
+    records_mark(&shard->log, hi);
     return STATUS_OK;
 }
 

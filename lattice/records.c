@@ -106,6 +106,8 @@ void records_add(struct records *r, const struct record *record, uint16_t self) 
 
 static void drop_chunk(struct records *r) {
     struct chunk *chunk = r->oldest;
+    for (uint32_t i = 0; i < RECORDS_MARKS; i++)
+        if (r->marks[i].place.chunk == chunk) r->marks[i] = (struct records_mark){0};
     r->oldest = chunk->newer;
     r->oldest_at = 0;
     r->before = (struct dot){0};
@@ -140,7 +142,16 @@ bool records_pop(struct records *r, struct record *out) {
 
 struct records_at records_first(const struct records *r) { return (struct records_at){r->oldest, r->oldest_at, r->before}; }
 
+void records_mark(struct records *r, uint64_t own) {
+    if (r->newest) r->marks[r->next_mark++ % RECORDS_MARKS] = (struct records_mark){own, {r->newest, r->newest->used, r->last}};
+}
+
+/* What was cut since may be beyond the mark. */
+static bool is_cut(const struct records *r, const struct records_at *place) { return place->chunk == r->oldest && place->at < r->oldest_at; }
+
 struct records_at records_own_beyond(const struct records *r, uint64_t after) {
+    for (uint32_t i = 0; i < RECORDS_MARKS; i++)
+        if (r->marks[i].own == after && r->marks[i].place.chunk && !is_cut(r, &r->marks[i].place)) return r->marks[i].place;
     const struct chunk *chunk = r->newest;
     while (chunk && chunk->older && chunk->older->own_last > after) chunk = chunk->older;
     return chunk == r->oldest ? records_first(r) : (struct records_at){.chunk = chunk};

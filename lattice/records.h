@@ -25,6 +25,13 @@ struct record {
 struct dot record_removed(const struct record *record, uint32_t at);
 
 struct chunk;
+/* A place in the log, good until it changes. */
+struct records_at {
+    const struct chunk *chunk;
+    size_t at;
+    struct dot before;
+};
+#define RECORDS_MARKS 4u /* readers of own records that come again and again: peers', the disk's, the store's */
 struct records {
     struct chunk *oldest, *newest;
     size_t oldest_at; /* the oldest record's place in its chunk ... */
@@ -32,6 +39,11 @@ struct records {
     struct dot last;  /* the newest record's */
     uint64_t bytes;
     size_t count;
+    struct records_mark {
+        uint64_t own; /* all own records up to it are before the place, those beyond are not */
+        struct records_at place; /* no chunk: none */
+    } marks[RECORDS_MARKS];
+    uint32_t next_mark;
 };
 
 /* Starts as {0}. Copies what record->removed points to; takes the flush. */
@@ -40,15 +52,11 @@ void records_add(struct records *r, const struct record *record, uint16_t self);
 bool records_pop(struct records *r, struct record *out);
 bool records_peek(const struct records *r, struct dot *out);
 
-/* A place in the log, good until it changes. */
-struct records_at {
-    const struct chunk *chunk;
-    size_t at;
-    struct dot before;
-};
 struct records_at records_first(const struct records *r);
 /* A place from which every own record beyond `after` will be met, not far before the first. */
 struct records_at records_own_beyond(const struct records *r, uint64_t after);
 bool records_next(struct records_at *at, struct record *out); /* `removed` points into the log */
+/* Somebody has read all, of which `own` is the last own one, and will be back for what is beyond. */
+void records_mark(struct records *r, uint64_t own);
 
 #endif

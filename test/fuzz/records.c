@@ -9,7 +9,8 @@
 #include "test/fuzz/fuzz.h"
 
 enum { RECORDS_MAX = 500, STEPS_MAX = 1000, REPLICAS = 4, SELF = 1, REMOVED_MAX = 400 };
-enum what { ADD, ADD_NEXT, ADD_REMOVING, POP, LOOK, LOOK_BEYOND, WHATS };
+#define MARKS 8u
+enum what { ADD, ADD_NEXT, ADD_REMOVING, POP, LOOK, LOOK_BEYOND, MARK, LOOK_BEYOND_MARK, WHATS };
 
 struct kept {
     struct record record;
@@ -88,6 +89,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct input in = input_of(data, size);
     static struct kept kept[RECORDS_MAX];
     struct world w = {.kept = kept};
+    uint64_t marked[MARKS] = {0};
+    unsigned mark = 0;
     for (int i = 0; i < STEPS_MAX && in.left; i++) {
         enum what what = (enum what)input_below(&in, WHATS);
         uint16_t replica = (uint16_t)(1 + input_below(&in, REPLICAS));
@@ -98,6 +101,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             look(&w);
         else if (what == LOOK_BEYOND)
             look_beyond(&w, w.counter[SELF] * argument / 256);
+        else if (what == MARK)
+            records_mark(&w.log, marked[mark++ % MARKS] = w.counter[SELF]);
+        else if (what == LOOK_BEYOND_MARK)
+            look_beyond(&w, marked[argument % MARKS]);
         else
             add(&w, what, replica, argument);
     }
@@ -111,7 +118,7 @@ void fuzz_seeds(void) {
     for (uint8_t i = 0; i < 6; i++) {
         struct buf seed = {0};
         for (unsigned k = 0; k < 300; k++)
-            buf_put(&seed, (uint8_t[]){(uint8_t)(k % 11 == 10 ? POP + i % 3 : i % 3), (uint8_t)(i < 3 ? 0 : k / 5), (uint8_t)(k * 13)}, 3);
+            buf_put(&seed, (uint8_t[]){(uint8_t)(k % 11 == 10 ? POP + i % 5 : i % 3), (uint8_t)(i < 3 ? 0 : k / 5), (uint8_t)(k * 13)}, 3);
         fuzz_seed(buf_bytes(&seed));
         buf_fini(&seed);
     }
