@@ -163,6 +163,11 @@ bool archiver_restores(const struct archiver *r) { return r->past.submit != NULL
 
 void archiver_follow_options(struct archiver *r) {
     const struct config *config = r->host->config;
-    archive_set(r->archive, config_integer(config, OPTION_SEGMENT_INTERVAL_MS) * 1000, (uint64_t)config_integer(config, OPTION_REWRITE_PERCENTAGE),
-                (uint64_t)config_integer(config, OPTION_REWRITE_MIN_SIZE), config_integer(config, OPTION_OBJECT_STORE_KEEP) * 1000);
+    struct archive_settings settings = {
+        .segment_us = config_integer(config, OPTION_SEGMENT_INTERVAL_MS) * 1000,
+        .rewrite_percent = (uint64_t)config_integer(config, OPTION_REWRITE_PERCENTAGE),
+        .rewrite_bytes_min = (uint64_t)config_integer(config, OPTION_REWRITE_MIN_SIZE),
+        .checkpoints = (uint32_t)config_integer(config, OPTION_OBJECT_STORE_CHECKPOINTS),
+        .keep_ms = config_integer(config, OPTION_OBJECT_STORE_KEEP) * 1000};
+    archive_set(r->archive, &settings);
 }

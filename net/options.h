@@ -50,6 +50,8 @@
     STORE_OPTIONS(X)                                                                                            \
     X("object-store-key-file", OBJECT_STORE_KEY_FILE, CONFIG_STRING, 0, "", 0, 0, "",                           \
       "32 bytes in hex a line; objects are sealed with the first, all open; empty for none")                   \
+    X("object-store-checkpoints", OBJECT_STORE_CHECKPOINTS, CONFIG_INTEGER, CONFIG_LIVE, "2", 1, 100, "",       \
+      "that are kept: with 2 any one object may be damaged, 1 takes half the room")                            \
     X("object-store-keep", OBJECT_STORE_KEEP, CONFIG_INTEGER, CONFIG_LIVE, "0", 0, 1000000000, "",              \
       "seconds back to which restore-to shall be able to go; 0 for what is needed to start")                   \
     X("object-store-unconditional", OBJECT_STORE_UNCONDITIONAL, CONFIG_BOOL, 0, "no", 0, 0, "",                 \

@@ -121,7 +121,7 @@ struct archive *archive_new(const struct archive_config *config) {
     pthread_mutex_init(&a->lock, NULL);
     pthread_mutex_init(&a->stream.lock, NULL);
     replay_deltas_begin(&a->stream.pending, &a->shards);
-    archive_set(a, config->segment_us, config->rewrite_percent, config->rewrite_bytes_min, config->keep_ms);
+    archive_set(a, &config->settings);
     if (replicas_intern(config->replicas, config->self, &a->self_index) != STATUS_OK) assert(false);
     for (uint32_t s = 0; s < config->shard_count; s++) {
         shard_lock(config->shards[s]);
@@ -204,11 +204,12 @@ void archive_reset(struct archive *a, struct replica_id self) {
 void archive_save(struct archive *a) { atomic_store(&a->save, true); }
 void archive_flush(struct archive *a) { atomic_store(&a->flushing, true); }
 
-void archive_set(struct archive *a, int64_t segment_us, uint64_t rewrite_percent, uint64_t rewrite_bytes_min, int64_t keep_ms) {
-    atomic_store(&a->segment_us, segment_us);
-    atomic_store(&a->rewrite_percent, rewrite_percent);
-    atomic_store(&a->rewrite_bytes_min, rewrite_bytes_min);
-    atomic_store(&a->keep_ms, keep_ms);
+void archive_set(struct archive *a, const struct archive_settings *settings) {
+    atomic_store(&a->segment_us, settings->segment_us);
+    atomic_store(&a->rewrite_percent, settings->rewrite_percent);
+    atomic_store(&a->rewrite_bytes_min, settings->rewrite_bytes_min);
+    atomic_store(&a->checkpoints, settings->checkpoints);
+    atomic_store(&a->keep_ms, settings->keep_ms);
 }
 
 bool archive_is_flushed(struct archive *a) {
@@ -240,8 +241,8 @@ static void become(struct archive *a) {
     if (!reset || replicas_intern(a->config.replicas, self, &index) != STATUS_OK) return;
     a->config.self = self;
     a->self_index = index;
-    a->stream.number = a->stream.images_before = 0;
-    a->stream.closed = false;
+    a->stream.number = a->stream.images_before = a->stream.bytes = 0;
+    a->stream.closed = a->stream.ends = false;
     a->stream.stale = a->stream.out;
     memset(a->stream.stored, 0, a->config.shard_count * sizeof *a->stream.stored);
 }

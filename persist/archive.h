@@ -6,8 +6,7 @@
  *   checkpoints   images of all shards as objects of some MiB, by whichever node finds that segments have grown
  *   manifests     numbered; name the images that make a whole, and the vectors that they cover. A part of an older checkpoint
  *                 stays named until newer images cover it, so a node that was cut off takes nothing away
- *   garbage       what is covered by the manifest before the last, or by one older than keep_ms; parts that no manifest names
- *                 after ORPHAN_MS
+ *   garbage       what is covered by the oldest of the manifests that are kept; parts that no manifest names, after ORPHAN_US
  *   claims        who a node is: see archive_claim.c
  *   closed        streams of processes that are no more: an empty last segment, made by others. What is written there by one
  *                 that the cluster has given up would presuppose what nobody remembers; so it finds its place taken, and starts over
@@ -33,6 +32,14 @@
 #include "lattice/shard.h"
 #include "persist/store.h"
 
+/* What may change while it runs. */
+struct archive_settings {
+    int64_t segment_us;
+    uint64_t rewrite_percent, rewrite_bytes_min; /* as the keeper's, but for all segments together; percent 0: no checkpoints */
+    uint32_t checkpoints; /* that are kept, at least 1: with 2, any one object may rot */
+    int64_t keep_ms;      /* manifests younger than this stay, and one more */
+};
+
 struct archive_config {
     struct store store;     /* outlives it; nobody else submits to it */
     struct clock_port clock; /* for its entropy */
@@ -43,14 +50,12 @@ struct archive_config {
     struct keyring keys;    /* the cluster's tag; keys if objects are to be sealed */
     const char *place;      /* this directory, on this start of this machine: whoever claimed from here before is dead */
     bool unconditional;     /* the operator's word that no two nodes will ever create one object */
-    int64_t segment_us;
+    struct archive_settings settings; /* at first */
     uint64_t segment_bytes; /* a segment is cut when it has grown beyond this */
     uint64_t waiting_bytes; /* of own mutations that others were told of and the store was not; beyond, images are sent */
     uint64_t part_bytes;    /* likewise a part of a checkpoint */
     uint32_t threads;       /* that read images back; 0 is 1 */
     int64_t poll_us;        /* how often to look whether segments have grown, and whether somebody else claims to be us */
-    uint64_t rewrite_percent, rewrite_bytes_min; /* as the keeper's, but for all segments together; percent 0: no checkpoints */
-    int64_t keep_ms;
     /* Reads another store, which is not written to, as it was: for starting a cluster from the past. `store` must be empty. */
     struct archive_source {
         struct store store; /* nothing: reads its own */
@@ -67,8 +72,8 @@ struct archive_config {
     void *arg;
 };
 #define ARCHIVE_CONFIG_DEFAULT                                                                                              \
-    .segment_us = 500000, .segment_bytes = 8u << 20, .waiting_bytes = 64u << 20, .part_bytes = 8u << 20, .poll_us = 10000000, .rewrite_percent = 100, \
-    .rewrite_bytes_min = 64u << 20, .source.until_ms = INT64_MAX
+    .settings = {.segment_us = 500000, .rewrite_percent = 100, .rewrite_bytes_min = 64u << 20, .checkpoints = 2}, .segment_bytes = 8u << 20, \
+    .waiting_bytes = 64u << 20, .part_bytes = 8u << 20, .poll_us = 10000000, .source.until_ms = INT64_MAX
 
 struct archive;
 struct archive *archive_new(const struct archive_config *config);
@@ -107,7 +112,7 @@ void archive_alive(struct archive *a, const struct replica_id *ids, size_t count
 bool archive_is_closed(struct archive *a, struct replica_id id);
 /* A checkpoint, soon, however little has grown. */
 void archive_save(struct archive *a);
-void archive_set(struct archive *a, int64_t segment_us, uint64_t rewrite_percent, uint64_t rewrite_bytes_min, int64_t keep_ms);
+void archive_set(struct archive *a, const struct archive_settings *settings);
 /* From here on nothing waits for segment_us. */
 void archive_flush(struct archive *a);
 /* Everything that was written before archive_flush is in the store. */

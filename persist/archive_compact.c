@@ -1,18 +1,15 @@
-/* Checkpoints, manifests, garbage.
+/* Checkpoints and manifests.
  *
  * Every node looks from time to time how much the segments have grown since the newest manifest. Whoever finds it enough waits a
  * random while, looks again, and makes images of all its shards, some at a time. The manifest that names them also names what was
- * named before and is not covered by them. Who comes second reads the manifest of who came first, and merges or gives up.
- *
- * Garbage is judged by vectors, not by clocks. Objects that no manifest names may be about to be named: they go when this process
- * has seen them for ORPHAN_US. */
+ * named before and is not covered by them. Who comes second reads the manifest of who came first, and merges or gives up. */
 #include "persist/archive_state.h"
 
 #define JITTER_US INT64_C(3000000)
 #define SEGMENTS_MIN 1000u        /* so many segments are a checkpoint's worth ... */
 #define SEGMENT_BYTES_MEAN 65536u /* ... or as many as there are of these in the last checkpoint */
 
-static void idle(struct archive *a) {
+void compact_idle(struct archive *a) {
     struct compactor *c = &a->compactor;
     int64_t poll_us = a->config.poll_us;
     c->step = COMPACT_IDLE;
@@ -94,7 +91,7 @@ static void decide(struct archive *a) {
     struct compactor *c = &a->compactor;
     bool save = atomic_load(&a->save);
     if (!save && !has_grown(a)) {
-        idle(a);
+        compact_idle(a);
     } else if (save || c->second_look) {
         mark_streams(c);
         begin_checkpoint(a);
@@ -158,7 +155,7 @@ static bool store_parts(struct archive *a) {
         bool slow = a->now.mono_us - c->began_us > CHECKPOINT_US;
         if (slow || c->creation.state == CREATION_TAKEN) {
             archive_note(a, "the checkpoint is given up: %s", slow ? "it took too long" : "another process stores under our name");
-            idle(a);
+            compact_idle(a);
             return false;
         }
         archive_count(a, checkpoint_bytes, c->creation.object.len);
@@ -186,12 +183,19 @@ static void begin_merge(struct archive *a) {
     c->step = COMPACT_MERGE;
 }
 
-/* What a manifest covers, by shard; the caller frees each, and the array. */
-static struct vclock *coverage(struct archive *a, const struct manifest *m) {
+struct vclock *compact_coverage(struct archive *a, const struct manifest *m) {
     struct vclock *covered = mem_zero(a->config.shard_count, sizeof *covered);
     for (uint32_t i = 0; i < m->part_count; i++)
         for (uint32_t s = 0; s < m->parts[i].count; s++) vclock_join(&covered[m->parts[i].first + s], &m->parts[i].applied[s]);
     return covered;
+}
+
+static bool covers_stream(struct archive *a, const struct manifest *m) {
+    struct vclock *covered = compact_coverage(a, m);
+    bool all = true;
+    for (uint32_t s = 0; s < a->config.shard_count; s++) all = all && vclock_get(&covered[s], a->self_index) >= a->stream.stored[s];
+    archive_free_vectors(a, covered);
+    return all;
 }
 
 static bool is_covered(const struct manifest_part *part, const struct vclock *covered) {
@@ -200,7 +204,7 @@ static bool is_covered(const struct manifest_part *part, const struct vclock *co
     return true;
 }
 
-static bool read_manifest(struct archive *a, const struct fetch *f, struct buf *text, struct manifest *out) {
+bool compact_read_manifest(struct archive *a, const struct fetch *f, struct buf *text, struct manifest *out) {
     struct object object;
     text->len = 0;
     if (f->request.result != STORE_DONE || !archive_open(a, f->key, OBJECT_MANIFEST, buf_bytes(&f->request.data), &object, text)) return false;
@@ -209,6 +213,18 @@ static bool read_manifest(struct archive *a, const struct fetch *f, struct buf *
     if (out->shard_count == a->config.shard_count && layout_read_manifest_key(bytes_str(f->key), &number) && number == out->number) return true;
     manifest_fini(out);
     return false;
+}
+
+static bool is_void(struct archive *a) {
+    const struct compactor *c = &a->compactor;
+    return c->self_index != a->self_index || a->stream.closed || a->now.mono_us - c->began_us > CHECKPOINT_US;
+}
+
+/* Before the manifest is named, so that what it covers is garbage then. */
+static void end_stream(struct archive *a) {
+    stream_covered(a);
+    a->compactor.step = COMPACT_STREAM_END;
+    a->progress = true;
 }
 
 /* Everything in `from` that `covered` does not cover, into `to`; its vectors are lent. */
@@ -225,7 +241,7 @@ static bool name_parts(struct archive *a) {
     struct compactor *c = &a->compactor;
     struct manifest m = {.number = newest_of(&c->manifests) + 1, .made_ms = a->now.wall_ms, .writer = a->config.self, .shard_count = a->config.shard_count};
     const struct manifest *other = c->has_newest ? &c->newest : NULL;
-    struct vclock *mine, *theirs = other && other->number > c->began_at ? coverage(a, other) : NULL;
+    struct vclock *mine, *theirs = other && other->number > c->began_at ? compact_coverage(a, other) : NULL;
     struct buf text = {0}, members = {0};
     char key[LAYOUT_KEY_BYTES];
     for (uint32_t i = 0; i < c->mine.part_count; i++) c->mine.parts[i].key = bytes_str((char *)c->keys.data + (size_t)i * LAYOUT_KEY_BYTES);
@@ -234,7 +250,7 @@ static bool name_parts(struct archive *a) {
     layout_manifest_key(key, m.number);
     bool hidden = c->creation.state == CREATION_TAKEN && strcmp(c->creation.key, key) == 0; /* taken, and still not listed */
     bool any = m.part_count > 0 && !hidden;
-    mine = coverage(a, &m);
+    mine = compact_coverage(a, &m);
     if (other) take_parts(&m, other, mine);
     if (any) {
         pthread_mutex_lock(&a->lock);
@@ -274,7 +290,7 @@ static void forget_newest(struct compactor *c) {
 static bool read_other(struct archive *a) {
     struct compactor *c = &a->compactor;
     forget_newest(c);
-    c->has_newest = read_manifest(a, &c->fetch, &c->newest_text, &c->newest);
+    c->has_newest = compact_read_manifest(a, &c->fetch, &c->newest_text, &c->newest);
     return c->has_newest;
 }
 
@@ -298,125 +314,6 @@ static void merge(struct archive *a) {
     else if (!name_parts(a)) give_up(a);
 }
 
-/* ----------------------------------------------------------------- garbage */
-
-static void forget_garbage(struct archive *a) {
-    struct compactor *c = &a->compactor;
-    for (size_t i = 0; i < c->all_count; i++) {
-        if (c->all[i].number) manifest_fini(&c->all[i]);
-        buf_fini(&c->texts[i]);
-    }
-    mem_free(c->all);
-    mem_free(c->texts);
-    archive_free_vectors(a, c->covered);
-    c->all = NULL;
-    c->texts = NULL;
-    c->covered = NULL;
-    c->all_count = 0;
-}
-
-static void begin_garbage(struct archive *a) {
-    struct compactor *c = &a->compactor;
-    forget_garbage(a);
-    sweep_begin(&c->sweep);
-    for (size_t i = 0; i < c->manifests.count; i++) listing_add(&c->sweep.items, bytes_str(c->manifests.keys[i].key), c->manifests.keys[i].size);
-    char key[LAYOUT_KEY_BYTES];
-    layout_manifest_key(key, c->known);
-    listing_add(&c->sweep.items, bytes_str(key), c->creation.object.len); /* the one that was just made */
-    c->all = mem_zero(c->sweep.items.count, sizeof *c->all);
-    c->texts = mem_zero(c->sweep.items.count, sizeof *c->texts);
-    c->all_count = c->sweep.items.count;
-    c->step = GARBAGE_MANIFESTS;
-    a->progress = true;
-}
-
-static void visit_manifest(struct archive *a, const struct listed *item, struct fetch *f) {
-    struct compactor *c = &a->compactor;
-    size_t i = (size_t)(item - c->sweep.items.keys);
-    if (!read_manifest(a, f, &c->texts[i], &c->all[i])) c->all[i].number = 0;
-}
-
-/* The newest that another follows and that is old enough; what it covers is kept there. SIZE_MAX: none. */
-static size_t base_of(struct archive *a) {
-    struct compactor *c = &a->compactor;
-    int64_t keep_ms = atomic_load(&a->keep_ms);
-    for (size_t i = c->all_count - 1 + MUTANT(newest_is_base); i-- > 0;)
-        if (c->all[i].number && (!keep_ms || c->all[i].made_ms <= a->now.wall_ms - keep_ms)) return i;
-    return SIZE_MAX;
-}
-
-static bool is_named(const struct compactor *c, const char *key, size_t from, size_t to) {
-    struct bytes name = bytes_str(key);
-    for (size_t i = from; i < to; i++)
-        for (uint32_t p = 0; c->all[i].number && p < c->all[i].part_count; p++)
-            if (bytes_equal(c->all[i].parts[p].key, name)) return true;
-    return false;
-}
-
-/* Whether this process has seen it, as something that nobody needs, for long enough. */
-static bool has_waited(struct archive *a, const char *key) {
-    struct compactor *c = &a->compactor;
-    for (size_t i = 0; i < c->seen_count; i++)
-        if (strcmp(c->seen[i].key, key) == 0) {
-            c->seen[i].round = c->round;
-            return a->now.mono_us - c->seen[i].since_us >= ORPHAN_US;
-        }
-    c->seen = mem_realloc(c->seen, (c->seen_count + 1) * sizeof *c->seen);
-    memcpy(c->seen[c->seen_count].key, key, LAYOUT_KEY_BYTES);
-    c->seen[c->seen_count].round = c->round;
-    c->seen[c->seen_count++].since_us = a->now.mono_us;
-    return false;
-}
-
-static void doom(struct compactor *c, const struct listed *item) { listing_add(&c->doomed.items, bytes_str(item->key), item->size); }
-
-/* What was not seen in this round is gone, or named. */
-static void forget_seen(struct compactor *c) {
-    size_t kept = 0;
-    for (size_t i = 0; i < c->seen_count; i++)
-        if (c->seen[i].round == c->round) c->seen[kept++] = c->seen[i];
-    c->seen_count = kept;
-    c->round++;
-}
-
-/* The newest of a stream may be its writer's place. */
-static void visit_stream(struct archive *a, size_t from, size_t covered, size_t to) {
-    struct compactor *c = &a->compactor;
-    for (size_t i = from; i < covered; i++)
-        if (i + 1 < to || has_waited(a, c->segments.keys[i].key)) doom(c, &c->segments.keys[i]);
-}
-
-static void doom_parts_and_manifests(struct archive *a) {
-    struct compactor *c = &a->compactor;
-    for (size_t i = 0; i < c->parts.count; i++) {
-        const char *key = c->parts.keys[i].key;
-        if (is_named(c, key, c->base, c->all_count)) continue;
-        if (is_named(c, key, 0, c->base) || has_waited(a, key)) doom(c, &c->parts.keys[i]);
-    }
-    forget_seen(c);
-    for (size_t i = 0; i < c->base; i++) listing_add(&c->doomed.items, bytes_str(c->sweep.items.keys[i].key), 0);
-    c->step = GARBAGE_DELETING;
-    a->progress = true;
-}
-
-static void begin_search(struct archive *a) {
-    struct compactor *c = &a->compactor;
-    c->base = base_of(a);
-    if (c->base == SIZE_MAX) {
-        idle(a);
-        return;
-    }
-    c->covered = coverage(a, &c->all[c->base]);
-    sweep_begin(&c->doomed);
-    listing_begin(a, &c->segments, &a->config.store, "segment/");
-    c->step = GARBAGE_SEGMENTS;
-}
-
-static void visit_deleted(struct archive *a, const struct listed *item, struct fetch *f) {
-    (void)item;
-    if (f->request.result == STORE_DONE) archive_count(a, deleted, 1);
-}
-
 /* -------------------------------------------------------------------- steps */
 
 static void named(struct archive *a) {
@@ -427,7 +324,7 @@ static void named(struct archive *a) {
         return;
     }
     archive_count(a, checkpoints, 1);
-    begin_garbage(a);
+    garbage_begin(a);
 }
 
 void compact_step(struct archive *a) {
@@ -455,7 +352,10 @@ void compact_step(struct archive *a) {
         break;
     case COMPACT_READING:
         if (!fetch_over(a, &c->fetch)) break;
-        if (read_other(a)) know(a, &c->newest);
+        if (read_other(a)) {
+            know(a, &c->newest);
+            if (covers_stream(a, &c->newest)) stream_covered(a);
+        }
         decide(a);
         break;
     case COMPACT_JITTER:
@@ -470,8 +370,12 @@ void compact_step(struct archive *a) {
         a->progress = true;
         break;
     case COMPACT_STREAM:
-        if (c->self_index != a->self_index || a->stream.closed || a->now.mono_us - c->began_us > CHECKPOINT_US) idle(a); /* orphans */
-        else if (is_streamed(a) || MUTANT(parts_unstreamed)) begin_merge(a);
+        if (is_void(a)) compact_idle(a); /* orphans */
+        else if (is_streamed(a) || MUTANT(parts_unstreamed)) end_stream(a);
+        break;
+    case COMPACT_STREAM_END:
+        if (is_void(a)) compact_idle(a);
+        else if (!a->stream.ends && !a->stream.out) begin_merge(a);
         break;
     case COMPACT_MERGE:
         if (!listing_over(a, &c->manifests)) break;
@@ -489,47 +393,21 @@ void compact_step(struct archive *a) {
     case COMPACT_NAMING:
         if (creation_over(a, &c->creation)) named(a);
         break;
-    case GARBAGE_MANIFESTS:
-        if (sweep_over(a, &c->sweep, &a->config.store, STORE_GET, visit_manifest)) begin_search(a);
-        break;
-    case GARBAGE_SEGMENTS:
-        if (!listing_over(a, &c->segments)) break;
-        search_begin(&c->search, &c->segments, &a->config.store, c->covered);
-        c->step = GARBAGE_HEADS;
-        a->progress = true;
-        break;
-    case GARBAGE_HEADS:
-        if (!search_over(a, &c->search, visit_stream, NULL)) break;
-        listing_begin(a, &c->parts, &a->config.store, "checkpoint/");
-        c->step = GARBAGE_PARTS;
-        break;
-    case GARBAGE_PARTS:
-        if (listing_over(a, &c->parts)) doom_parts_and_manifests(a);
-        break;
-    case GARBAGE_DELETING:
-        if (!sweep_over(a, &c->doomed, &a->config.store, STORE_DELETE, visit_deleted)) break;
-        forget_garbage(a);
-        idle(a);
-        break;
+    default: garbage_step(a);
     }
 }
 
 void compact_fini(struct archive *a) {
     struct compactor *c = &a->compactor;
-    forget_garbage(a);
+    garbage_fini(a);
     forget_mine(c);
     buf_fini(&c->keys);
     forget_newest(c);
     buf_fini(&c->newest_text);
     listing_fini(&c->segments);
     listing_fini(&c->manifests);
-    listing_fini(&c->parts);
     fetch_fini(&c->fetch);
-    fetch_fini(&c->search.fetch);
     creation_fini(&c->creation);
-    sweep_fini(&c->sweep);
-    sweep_fini(&c->doomed);
     mem_free(c->marks);
     mem_free(c->here);
-    mem_free(c->seen);
 }

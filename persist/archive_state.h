@@ -149,6 +149,8 @@ bool read_step(struct archive *a); /* true once all is read; then what the store
 
 struct stream {
     uint64_t number, images_before; /* of the next segment */
+    uint64_t bytes;  /* of the one before */
+    bool ends;       /* one is wanted, with nothing in it if need be */
     bool out;        /* one is on its way */
     bool stale;      /* it is of the replica we were */
     bool closed;     /* others have ended our stream */
@@ -163,6 +165,8 @@ struct stream {
     uint64_t *owed;    /* bits: shards of which an image is to be sent */
 };
 void stream_step(struct archive *a);
+/* What is stored is covered by a checkpoint. The last segment of a stream stays, so if it is large another one follows. */
+void stream_covered(struct archive *a);
 void stream_owe(struct archive *a, uint32_t shard);
 bool stream_is_idle(struct archive *a);
 
@@ -202,7 +206,7 @@ void tail_begin(struct archive *a); /* what is here now is in the store, or owed
 void tail_step(struct archive *a);
 void tail_fini(struct archive *a);
 
-/* ---- archive_compact.c ---- */
+/* ---- archive_compact.c, archive_garbage.c ---- */
 
 struct seen {
     char key[LAYOUT_KEY_BYTES];
@@ -210,8 +214,8 @@ struct seen {
     uint64_t round;
 };
 struct compactor {
-    enum { COMPACT_IDLE, COMPACT_LISTING, COMPACT_LISTING_MANIFESTS, COMPACT_READING, COMPACT_JITTER, COMPACT_PARTS, COMPACT_STREAM, COMPACT_MERGE, COMPACT_MERGE_READ,
-           COMPACT_NAMING, GARBAGE_MANIFESTS, GARBAGE_SEGMENTS, GARBAGE_HEADS, GARBAGE_PARTS, GARBAGE_DELETING } step;
+    enum { COMPACT_IDLE, COMPACT_LISTING, COMPACT_LISTING_MANIFESTS, COMPACT_READING, COMPACT_JITTER, COMPACT_PARTS, COMPACT_STREAM, COMPACT_STREAM_END,
+           COMPACT_MERGE, COMPACT_MERGE_READ, COMPACT_NAMING, GARBAGE_MANIFESTS, GARBAGE_SEGMENTS, GARBAGE_HEADS, GARBAGE_PARTS, GARBAGE_DELETING } step;
     int64_t at_us;
     struct listing segments, manifests, parts;
     struct fetch fetch;
@@ -245,7 +249,15 @@ struct compactor {
     struct sweep doomed;
 };
 void compact_step(struct archive *a);
+void compact_idle(struct archive *a); /* until it is time for the next look */
 void compact_fini(struct archive *a);
+/* What a manifest covers, by shard; see archive_free_vectors. */
+struct vclock *compact_coverage(struct archive *a, const struct manifest *m);
+/* What was fetched; `text` is what it points to. */
+bool compact_read_manifest(struct archive *a, const struct fetch *f, struct buf *text, struct manifest *out);
+void garbage_begin(struct archive *a);
+void garbage_step(struct archive *a);
+void garbage_fini(struct archive *a);
 
 /* ---- archive.c ---- */
 
@@ -273,6 +285,7 @@ struct archive {
     atomic_bool any_dirty, flushing, save;
     _Atomic int64_t dirty_us, out_us; /* since when: something is dirty, is on its way; 0: nothing is */
     _Atomic int64_t segment_us, keep_ms;
+    _Atomic uint32_t checkpoints;
     _Atomic uint64_t rewrite_percent, rewrite_bytes_min;
 
     pthread_mutex_t lock; /* of what is below */

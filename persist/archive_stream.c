@@ -1,6 +1,8 @@
 /* Segments: own mutations, and images of shards where there is no other way. */
 #include "persist/archive_state.h"
 
+#define LAST_BYTES_MAX 65536u /* of a covered segment that stays */
+
 static uint64_t bit_of(uint32_t shard) { return UINT64_C(1) << (shard % 64); }
 
 static bool is_pending(struct archive *a) {
@@ -126,6 +128,11 @@ static void send(struct archive *a, const struct segment_head *head, struct byte
     buf_fini(&text);
 }
 
+void stream_covered(struct archive *a) {
+    struct stream *s = &a->stream;
+    s->ends = s->ends || s->bytes > LAST_BYTES_MAX;
+}
+
 /* What was here at the start has been called void by now, if it is. */
 static bool pays(struct archive *a) {
     return atomic_load(&a->stream.any_owed) && (a->now.mono_us >= a->settled_us || atomic_load(&a->flushing));
@@ -149,10 +156,11 @@ static void build(struct archive *a) {
     a->members_new = false;
     pthread_mutex_unlock(&a->lock);
     head.members = buf_bytes(&members);
-    if (body.len || members.len) {
+    if (body.len || members.len || s->ends) {
         send(a, &head, buf_bytes(&body));
         memcpy(s->sending, head.upto, a->config.shard_count * sizeof *s->sending);
         s->images_before = segment_images_before(&head);
+        s->ends = false;
     } else if (!atomic_load(&s->any_owed)) {
         atomic_store(&a->out_us, 0);
     }
@@ -169,6 +177,7 @@ static bool is_due(struct archive *a) {
     pthread_mutex_lock(&a->lock);
     bool any = a->members_new;
     pthread_mutex_unlock(&a->lock);
+    if (s->ends) return true;
     if (!any && !is_pending(a) && !atomic_load(&a->any_dirty) && !pays(a)) return false;
     pthread_mutex_lock(&s->lock);
     bool much = s->pending.wire.body.len >= a->config.segment_bytes;
@@ -219,6 +228,7 @@ static bool is_sent(struct archive *a) {
         memcpy(s->stored, s->sending, a->config.shard_count * sizeof *s->stored);
         archive_count(a, segments, 1);
         archive_count(a, segment_bytes, s->creation.object.len);
+        s->bytes = s->creation.object.len;
     }
     s->out = s->stale = false;
     atomic_store(&a->out_us, 0);

@@ -71,12 +71,12 @@ void node_open_archive(struct sim_node *n) {
     config.replicas = n->node->replicas;
     config.self = gossip_self(n->node->gossip);
     config.place = n->address;
-    config.segment_us = s->segment_ms * 1000;
+    config.settings.segment_us = s->segment_ms * 1000;
     config.segment_bytes = 4000;
     config.waiting_bytes = (uint64_t)s->waiting_bytes;
     config.part_bytes = 3000;
     config.poll_us = 2000000;
-    config.rewrite_bytes_min = (uint64_t)s->rewrite_bytes;
+    config.settings.rewrite_bytes_min = (uint64_t)s->rewrite_bytes;
     keyring_cluster(&config.keys, bytes_str("sim"), config.shard_count);
     config.changed = shard_read;
     config.heard = members_heard;

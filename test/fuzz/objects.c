@@ -216,11 +216,11 @@ static void start(struct world *w, struct site *n, uint64_t node, const char *pl
                                     .keys = w->keys,
                                     .place = place,
                                     .unconditional = w->unconditional};
-    config.segment_us = SECOND / 2;
+    config.settings.segment_us = SECOND / 2;
     config.segment_bytes = 500;
     config.part_bytes = 100;
     config.poll_us = SECOND;
-    config.rewrite_bytes_min = 3000;
+    config.settings.rewrite_bytes_min = 3000;
     n->place = place;
     n->archive = archive_new(&config);
 }

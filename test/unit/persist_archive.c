@@ -55,11 +55,11 @@ static void open_world(struct world *w, uint64_t seed) {
     w->bucket = bucket_sim_new(seed);
     w->all = replicas_new();
     w->options = (struct archive_config){ARCHIVE_CONFIG_DEFAULT};
-    w->options.segment_us = 100000;
+    w->options.settings.segment_us = 100000;
     w->options.segment_bytes = 300;
     w->options.part_bytes = 200;
     w->options.poll_us = SECOND;
-    w->options.rewrite_bytes_min = 3000;
+    w->options.settings.rewrite_bytes_min = 3000;
     w->options.place = "here";
     keyring_cluster(&w->options.keys, bytes_str("c"), SHARDS);
 }
@@ -419,7 +419,7 @@ static void the_past_comes_back(void **state) {
     struct archive_status status;
     struct store_settings settings = STORE_SETTINGS_DEFAULT;
     open_world(&w, 1);
-    w.options.keep_ms = 3600000;
+    w.options.settings.keep_ms = 3600000;
     struct site *s = start(&w, 0, 1);
     assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
     write_key(s, 1, "old");
@@ -661,7 +661,7 @@ static void what_is_here_is_not_read(void **state) {
     struct archive_status status;
     struct bucket_stats stats;
     open_world(&w, 1);
-    w.options.rewrite_bytes_min = 1 << 20;
+    w.options.settings.rewrite_bytes_min = 1 << 20;
     struct site *s = start(&w, 0, 1);
     assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
     for (int i = 0; i < 300; i++) {
