@@ -538,6 +538,52 @@ static void put(struct world *w, const char *key, const char *text) {
     store_request_fini(&r);
 }
 
+static size_t count_of(struct world *w, const char *prefix, uint64_t *bytes) {
+    struct store_request list = {.op = STORE_LIST, .key = bytes_str(prefix), .limit = STORE_PAGE_MAX};
+    ask(w, &list);
+    size_t count = list.count;
+    *bytes = 0;
+    for (size_t i = 0; i < count; i++) *bytes += list.entries[i].size;
+    store_request_fini(&list);
+    return count;
+}
+
+/* As many checkpoints as were asked for, and next to nothing of what they cover: of the node that makes them, and of another. */
+static void keeps_what_it_was_told_to(void **state) {
+    (void)state;
+    static char large[100000];
+    for (uint32_t checkpoints = 1; checkpoints <= 3; checkpoints++) {
+        struct world w;
+        uint64_t bytes, part_bytes;
+        open_world(&w, checkpoints);
+        w.options.settings.checkpoints = checkpoints;
+        w.options.settings.rewrite_percent = 0; /* but for those that are asked for */
+        struct site *s = start(&w, 0, 1), *other = start(&w, 1, 2);
+        assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+        assert_true(reaches(&w, other, ARCHIVE_STREAMING, 10 * SECOND));
+        for (int i = 0; i < 5; i++) {
+            for (size_t k = 0; k + 1 < sizeof large; k++) large[k] = (char)(1 + rng_below(&w.rng, 255)); /* does not compress */
+            write_key(s, 1, large);
+            write_key(other, 2, large);
+            hear(s, other);
+            hear(other, s);
+            run(&w, 5 * SECOND);
+            archive_save(s->archive);
+            run(&w, 20 * SECOND);
+        }
+        for (uint32_t i = 0; i < checkpoints; i++) { /* until the oldest that is kept covers all, and the other one has seen it */
+            archive_save(s->archive);
+            run(&w, 20 * SECOND);
+        }
+        assert_int_equal(count_of(&w, "manifest/", &bytes), checkpoints);
+        count_of(&w, "checkpoint/", &part_bytes);
+        assert_true(part_bytes > checkpoints * sizeof large);
+        count_of(&w, "segment/", &bytes);
+        assert_true(bytes < sizeof large);
+        close_world(&w);
+    }
+}
+
 /* Two checkpoints of one that is dead now are named on by one that never heard of it, though the second manifest is damaged, or
  * somebody else's object is listed behind it. */
 static void parts_of_the_dead_stay_named(void **state) {
@@ -745,7 +791,7 @@ int main(void) {
         cmocka_unit_test(waits_for_the_store), cmocka_unit_test(stops_where_conditions_are_ignored),
         cmocka_unit_test(second_process_of_a_node_stops), cmocka_unit_test(copies_of_a_process_stop),
         cmocka_unit_test(sealed_objects_need_their_key), cmocka_unit_test(the_past_comes_back), cmocka_unit_test(damage_is_survived),
-        cmocka_unit_test(covered_twice_is_safe), cmocka_unit_test(parts_of_the_dead_stay_named),
+        cmocka_unit_test(covered_twice_is_safe), cmocka_unit_test(keeps_what_it_was_told_to), cmocka_unit_test(parts_of_the_dead_stay_named),
         cmocka_unit_test(an_emptied_store_is_filled_again), cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(what_is_here_is_not_read),
         cmocka_unit_test(tails_are_streamed), cmocka_unit_test(behind_until_all_is_stored), cmocka_unit_test(tables_of_members_come_back)};
     return cmocka_run_group_tests(tests, NULL, NULL);
