@@ -84,11 +84,11 @@ deps: ## install what is missing (Debian packages)
 	@sh test/deps.sh $(PACKAGES)
 	@sh test/deps-nng.sh $(NNG)
 
-run: deps ## a cluster of three nodes on this machine, until Ctrl-C
+run: deps ## a cluster of three nodes on this machine, until Ctrl-C; what it holds is kept in build/run
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@$(PYTHON) test/cluster.py run
 
-demo: deps ## concurrent writes on three nodes that cannot hear each other, then agreement
+demo: deps ## concurrent writes on three nodes that cannot hear each other, agreement, kill -9 of all, the loss of all disks
 	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@$(PYTHON) test/cluster.py demo
 

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Three nodes on loopback, for people: `cluster.py run` and `cluster.py demo`."""
+"""Three nodes on loopback, for people: `cluster.py run [FOLDER]` and `cluster.py demo`."""
 import os
 import shutil
 import signal
@@ -21,13 +21,15 @@ def cli(port, *args, check=True):
 
 
 def start(base):
+    """Each with a folder of its own in base; the object store that they share is a folder there, too."""
     nodes = []
     for port in PORTS:
         directory = os.path.join(base, str(port))
         os.makedirs(directory, exist_ok=True)
         join = ",".join(f"127.0.0.1:{p + 10000}" for p in PORTS)
         nodes.append(subprocess.Popen([SERVER, "--port", str(port), "--dir", directory, "--join", join, "--logfile",
-                                       os.path.join(directory, "log"), "--enable-debug-command", "local", "--appendonly", "yes"],
+                                       os.path.join(directory, "log"), "--enable-debug-command", "local", "--appendonly", "yes",
+                                       "--object-store", "file://" + os.path.join(base, "store")],
                                       start_new_session=True))
     deadline = time.monotonic() + 15
     for node, port in zip(nodes, PORTS):
@@ -74,15 +76,17 @@ def status(infos, seconds, before):
     return "   ".join(parts)
 
 
-def run():
-    base = os.path.join(ROOT, "build", "run")
+def run(base=os.path.join(ROOT, "build", "run")):
     nodes = start(base)
+    kept = cli(PORTS[0], "DBSIZE")
     print("Three nodes of one cluster answer on ports 7001, 7002 and 7003. In another terminal:\n"
           "    redis-cli -p 7001 SET greeting hello\n"
           "    redis-cli -p 7003 GET greeting\n"
           "    redis-cli -p 7002 ANNEAL NODES\n"
           "`make demo` shows what happens when the nodes cannot hear each other. Ctrl-C stops them.\n"
-          f"What they hold is kept in {base}: it is there again after the next `make run`, even if you kill -9 them all.\n"
+          f"What they hold is kept in {base}: it is there again after the next `make run`, even if you kill -9 them all,\n"
+          "or remove the folders of all nodes: then it comes back from the object store in the folder store.\n"
+          f"This time {kept} keys were there.\n"
           f"Logs: {base}/<port>/log. Lag: how long a node takes to know that a peer has all it wrote.\n", flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     before, last = [{}] * len(PORTS), time.monotonic()
@@ -93,7 +97,7 @@ def run():
             print("\r" + line + "\x1b[K" if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() else "\n", flush=True)
             before, last = infos, now
             time.sleep(1 if sys.stdout.isatty() else 5)
-        print("\na node ended; see its log")
+        print("\na node ended; see its log. What it held is there again after the next `make run`", flush=True)
     except KeyboardInterrupt:
         print("\nstopping")
     finally:
@@ -110,6 +114,22 @@ def show(port, *args):
 def everywhere(*args):
     replies = [show(port, *args) for port in PORTS]
     return len({tuple(sorted(reply.splitlines())) for reply in replies}) == 1
+
+
+def lose(base, nodes, title, disks):
+    """Whether all that was there is there again."""
+    before = cli(PORTS[0], "anneal", "digest")
+    print("\n" + title)
+    if disks:
+        stop(nodes)
+    for node in nodes:
+        node.kill()
+        node.wait()
+    for port in disks:
+        shutil.rmtree(os.path.join(base, str(port)))
+    nodes[:] = start(base)
+    agreed()
+    return everywhere("GET", "visits") and everywhere("HGETALL", "user") and cli(PORTS[1], "anneal", "digest") == before
 
 
 def agreed():
@@ -156,16 +176,19 @@ def demo():
         agree = [everywhere("GET", "visits"), everywhere("SMEMBERS", "cart"), everywhere("HGETALL", "user"),
                  everywhere("GET", "greeting"), everywhere("ANNEAL", "DIGEST")]
         right = cli(7001, "get", "visits") == "331" and cli(7002, "hget", "user", "logins") == "3"
+        if ours:
+            agree += [lose(base, nodes, "4. All nodes are killed (kill -9), and started again.", []),
+                      lose(base, nodes, "5. All nodes are stopped, and their disks are lost. The object store is left.", PORTS)]
         stop(nodes)
-        print("\nAll three agree." if all(agree) and right else "\nTHEY DO NOT AGREE: this is a bug.")
+        print("\nAll three agree, and nothing is lost." if all(agree) and right else "\nTHEY DO NOT AGREE, or something is lost: this is a bug.")
         return 0 if all(agree) and right else 1
     finally:
         shutil.rmtree(base, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["run"]:
-        run()
+    if sys.argv[1:2] == ["run"] and len(sys.argv) <= 3:
+        run(*sys.argv[2:])
     elif sys.argv[1:] == ["demo"]:
         sys.exit(demo())
     else:

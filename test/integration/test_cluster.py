@@ -1,5 +1,7 @@
 """Several nodes: that they agree, whatever happens to some of them."""
+import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -238,9 +240,49 @@ def test_debug_is_refused_unless_enabled():
             clients(cluster)[0].execute_command("DEBUG", "GOSSIP", "PAUSE")
 
 
+CLUSTER = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "test", "cluster.py")
+plain_build = pytest.mark.skipif(os.environ.get("BUILD", "build") != "build", reason="`make run` and `make demo` run the plain build")
+
+
+@plain_build
 def test_demo():
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    if os.environ.get("BUILD", "build") != "build":
-        pytest.skip("the demo runs the plain build")
-    done = subprocess.run(["/usr/bin/python3", os.path.join(root, "test", "cluster.py"), "demo"], capture_output=True, text=True, timeout=90)
-    assert done.returncode == 0 and "All three agree." in done.stdout, done.stdout + done.stderr
+    done = subprocess.run(["/usr/bin/python3", CLUSTER, "demo"], capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0 and "All three agree, and nothing is lost." in done.stdout, done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def shown(base):
+    """`make run`, once it says that its nodes answer."""
+    with subprocess.Popen(["/usr/bin/python3", CLUSTER, "run", str(base)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            said = [process.stdout.readline()]
+            while "keys were there" not in said[-1]:
+                assert said[-1], "".join(said)
+                said.append(process.stdout.readline())
+            yield process, int(said[-1].split()[2])
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+
+
+@plain_build
+def test_run_keeps_what_it_had(tmp_path):
+    """After Ctrl-C, after kill -9 of all nodes, and after the loss of all their disks."""
+    ports = 7001, 7002, 7003
+    with shown(tmp_path) as (_, kept):
+        assert kept == 0
+        redis.Redis(port=7001).set("before", "Ctrl-C")
+    with shown(tmp_path) as (process, kept):
+        assert kept == 1
+        redis.Redis(port=7002).set("before", "kill -9")
+        children = subprocess.run(["pgrep", "-P", str(process.pid), "anneal-server"], capture_output=True, text=True, check=True).stdout.split()
+        assert len(children) == len(ports)
+        for pid in children:
+            os.kill(int(pid), signal.SIGKILL)
+        assert "is there again" in process.communicate(timeout=60)[0]
+    with shown(tmp_path) as (_, kept):
+        assert kept == 1 and redis.Redis(port=7002).get("before") == b"kill -9"
+    for port in ports:
+        shutil.rmtree(tmp_path / str(port))
+    with shown(tmp_path) as (_, kept):
+        assert kept == 1 and redis.Redis(port=7003).get("before") == b"kill -9"
