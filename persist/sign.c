@@ -11,6 +11,7 @@
 #include "persist/sign.h"
 
 #include <assert.h>
+#include <openssl/sha.h>
 #include <sodium.h>
 #include <time.h>
 
@@ -67,8 +68,8 @@ void sign_query(const struct sign_pair *pairs, size_t count, struct buf *out) {
 }
 
 void sign_hash(struct bytes body, char out[SIGN_HASH_TEXT]) {
-    uint8_t hash[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256(hash, body.data, body.len);
+    uint8_t hash[SHA256_DIGEST_LENGTH];
+    SHA256(body.data, body.len, hash);
     sodium_bin2hex(out, SIGN_HASH_TEXT, hash, sizeof hash);
 }
 
