@@ -128,23 +128,22 @@ static void begin_checkpoint(struct archive *a) {
 
 static void begin_part(struct archive *a) {
     struct compactor *c = &a->compactor;
-    struct buf body = {0}, image = {0};
+    struct buf body = {0};
     char key[LAYOUT_KEY_BYTES] = {0};
     c->mine.parts = mem_realloc(c->mine.parts, (c->mine.part_count + 1) * sizeof *c->mine.parts);
     struct manifest_part *part = &c->mine.parts[c->mine.part_count++];
     *part = (struct manifest_part){.first = c->shard};
     part->applied = mem_zero(a->config.shard_count - c->shard, sizeof *part->applied);
     while (c->shard < a->config.shard_count && body.len < a->config.part_bytes) {
-        image.len = 0;
-        replay_write_image(&a->shards, c->shard++, &image, &part->applied[part->count++]);
-        object_record_write(&body, OBJECT_IMAGE, buf_bytes(&image));
+        size_t begun = object_record_begin(&body, OBJECT_IMAGE);
+        replay_write_image(&a->shards, c->shard++, &body, &part->applied[part->count++]);
+        object_record_end(&body, begun);
     }
     layout_part_key(key, a->config.self, c->began_ms, part->first);
     buf_put(&c->keys, key, sizeof key);
     creation_begin(a, &c->creation, key, OBJECT_PART, (struct bytes){0}, buf_bytes(&body));
     part->bytes = c->creation.object.len;
     buf_fini(&body);
-    buf_fini(&image);
 }
 
 /* True once all parts are stored. */

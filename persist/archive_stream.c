@@ -5,15 +5,15 @@
 
 static uint64_t bit_of(uint32_t shard) { return UINT64_C(1) << (shard % 64); }
 
-static bool is_pending(struct archive *a) {
+static size_t pending_bytes(struct archive *a) {
     pthread_mutex_lock(&a->stream.lock);
-    bool any = a->stream.pending.wire.body.len > a->stream.pending.empty;
+    size_t bytes = a->stream.pending.wire.body.len - a->stream.pending.empty;
     pthread_mutex_unlock(&a->stream.lock);
-    return any;
+    return bytes;
 }
 
 bool stream_is_idle(struct archive *a) {
-    return !a->stream.out && !atomic_load(&a->stream.any_owed) && !atomic_load(&a->any_dirty) && !is_pending(a);
+    return !a->stream.out && !atomic_load(&a->stream.any_owed) && !atomic_load(&a->any_dirty) && !pending_bytes(a);
 }
 
 static void owe(struct stream *s, uint32_t shard) {
@@ -61,7 +61,7 @@ static void gather(struct archive *a, int64_t since_us) {
             shard_lock(a->config.shards[index]);
             capture(a, index, true);
             shard_unlock(a->config.shards[index]);
-            bytes = a->stream.pending.wire.body.len;
+            bytes = pending_bytes(a);
         }
     if (rest) atomic_store(&a->dirty_us, since_us);
 }
@@ -69,32 +69,33 @@ static void gather(struct archive *a, int64_t since_us) {
 /* What waits, and what it reaches to. */
 static void take_pending(struct archive *a, struct segment_head *head, struct buf *body) {
     struct stream *s = &a->stream;
-    struct buf message = {0};
+    size_t before = body->len;
     pthread_mutex_lock(&s->lock);
     struct replay_deltas pending = s->pending;
     replay_deltas_begin(&s->pending, &a->shards);
+    buf_reserve(&s->pending.wire.body, pending.wire.body.len); /* it will be as much again */
     memcpy(head->upto, s->flushed, a->config.shard_count * sizeof *head->upto);
     pthread_mutex_unlock(&s->lock);
-    if (replay_deltas_end(&pending, &message)) object_record_write(body, OBJECT_DELTAS, buf_bytes(&message));
-    buf_fini(&message);
+    size_t begun = object_record_begin(body, OBJECT_DELTAS);
+    if (replay_deltas_end(&pending, body)) object_record_end(body, begun);
+    else body->len = before;
 }
 
 static void add_image(struct archive *a, uint32_t shard, struct segment_head *head, struct buf *body) {
     struct stream *s = &a->stream;
-    struct buf image = {0};
     head->images = mem_realloc(head->images, (head->image_count + 1) * sizeof *head->images);
     struct segment_image *one = &head->images[head->image_count++];
     *one = (struct segment_image){.shard = shard};
+    size_t begun = object_record_begin(body, OBJECT_IMAGE);
     shard_lock(a->config.shards[shard]);
-    replay_write_locked_image(&a->shards, shard, &image, &one->applied);
+    replay_write_locked_image(&a->shards, shard, body, &one->applied);
     pthread_mutex_lock(&s->lock);
     s->owed[shard / 64] &= ~bit_of(shard);
     s->flushed[shard] = shard_own(a->config.shards[shard]);
     pthread_mutex_unlock(&s->lock);
     shard_hold(a->config.shards[shard], HOLDER_STORE, shard_own(a->config.shards[shard]));
     shard_unlock(a->config.shards[shard]);
-    object_record_write(body, OBJECT_IMAGE, buf_bytes(&image));
-    buf_fini(&image);
+    object_record_end(body, begun);
 }
 
 static bool is_owed(struct stream *s, uint32_t shard) {
@@ -178,11 +179,9 @@ static bool is_due(struct archive *a) {
     bool any = a->members_new;
     pthread_mutex_unlock(&a->lock);
     if (s->ends) return true;
-    if (!any && !is_pending(a) && !atomic_load(&a->any_dirty) && !pays(a)) return false;
-    pthread_mutex_lock(&s->lock);
-    bool much = s->pending.wire.body.len >= a->config.segment_bytes;
-    pthread_mutex_unlock(&s->lock);
-    if (a->now.mono_us < s->next_us && !atomic_load(&a->flushing) && !much) {
+    size_t pending = pending_bytes(a);
+    if (!any && !pending && !atomic_load(&a->any_dirty) && !pays(a)) return false;
+    if (a->now.mono_us < s->next_us && !atomic_load(&a->flushing) && pending < a->config.segment_bytes) {
         archive_wants(a, s->next_us);
         return false;
     }

@@ -164,12 +164,21 @@ enum status object_read(struct bytes bytes, const struct keyring *keys, struct o
 
 #define RECORD_BYTES 5u /* kind, length */
 
-void object_record_write(struct buf *body, enum object_record kind, struct bytes payload) {
+size_t object_record_begin(struct buf *body, enum object_record kind) {
     uint8_t header[RECORD_BYTES] = {(uint8_t)kind};
-    assert(payload.len <= UINT32_MAX);
-    put_le(header + 1, payload.len, 4);
     buf_put(body, header, sizeof header);
+    return body->len;
+}
+
+void object_record_end(struct buf *body, size_t begun) {
+    assert(body->len - begun <= UINT32_MAX);
+    put_le(body->data + begun - RECORD_BYTES + 1, body->len - begun, 4);
+}
+
+void object_record_write(struct buf *body, enum object_record kind, struct bytes payload) {
+    size_t begun = object_record_begin(body, kind);
     buf_put_bytes(body, payload);
+    object_record_end(body, begun);
 }
 
 bool object_record_next(struct bytes body, size_t *at, enum object_record *kind, struct bytes *payload, bool *bad) {

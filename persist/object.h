@@ -52,6 +52,9 @@ enum status object_read(struct bytes bytes, const struct keyring *keys, struct o
 /* Records in bodies of segments and parts: images and deltas as of replay.h. */
 enum object_record { OBJECT_DELTAS = 1, OBJECT_IMAGE = 2 };
 void object_record_write(struct buf *body, enum object_record kind, struct bytes payload);
+/* The same for a payload that is appended to the body in between. */
+size_t object_record_begin(struct buf *body, enum object_record kind);
+void object_record_end(struct buf *body, size_t begun);
 /* The next one at *at; false at the end, and *bad if that is no end. */
 bool object_record_next(struct bytes body, size_t *at, enum object_record *kind, struct bytes *payload, bool *bad);
 
