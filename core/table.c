@@ -44,14 +44,14 @@ static void resize(struct table *t, uint32_t cap, uint32_t spare_least, struct m
 }
 
 /* The first slot that is empty or whose tag is greater. */
-static size_t place(const struct table *t, uint32_t tag) {
+static size_t first_greater(const struct table *t, uint32_t tag) {
     size_t at = table_home(t, tag);
     while (at < table_end(t) && t->slots[at] && table_slot_tag(t->slots[at]) <= tag) at++;
     return at;
 }
 
 static bool put(struct table *t, uint64_t slot) {
-    size_t at = place(t, table_slot_tag(slot)), free_at = at;
+    size_t at = first_greater(t, table_slot_tag(slot)), free_at = at;
     while (free_at < table_end(t) && t->slots[free_at]) free_at++;
     if (free_at == table_end(t)) return false;
     memmove(t->slots + at + 1, t->slots + at, (free_at - at) * sizeof *t->slots);

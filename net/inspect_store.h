@@ -20,7 +20,7 @@ void remote_close(struct remote *r);
 /* The request is answered when it returns; store_request_fini is the caller's. */
 void remote_ask(struct remote *r, struct store_request *request);
 
-/* ---- inspect_store.c ---- */
+/* ---- inspect_store_catalog.c: what is in it ---- */
 
 struct item {
     char key[LAYOUT_KEY_BYTES];
@@ -67,7 +67,7 @@ bool catalog_manifest(struct catalog *c, struct item *item, struct bytes plain, 
 bool catalog_is_cluster(struct catalog *c);
 void item_damaged(struct item *item, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- what can be done with it; each returns how the process ends ---- */
+/* ---- what inspect_store.c does with it; each returns how the process ends ---- */
 
 enum inspect_exit store_list(struct catalog *c);   /* inspect_store_list.c */
 enum inspect_exit store_one(struct catalog *c);    /* inspect_store_list.c: one object's head */
