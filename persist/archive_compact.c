@@ -221,8 +221,9 @@ static bool is_void(struct archive *a) {
 
 /* Before the manifest is named, so that what it covers is garbage then. */
 static void end_stream(struct archive *a) {
-    stream_covered(a);
-    a->compactor.step = COMPACT_STREAM_END;
+    struct compactor *c = &a->compactor;
+    c->end = stream_covered(a);
+    c->step = COMPACT_STREAM_END;
     a->progress = true;
 }
 
@@ -374,7 +375,7 @@ void compact_step(struct archive *a) {
         break;
     case COMPACT_STREAM_END:
         if (is_void(a)) compact_idle(a);
-        else if (!a->stream.ends && !a->stream.out) begin_merge(a);
+        else if (stream_has_stored(a, c->end)) begin_merge(a);
         break;
     case COMPACT_MERGE:
         if (!listing_over(a, &c->manifests)) break;

@@ -165,8 +165,10 @@ struct stream {
     uint64_t *owed;    /* bits: shards of which an image is to be sent */
 };
 void stream_step(struct archive *a);
-/* What is stored is covered by a checkpoint. The last segment of a stream stays, so if it is large another one follows. */
-void stream_covered(struct archive *a);
+/* What is stored is covered by a checkpoint. The last segment of a stream stays, so if it is large another one follows. Returns
+ * the number of segments that there will be then. */
+uint64_t stream_covered(struct archive *a);
+bool stream_has_stored(struct archive *a, uint64_t segments);
 void stream_owe(struct archive *a, uint32_t shard);
 bool stream_is_idle(struct archive *a);
 
@@ -231,6 +233,7 @@ struct compactor {
     int64_t began_ms, began_us, last_began_ms;
     uint64_t began_at;        /* the newest manifest then */
     uint32_t shard;           /* the next one */
+    uint64_t end;             /* segments that are to be stored before it is named */
     uint16_t self_index;      /* who we were when it began */
     struct manifest mine;
     struct buf keys;          /* of its parts, LAYOUT_KEY_BYTES each */

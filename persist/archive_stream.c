@@ -129,10 +129,13 @@ static void send(struct archive *a, const struct segment_head *head, struct byte
     buf_fini(&text);
 }
 
-void stream_covered(struct archive *a) {
+uint64_t stream_covered(struct archive *a) {
     struct stream *s = &a->stream;
     s->ends = s->ends || s->bytes > LAST_BYTES_MAX;
+    return s->number + s->ends;
 }
+
+bool stream_has_stored(struct archive *a, uint64_t segments) { return a->stream.number - a->stream.out >= segments; }
 
 /* What was here at the start has been called void by now, if it is. */
 static bool pays(struct archive *a) {
