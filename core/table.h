@@ -60,8 +60,9 @@ static inline void table_fetch(const void *at) {
     __asm__ volatile(""); /* gcc 12 takes loops and functions that do nothing but prefetch for empty */
 }
 static inline void table_fetch_item(uint64_t slot) {
-    table_fetch(table_slot_item(slot));
-    table_fetch((const char *)table_slot_item(slot) + 64);
+    uintptr_t item = (uintptr_t)table_slot_item(slot); /* NULL if the slot is empty: a fetch harms nobody */
+    table_fetch((const void *)item);
+    table_fetch((const void *)(item + 64));
 }
 static inline void table_expect(const struct table *t, uint64_t hash) {
     if (t->count) table_fetch(&t->slots[table_home(t, table_tag(hash))]);

@@ -252,8 +252,9 @@ def test_demo():
 
 @contextlib.contextmanager
 def shown(base):
-    """`make run`, once it says that its nodes answer."""
-    with subprocess.Popen(["/usr/bin/python3", CLUSTER, "run", str(base)], stdout=subprocess.PIPE, text=True) as process:
+    """`make run`, once it says that its nodes answer. Whoever runs tests in the background ignores SIGINT; a terminal does not."""
+    with subprocess.Popen(["/usr/bin/python3", CLUSTER, "run", str(base)], stdout=subprocess.PIPE, text=True,
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as process:
         try:
             said = [process.stdout.readline()]
             while "keys were there" not in said[-1]:
