@@ -243,6 +243,7 @@ static void become(struct archive *a) {
     a->self_index = index;
     a->stream.number = a->stream.images_before = a->stream.bytes = 0;
     a->stream.closed = a->stream.ends = false;
+    a->compactor.was_stored = 0;
     a->stream.stale = a->stream.out;
     memset(a->stream.stored, 0, a->config.shard_count * sizeof *a->stream.stored);
 }

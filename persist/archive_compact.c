@@ -7,6 +7,7 @@
 
 #define JITTER_US INT64_C(3000000)
 #define SEGMENTS_MIN 1000u        /* so many segments are a checkpoint's worth ... */
+#define VANISHED_MAX 3u           /* manifests that are listed and not there, before a checkpoint is given up */
 #define SEGMENT_BYTES_MEAN 65536u /* ... or as many as there are of these in the last checkpoint */
 
 void compact_idle(struct archive *a) {
@@ -67,9 +68,22 @@ static void know(struct archive *a, const struct manifest *m) {
 static void start_over(struct archive *a) {
     struct compactor *c = &a->compactor;
     struct manifest nothing = {0};
-    archive_note(a, "the object store has lost manifest %llu: a checkpoint makes it whole again", (unsigned long long)c->known);
+    archive_note(a, "the object store has lost %s: a checkpoint makes it whole again", c->known ? "its newest manifest" : "what was streamed to it");
     know(a, &nothing);
     archive_save(a);
+}
+
+/* Nobody takes away the newest segment of a stream that no manifest covers. */
+static bool has_lost(struct archive *a) {
+    struct compactor *c = &a->compactor;
+    if (c->known || newest_of(&c->manifests)) return newest_of(&c->manifests) < c->known;
+    struct replica_id writer;
+    uint64_t number;
+    for (size_t i = 0; c->was_stored && i < c->segments.count; i++)
+        if (layout_read_segment_key(bytes_str(c->segments.keys[i].key), &writer, &number) && replica_id_compare(writer, a->config.self) == 0 &&
+            number + 1 >= c->was_stored)
+            return false;
+    return c->was_stored > 0;
 }
 
 static bool has_grown(struct archive *a) {
@@ -122,6 +136,7 @@ static void begin_checkpoint(struct archive *a) {
     c->shard = 0;
     c->self_index = a->self_index;
     c->creation.state = CREATION_IDLE;
+    c->vanished = 0;
     c->step = COMPACT_PARTS;
     a->progress = true;
 }
@@ -308,8 +323,9 @@ static bool look_at_next(struct archive *a) {
 /* With the newest that can be read: what only those before it name must not be lost with one that is damaged. */
 static void merge(struct archive *a) {
     struct compactor *c = &a->compactor;
-    bool vanished = c->fetch.request.result == STORE_MISSING; /* it is old already */
-    if (vanished) begin_merge(a);
+    bool vanished = c->fetch.request.result == STORE_MISSING; /* it is old already; or the store lists what is not there */
+    if (vanished && c->vanished++ < VANISHED_MAX) begin_merge(a);
+    else if (vanished) give_up(a);
     else if (!read_other(a) && look_at_next(a)) return;
     else if (!name_parts(a)) give_up(a);
 }
@@ -345,7 +361,8 @@ void compact_step(struct archive *a) {
         break;
     case COMPACT_LISTING_MANIFESTS:
         if (!listing_over(a, &c->manifests)) break;
-        if (newest_of(&c->manifests) < c->known) start_over(a);
+        if (has_lost(a)) start_over(a);
+        c->was_stored = a->stream.number - a->stream.out;
         c->look = c->manifests.count;
         if (newest_of(&c->manifests) != c->known && look_at_next(a)) c->step = COMPACT_READING;
         else decide(a);

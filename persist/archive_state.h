@@ -225,6 +225,7 @@ struct compactor {
     struct sweep sweep;
     bool second_look;
     size_t look;              /* manifests before this one are left to be looked at */
+    uint64_t was_stored;      /* segments of ours, at the last look */
     uint64_t known;           /* the newest manifest that was read, the bytes of its parts, its marks */
     uint64_t manifest_bytes;
     struct manifest_mark *marks, *here; /* owned; here: where the streams are now */
@@ -233,6 +234,7 @@ struct compactor {
     int64_t began_ms, began_us, last_began_ms;
     uint64_t began_at;        /* the newest manifest then */
     uint32_t shard;           /* the next one */
+    uint32_t vanished;        /* manifests that were listed and not there */
     uint64_t end;             /* segments that are to be stored before it is named */
     uint16_t self_index;      /* who we were when it began */
     struct manifest mine;

@@ -616,32 +616,42 @@ static void parts_of_the_dead_stay_named(void **state) {
     }
 }
 
-/* Somebody deletes everything, under a node that runs: its next checkpoint has all. */
-static void an_emptied_store_is_filled_again(void **state) {
-    (void)state;
-    struct world w;
-    open_world(&w, 1);
-    struct site *s = start(&w, 0, 1);
-    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
-    for (uint64_t k = 0; k < KEYS; k++) write_key(s, k, "x");
-    archive_save(s->archive);
-    run(&w, 20 * SECOND);
+static void empty(struct world *w) {
     struct store_request list = {.op = STORE_LIST, .limit = STORE_PAGE_MAX};
-    ask(&w, &list);
+    ask(w, &list);
     assert_true(list.count > 2);
     for (size_t i = 0; i < list.count; i++) {
         struct store_request r = {.op = STORE_DELETE, .key = list.entries[i].key};
-        ask(&w, &r);
+        ask(w, &r);
         store_request_fini(&r);
     }
     store_request_fini(&list);
-    run(&w, 20 * SECOND); /* it looks */
-    archive_save(s->archive);
-    run(&w, 20 * SECOND);
-    struct site *reader = start(&w, 1, 2);
-    assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
-    same(s, reader);
-    close_world(&w);
+}
+
+/* Somebody deletes everything, under a node that runs, after its first checkpoint or before: it sees that, and its next one has all. */
+static void an_emptied_store_is_filled_again(void **state) {
+    (void)state;
+    for (int checkpoints = 0; checkpoints < 2; checkpoints++) {
+        struct world w;
+        struct archive_status status;
+        open_world(&w, 1);
+        w.options.settings.rewrite_bytes_min = 1 << 20;
+        struct site *s = start(&w, 0, 1);
+        assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+        for (uint64_t k = 0; k < KEYS; k++) write_key(s, k, "x");
+        if (checkpoints) archive_save(s->archive);
+        run(&w, 20 * SECOND);
+        archive_status(s->archive, w.now_us, &status);
+        assert_int_equal(status.checkpoints, checkpoints);
+        empty(&w);
+        run(&w, 20 * SECOND);
+        archive_status(s->archive, w.now_us, &status);
+        assert_int_equal(status.checkpoints, checkpoints + 1);
+        struct site *reader = start(&w, 1, 2);
+        assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+        same(s, reader);
+        close_world(&w);
+    }
 }
 
 /* What a node has from its disk and the store lacks is streamed by its next process. */
