@@ -68,7 +68,8 @@ static void know(struct archive *a, const struct manifest *m) {
 static void start_over(struct archive *a) {
     struct compactor *c = &a->compactor;
     struct manifest nothing = {0};
-    archive_note(a, "the object store has lost %s: a checkpoint makes it whole again", c->known ? "its newest manifest" : "what was streamed to it");
+    if (c->known) archive_note(a, "the object store has lost manifest %llu: a checkpoint makes it whole again", (unsigned long long)c->known);
+    else archive_note(a, "the object store has lost what was streamed to it: a checkpoint makes it whole again");
     know(a, &nothing);
     archive_save(a);
 }
