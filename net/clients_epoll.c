@@ -134,10 +134,8 @@ static void on_batch_end(void *app, int thread) {
 }
 
 static void on_batch_done(void *app, int thread) {
-    struct node *node = ((struct clients *)app)->host->node;
     (void)thread;
-    gossip_flush(node->gossip);
-    if (node->keeper) keeper_flush(node->keeper);
+    node_flush(((struct clients *)app)->host->node);
 }
 
 enum status clients_open(struct host *host, const struct server_options *options, struct clients **out) {

@@ -127,6 +127,11 @@ void node_free(struct node *node) {
     mem_free(node);
 }
 
+void node_flush(struct node *node) {
+    gossip_flush(node->gossip);
+    if (node->keeper) keeper_flush(node->keeper);
+}
+
 struct now node_now(const struct node *node) { return node->clock.now(node->clock.self); }
 
 /* The low half: a shard's table goes by the high bits. */

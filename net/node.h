@@ -53,6 +53,8 @@ void node_read_shard(void *node, uint32_t shard);         /* archive_config.chan
 void node_heard_members(void *node, struct bytes table);  /* archive_config.heard */
 void node_was_closed(void *node, struct replica_id self); /* archive_config.closed */
 struct now node_now(const struct node *node);
+/* After a batch of commands, when what is to be told of them has been told: peers, and the disk, hear of what nobody waits for. */
+void node_flush(struct node *node);
 /* Which shard holds the key: by its {tag}, if it has one. */
 uint32_t node_shard_of(const struct node *node, struct bytes key);
 /* The same, and the key's hash, which most keys have in common with their tag. */

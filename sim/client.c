@@ -84,7 +84,9 @@ static void serve(void *arg) {
     struct buf *query = q->waiter ? &c->wait_query : &c->query, *reply = q->waiter ? &c->wait_reply : &c->reply;
     reply->len = 0;
     feed(q->r, s, query, buf_bytes(&q->r->whole), reply);
-    if (q->settles) q->promised = settle(world_node(q->r->world, q->index), s, reply);
+    struct node *node = world_node(q->r->world, q->index);
+    if (q->settles) q->promised = settle(node, s, reply);
+    if (q->r->swarm.writers) node_flush(node);
 }
 
 /* False: the node has died of it. */

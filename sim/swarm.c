@@ -114,6 +114,13 @@ static void pick_memory(uint64_t seed, struct swarm *s) {
 }
 
 /* Likewise. */
+static void pick_writers(uint64_t seed, struct swarm *s) {
+    struct rng rng;
+    rng_seed(&rng, seed ^ 0x3417e);
+    s->writers = rng_percent(&rng, 50);
+}
+
+/* Likewise. */
 static void pick_store(uint64_t seed, struct swarm *s) {
     struct rng rng;
     rng_seed(&rng, seed ^ 0x570e);
@@ -164,6 +171,7 @@ void swarm_pick(uint64_t seed, const struct swarm *given, struct swarm *out) {
     pick_disks(seed, out);
     pick_memory(seed, out);
     pick_store(seed, out);
+    pick_writers(seed, out);
     uint64_t shape = rng_below(&rng, 100);
     if (shape < 10) shape_late_answers(out);
     else if (shape < 15) shape_late_deltas(out);

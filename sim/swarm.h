@@ -23,6 +23,7 @@
     X(heartbeat_ms, 50, 10000, "between two heartbeats; suspect and down follow from it")     \
     X(gone_ms, 1000, INT64_C(86400000), "silence after which a majority declares one gone")   \
     X(batch_us, 0, 1000000, "least time between two sends")                                   \
+    X(writers, 0, 1, "whoever writes publishes, and writes to the log what nobody waits for, if it may")  \
     X(past, 0, 2000, "former replicas that nodes have heard of when they start")              \
     X(pause_us, 1, 10000000, "most time between two commands")                                \
     X(keys, 1, 24, "keys that the model judges")                                              \

@@ -129,6 +129,7 @@ void node_start(struct sim_node *n) {
     config.gossip.address = n->address;
     config.gossip.join = n->join;
     config.gossip.batch_us = s->batch_us;
+    config.gossip.flushed_by_writers = s->writers;
     config.gossip.heartbeat_ms = s->heartbeat_ms;
     config.gossip.suspect_ms = s->heartbeat_ms * 7 / 2;
     config.gossip.down_ms = s->heartbeat_ms * 10;
