@@ -211,10 +211,12 @@ static bool recv_half_empty(const struct peers *p) {
 
 /* With the lock, which is let go while the taker runs. */
 static bool is_taken(struct peers *p, nng_msg *msg) {
-    if (!p->taker || p->received.count || p->in_hand) return false;
+    bool (*taker)(void *arg, struct bytes frame) = p->taker;
+    void *taker_arg = p->taker_arg;
+    if (!taker || p->received.count || p->in_hand) return false;
     p->taking = true;
     pthread_mutex_unlock(&p->lock);
-    bool taken = p->taker(p->taker_arg, bytes_of(nng_msg_body(msg), nng_msg_len(msg)));
+    bool taken = taker(taker_arg, bytes_of(nng_msg_body(msg), nng_msg_len(msg)));
     pthread_mutex_lock(&p->lock);
     p->taking = false;
     if (!p->taker) pthread_cond_broadcast(&p->quiet);
