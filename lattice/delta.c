@@ -427,6 +427,13 @@ static void add_unit(struct shard *shard, const struct parsed *p, const struct u
     spot_settle(shard, &spot, was_live);
 }
 
+/* As expect_keys. */
+static void expect_units(const struct shard *shard, const struct parsed *p, size_t from) {
+    size_t to = p->unit_count - from < AHEAD ? p->unit_count : from + AHEAD;
+    for (size_t i = from; i < to; i++) table_expect(&shard->keys, p->units[i].key_hash);
+    for (size_t i = from; i < to; i++) table_expect_item(&shard->keys, p->units[i].key_hash);
+}
+
 struct superseded {
     uint16_t origin;
     uint64_t n;
@@ -491,6 +498,7 @@ enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, in
     if (gap) status = STATUS_ERR_GAP;
     if (gap || applied >= d.hi) goto out;
     for (size_t i = 0; i < d.parsed.unit_count; i++) {
+        if (i % AHEAD == 0) expect_units(shard, &d.parsed, i);
         apply_delta_unit(shard, &d, &d.parsed.units[i]);
         if (d.parsed.units[i].n > applied) log_unit(shard, &d, &d.parsed.units[i]);
     }
