@@ -386,6 +386,7 @@ int64_t keeper_step(struct keeper *k, struct now now) {
 void keeper_status(struct keeper *k, struct keeper_status *out) {
     pthread_mutex_lock(&k->lock);
     *out = k->status;
+    out->saving = out->saving || k->wanted;
     pthread_mutex_unlock(&k->lock);
     out->failure = keeper_failure(k);
     out->log_bytes = k->config.logs ? journal_bytes(k->log) : 0;
