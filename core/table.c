@@ -3,6 +3,7 @@
 #include <string.h>
 
 #define CAP_MIN 4u
+#define CAP_MAX (UINT32_MAX / 2) /* that is reserved at once */
 #define SPARE_MIN 8u
 #define AHEAD 8u /* whoever goes through all finds that what comes next is on its way */
 
@@ -43,15 +44,22 @@ static void resize(struct table *t, uint32_t cap, uint32_t spare_least, struct m
     }
 }
 
-/* The first slot that is empty or whose tag is greater. */
-static size_t first_greater(const struct table *t, uint32_t tag) {
-    size_t at = table_home(t, tag);
-    while (at < table_end(t) && t->slots[at] && table_slot_tag(t->slots[at]) <= tag) at++;
+/* Items that come in the order of their hashes pile up while the table grows: the first of them have none but the first homes. */
+size_t table_far(const struct table *t, size_t at, uint32_t tag) {
+    size_t step = TABLE_NEAR, end = table_end(t);
+    for (; at + step < end && table_below(t, at + step, tag); step *= 2) at += step;
+    if (end - at > step) end = at + step;
+    while (at < end) {
+        size_t middle = at + (end - at) / 2;
+        if (table_below(t, middle, tag)) at = middle + 1;
+        else end = middle;
+    }
     return at;
 }
 
 static bool put(struct table *t, uint64_t slot) {
-    size_t at = first_greater(t, table_slot_tag(slot)), free_at = at;
+    uint32_t tag = table_slot_tag(slot);
+    size_t at = table_first(t, table_home(t, tag), tag + 1), free_at = at;
     while (free_at < table_end(t) && t->slots[free_at]) free_at++;
     if (free_at == table_end(t)) return false;
     memmove(t->slots + at + 1, t->slots + at, (free_at - at) * sizeof *t->slots);
@@ -59,9 +67,16 @@ static bool put(struct table *t, uint64_t slot) {
     return true;
 }
 
+static bool has_room(const struct table *t, uint64_t count) { return count <= (uint64_t)t->cap * 85 / 100; }
+
+void table_reserve(struct table *t, size_t count, struct mem_account *account) {
+    uint64_t cap = (uint64_t)count + count * 3 / 10 + 1;
+    if (!has_room(t, count) && cap <= CAP_MAX) resize(t, cap < CAP_MIN ? CAP_MIN : (uint32_t)cap, SPARE_MIN, account);
+}
+
 void table_insert(struct table *t, uint64_t hash, void *item, struct mem_account *account) {
     uint64_t slot = slot_of(table_tag(hash), item);
-    if (t->count + 1 > (uint64_t)t->cap * 85 / 100)
+    if (!has_room(t, t->count + 1))
         resize(t, t->cap < CAP_MIN ? CAP_MIN : t->cap + t->cap * 3 / 10 + 1, SPARE_MIN, account);
     /* The last cluster has reached the end. More homes would not spread equal tags. */
     while (!put(t, slot)) resize(t, t->cap, t->spare * 2, account);
@@ -69,8 +84,9 @@ void table_insert(struct table *t, uint64_t hash, void *item, struct mem_account
 }
 
 static size_t find_item(const struct table *t, uint64_t hash, const void *item) {
-    uint64_t slot = slot_of(table_tag(hash), item);
-    size_t at = table_home(t, table_tag(hash));
+    uint32_t tag = table_tag(hash);
+    uint64_t slot = slot_of(tag, item);
+    size_t at = table_first(t, table_home(t, tag), tag);
     while (at < table_end(t) && t->slots[at] != slot) at++;
     assert(at < table_end(t));
     return at;

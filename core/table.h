@@ -4,10 +4,11 @@
  *   home  := tag * cap >> 20: the table is a stretched image of hash space
  *
  * Linear probing, each cluster sorted by tag, no wrap-around: a search stops at the first
- * greater tag; growing (by 1.3, to any capacity) and shrinking are one linear pass that
+ * greater tag, and halves its way if that is far, as it is while items come in the order of
+ * their hashes; growing (by 1.3, to any capacity) and shrinking are one linear pass that
  * touches no item and needs no hash. Insertion shifts right, removal shifts back, so there
- * are no tombstones. A scan's cursor is a tag: a place in hash space, which stays what it is
- * whatever the capacity becomes.
+ * are no tombstones; of many to be removed, the last go first. A scan's cursor is a tag: a
+ * place in hash space, which stays what it is whatever the capacity becomes.
  *
  * Items with equal tags are told apart by the caller's match. Starts as {0}. The items are
  * the caller's. Not thread-safe. */
@@ -40,15 +41,28 @@ static inline size_t table_home(const struct table *t, uint32_t tag) {
 }
 static inline size_t table_end(const struct table *t) { return (size_t)t->cap + t->spare; }
 
+/* Is there an item in this slot whose tag is below? From a tag's home on: first all are, then none. */
+static inline bool table_below(const struct table *t, size_t at, uint32_t tag) {
+    return t->slots[at] && table_slot_tag(t->slots[at]) < tag;
+}
+#define TABLE_NEAR 8u
+size_t table_far(const struct table *t, size_t at, uint32_t tag); /* by halving; that at `at` is below */
+/* The first slot from `at` on that is not below; `at` is the home of this tag, or of the one before. */
+static inline size_t table_first(const struct table *t, size_t at, uint32_t tag) {
+    for (size_t end = table_end(t), far = at + TABLE_NEAR; at < end && table_below(t, at, tag); at++)
+        if (at == far) return table_far(t, at, tag);
+    return at;
+}
+
 /* NULL if no item with this hash matches. */
 static inline void *table_find(const struct table *t, uint64_t hash, bool (*match)(void *item, const void *arg),
                                const void *arg) {
     if (!t->count) return NULL;
     uint32_t tag = table_tag(hash);
-    for (size_t at = table_home(t, tag), end = table_end(t); at < end; at++) {
+    for (size_t at = table_first(t, table_home(t, tag), tag), end = table_end(t); at < end; at++) {
         uint64_t slot = t->slots[at];
         if (!slot || table_slot_tag(slot) > tag) return NULL;
-        if (table_slot_tag(slot) == tag && match(table_slot_item(slot), arg)) return table_slot_item(slot);
+        if (match(table_slot_item(slot), arg)) return table_slot_item(slot);
     }
     return NULL;
 }
@@ -70,11 +84,12 @@ static inline void table_expect(const struct table *t, uint64_t hash) {
 static inline void table_expect_item(const struct table *t, uint64_t hash) {
     if (!t->count) return;
     uint32_t tag = table_tag(hash);
-    size_t at = table_home(t, tag), end = table_end(t);
-    while (at < end && t->slots[at] && table_slot_tag(t->slots[at]) < tag) at++;
-    if (at < end && table_slot_tag(t->slots[at]) == tag) table_fetch_item(t->slots[at]);
+    size_t at = table_first(t, table_home(t, tag), tag);
+    if (at < table_end(t) && table_slot_tag(t->slots[at]) == tag) table_fetch_item(t->slots[at]);
 }
 
+/* Room for `count` items in all, which are about to come. */
+void table_reserve(struct table *t, size_t count, struct mem_account *account);
 /* The item must not be there yet. */
 void table_insert(struct table *t, uint64_t hash, void *item, struct mem_account *account);
 /* The item moved in memory. */

@@ -393,9 +393,16 @@ static void judge_unit(struct shard *shard, const struct unit *u, struct judge *
 static void judge_shard(struct shard *shard, struct judge *judge,
                         bool (*in_scope)(const struct spot *, const void *), const void *scope);
 
+/* Does it say that anything lives which our context lacks, or that increments do? */
+static bool is_news(const struct shard *shard, const struct parsed *p, const struct unit *u) {
+    for (uint32_t i = 0; i < u->dots_count; i++)
+        if (!context_has(&shard->context, p->payloads[u->dots_at + i].dot)) return true;
+    return u->increments_count > 0;
+}
+
 /* Adds what the unit says lives, if our context lacks it. */
 static void add_unit(struct shard *shard, const struct parsed *p, const struct unit *u) {
-    if (!u->dots_count && !u->increments_count) return;
+    if (!is_news(shard, p, u)) return;
     struct spot spot;
     struct key_ref ref = {u->key, u->key_hash};
     spot_make(shard, ref, shard_key_by_ref(shard, ref), u->field_hash, u->field, &spot);
@@ -418,6 +425,13 @@ static void add_unit(struct shard *shard, const struct parsed *p, const struct u
     }
     spot_close(shard, &spot);
     spot_settle(shard, &spot, was_live);
+}
+
+/* As expect_keys. */
+static void expect_units(const struct shard *shard, const struct parsed *p, size_t from) {
+    size_t to = p->unit_count - from < AHEAD ? p->unit_count : from + AHEAD;
+    for (size_t i = from; i < to; i++) table_expect(&shard->keys, p->units[i].key_hash);
+    for (size_t i = from; i < to; i++) table_expect_item(&shard->keys, p->units[i].key_hash);
 }
 
 struct superseded {
@@ -484,6 +498,7 @@ enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, in
     if (gap) status = STATUS_ERR_GAP;
     if (gap || applied >= d.hi) goto out;
     for (size_t i = 0; i < d.parsed.unit_count; i++) {
+        if (i % AHEAD == 0) expect_units(shard, &d.parsed, i);
         apply_delta_unit(shard, &d, &d.parsed.units[i]);
         if (d.parsed.units[i].n > applied) log_unit(shard, &d, &d.parsed.units[i]);
     }
@@ -964,16 +979,18 @@ static void judge_shard(struct shard *shard, struct judge *judge,
     size_t count = 0, at = 0;
     struct key **keys = mem_alloc((shard->keys.count + 1) * sizeof *keys), *key;
     while ((key = table_next(&shard->keys, &at))) keys[count++] = key;
-    for (size_t i = 0; i < count; i++) {
-        bool was_live = key_live(keys[i]);
-        uint64_t hash = key_hash(shard, keys[i]);
-        key_each(shard, keys[i], judge_in_scope, &j);
-        key_settle(shard, keys[i], hash, was_live);
+    while (count--) { /* the last go first: nothing behind them has to move */
+        bool was_live = key_live(keys[count]);
+        uint64_t hash = key_hash(shard, keys[count]);
+        key_each(shard, keys[count], judge_in_scope, &j);
+        key_settle(shard, keys[count], hash, was_live);
     }
     mem_free(keys);
 }
 
 static void judge_answer(struct shard *shard, struct answer *a) {
+    if (!shard->keys.count) return;
+    collect_sent(a);
     struct judge unsent = {is_unsent, a, is_forgotten}, late = {is_learned_late, a, is_forgotten_late};
     if (a->scope == SCOPE_ALL) judge_shard(shard, &unsent, NULL, NULL);
     if (a->scope == SCOPE_CELLS) {
@@ -986,6 +1003,19 @@ static void judge_answer(struct shard *shard, struct answer *a) {
         struct unit named = {.key_hash = a->records[i].key_hash, .field_hash = a->records[i].field_hash};
         judge_unit(shard, &named, &unsent);
     }
+}
+
+/* They come in the order of their hashes. */
+static void reserve_keys(struct shard *shard, const struct parsed *p) {
+    size_t count = 0;
+    uint64_t last = 0;
+    for (size_t i = 0; i < p->unit_count; i++) {
+        const struct unit *u = &p->units[i];
+        if (u->key_hash == last || !is_news(shard, p, u)) continue;
+        last = u->key_hash;
+        count++;
+    }
+    if (count > shard->keys.count) table_reserve(&shard->keys, count, &shard->account);
 }
 
 static void log_answer(struct shard *shard, const struct answer *a) {
@@ -1010,8 +1040,8 @@ enum status shard_read_answer(struct shard *shard, struct wire_reader *reader, c
         goto out;
     }
     count_answer(shard, &a);
-    collect_sent(&a);
     judge_answer(shard, &a);
+    reserve_keys(shard, &a.parsed);
     for (size_t i = 0; i < a.parsed.unit_count; i += MUTANT(half_answer) ? 2 : 1) add_unit(shard, &a.parsed, &a.parsed.units[i]);
     log_answer(shard, &a);
     context_merge(&shard->context, &a.context);

@@ -244,7 +244,7 @@ static void key_shape(struct shard *shard, struct key *key, uint64_t hash, bool 
     key_free(shard, key);
 }
 
-/* Removal moves slots, so what changes is gathered first. */
+/* Removal moves slots, so what changes is gathered first. The last go first: nothing behind them has to move. */
 static void table_settle(struct shard *shard, struct key *key, enum kind kind) {
     const struct table *table = fields_of(key, kind);
     if (!table->count) return;
@@ -255,7 +255,7 @@ static void table_settle(struct shard *shard, struct key *key, enum kind kind) {
         if (MUTANT(settle_in_passing)) field_settle(shard, key, field, field_hash(shard, field, kind));
         else changes[count++] = field;
     }
-    for (size_t i = 0; i < count; i++) field_settle(shard, key, changes[i], field_hash(shard, changes[i], kind));
+    while (count--) field_settle(shard, key, changes[count], field_hash(shard, changes[count], kind));
     mem_free(changes);
 }
 
@@ -998,12 +998,12 @@ void shard_flush(struct shard *shard, int64_t now_ms) {
             shard->paths.flush_resets++;
         }
     uint64_t n = next_dot(shard, now_ms);
-    for (size_t i = 0; i < count; i++) {
-        if (!keys[i]) continue;
-        bool was_live = key_live(keys[i]);
-        uint64_t hash = key_hash(shard, keys[i]);
-        key_each(shard, keys[i], clear_spot, NULL);
-        key_settle(shard, keys[i], hash, was_live);
+    while (count--) { /* the last go first: nothing behind them has to move */
+        if (!keys[count]) continue;
+        bool was_live = key_live(keys[count]);
+        uint64_t hash = key_hash(shard, keys[count]);
+        key_each(shard, keys[count], clear_spot, NULL);
+        key_settle(shard, keys[count], hash, was_live);
     }
     mem_free(keys);
     context_copy(&flush->seen, &shard->context);

@@ -386,6 +386,7 @@ int64_t keeper_step(struct keeper *k, struct now now) {
 void keeper_status(struct keeper *k, struct keeper_status *out) {
     pthread_mutex_lock(&k->lock);
     *out = k->status;
+    out->saving = out->saving || k->wanted;
     pthread_mutex_unlock(&k->lock);
     out->failure = keeper_failure(k);
     out->log_bytes = k->config.logs ? journal_bytes(k->log) : 0;
@@ -400,6 +401,7 @@ struct recovering {
     struct replay_sink sink;
     struct replay_counts counts;
     struct replay_batch batch;
+    struct buf waiting; /* the images of the batch: payloads live during their visit only */
     uint64_t *logs, *checkpoints; /* numbers */
     size_t log_count, checkpoint_count;
     bool covered; /* the file at hand, by a checkpoint */
@@ -424,15 +426,27 @@ static bool take_header(struct recovering *r, struct bytes payload) {
     return false;
 }
 
-/* Images are read some at a time; whatever else comes finds those before it read. */
+static void read_waiting(struct recovering *r) {
+    if (r->batch.count) replay_batch_read(&r->batch, &r->sink, r->k->config.threads);
+    r->waiting.len = 0;
+}
+
+/* Several threads read some at a time; whatever else comes finds those before it read. */
 static void take_image(struct recovering *r, struct bytes payload) {
-    replay_batch_add(&r->batch, payload);
-    if (r->batch.bytes >= BATCH_BYTES) replay_batch_read(&r->batch, &r->sink, r->k->config.threads);
+    if (r->waiting.len + payload.len > BATCH_BYTES) read_waiting(r);
+    if (r->k->config.threads < 2 || payload.len > BATCH_BYTES) {
+        replay_read_image(&r->sink, payload);
+        return;
+    }
+    if (!r->waiting.cap) buf_reserve(&r->waiting, BATCH_BYTES); /* from now on it does not move */
+    size_t at = r->waiting.len;
+    buf_put_bytes(&r->waiting, payload);
+    replay_batch_add(&r->batch, bytes_of(r->waiting.data + at, payload.len));
 }
 
 static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
     struct recovering *r = arg;
-    if (kind != RECORD_IMAGE && r->batch.count) replay_batch_read(&r->batch, &r->sink, r->k->config.threads);
+    if (kind != RECORD_IMAGE) read_waiting(r);
     r->useful = r->useful || (kind != RECORD_HEADER && kind != RECORD_MEMBERS);
     switch (kind) {
     case RECORD_HEADER: return take_header(r, payload);
@@ -501,7 +515,7 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
         r->useful = false;
         r->covered = r->checkpoint_count && numbers[i] < r->checkpoints[r->checkpoint_count - 1];
         enum status status = journal_read(disk, name, visit, all ? keep_damage : NULL, r, &report);
-        if (r->batch.count) replay_batch_read(&r->batch, &r->sink, r->k->config.threads);
+        read_waiting(r);
         if (!all) continue;
         if (status != STATUS_OK) note(r->k, "%s could not be read whole: %s", name, status_text(status));
         ++*files;
@@ -551,6 +565,7 @@ enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recov
     read_files(&r, KEEPER_CHECKPOINT, r.checkpoints, r.checkpoint_count, &out->checkpoints, take_record);
     read_files(&r, KEEPER_LOG, r.logs, r.log_count, &out->logs, take_record);
     if (r.status == STATUS_OK) r.status = sync_logs(&r);
+    buf_fini(&r.waiting);
     mem_free(r.logs);
     mem_free(r.checkpoints);
     out->images = r.counts.images;

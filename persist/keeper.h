@@ -101,7 +101,8 @@ void keeper_set_rewrite(struct keeper *k, uint64_t percent, uint64_t bytes_min);
 enum status keeper_failure(struct keeper *k);
 
 struct keeper_status {
-    bool logs, saving;
+    bool logs;
+    bool saving;              /* a checkpoint is under way, or asked for */
     enum status failure;      /* as keeper_failure */
     enum status last_save;    /* how the last checkpoint ended */
     uint64_t saves;           /* checkpoints that ended */

@@ -118,9 +118,7 @@ void replay_batch_add(struct replay_batch *b, struct bytes payload) {
         b->cap = b->cap ? b->cap * 2 : 16;
         b->images = mem_realloc(b->images, b->cap * sizeof *b->images);
     }
-    b->images[b->count] = (struct buf){0};
-    buf_put_bytes(&b->images[b->count++], payload);
-    b->bytes += payload.len;
+    b->images[b->count++] = payload;
 }
 
 struct reading {
@@ -132,10 +130,7 @@ struct reading {
 
 static void *read_some(void *arg) {
     struct reading *r = arg;
-    for (size_t i; (i = atomic_fetch_add(r->next, 1)) < r->batch->count;) {
-        replay_read_image(&r->sink, buf_bytes(&r->batch->images[i]));
-        buf_fini(&r->batch->images[i]);
-    }
+    for (size_t i; (i = atomic_fetch_add(r->next, 1)) < r->batch->count;) replay_read_image(&r->sink, r->batch->images[i]);
     return NULL;
 }
 

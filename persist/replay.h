@@ -54,9 +54,8 @@ void replay_read_deltas(const struct replay_sink *s, struct bytes payload);
 
 /* Images that wait to be read together, by several threads. Starts as {0}. */
 struct replay_batch {
-    struct buf *images; /* copies */
+    struct bytes *images; /* views, which must live until they are read */
     size_t count, cap;
-    uint64_t bytes;
 };
 void replay_batch_add(struct replay_batch *b, struct bytes payload);
 /* Reads and forgets them. By the caller alone if threads is 1; else `changed` is called from several. */

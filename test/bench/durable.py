@@ -66,7 +66,7 @@ def streamed(server):
 def checkpoint(server):
     """A checkpoint on the disk, and in the store if there is one, from begin to end."""
     before = info(server)
-    ask(server, "BGSAVE")
+    until(lambda: ask(server, "BGSAVE").startswith("Background"), "the end of a checkpoint before")
 
     def over():
         now = info(server)

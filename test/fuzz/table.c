@@ -92,6 +92,7 @@ static void step(struct world *w, struct input *in, struct rng *rng) {
     switch (what) {
     case INSERT: insert(w, argument << 8 | input_byte(in)); break;
     case INSERT_MANY:
+        if (argument % 2) table_reserve(&w->table, w->count + argument, &w->account);
         for (place = input_byte(in); argument--; place += 257) insert(w, place * place);
         break;
     case REMOVE:

@@ -117,6 +117,30 @@ static void a_shard_of_items_takes_little_more_than_its_slots(void **state) {
     test_free(items);
 }
 
+/* As a copy of a table comes, or an image of a shard. Whoever looked at all that is in front of each would be at it for minutes. */
+static void items_in_the_order_of_their_hashes_take_no_longer(void **state) {
+    (void)state;
+    enum { MANY = 400000 };
+    struct item *items = test_calloc(MANY, sizeof *items);
+    for (int reserved = 0; reserved < 2; reserved++) {
+        struct table t = {0};
+        struct mem_account account = {0};
+        if (reserved) table_reserve(&t, MANY, &account);
+        uint64_t bytes = account.bytes;
+        for (uint64_t i = 0; i < MANY; i++) {
+            items[i] = (struct item){.hash = UINT64_MAX / MANY * i};
+            assert_null(table_find(&t, items[i].hash, same, &items[i]));
+            toggle(&t, &items[i], &account);
+        }
+        for (int i = 0; i < MANY; i++) assert_ptr_equal(table_find(&t, items[i].hash, same, &items[i]), &items[i]);
+        if (reserved) assert_int_equal(account.bytes, bytes);
+        for (int i = MANY; i--;) toggle(&t, &items[i], &account);
+        table_fini(&t, &account);
+        assert_int_equal(account.bytes, 0);
+    }
+    test_free(items);
+}
+
 /* Names can be found whose tags are all the last one: they may not cost more than others. */
 static void equal_tags_at_the_end_take_little_memory(void **state) {
     (void)state;
@@ -138,6 +162,7 @@ static void equal_tags_at_the_end_take_little_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_holds_what_a_list_would_hold),
+        cmocka_unit_test(items_in_the_order_of_their_hashes_take_no_longer),
         cmocka_unit_test(equal_tags_at_the_end_take_little_memory),
         cmocka_unit_test(a_scan_misses_nothing_that_stays),
         cmocka_unit_test(a_shard_of_items_takes_little_more_than_its_slots),
