@@ -5,6 +5,7 @@
 #define CAP_MIN 4u
 #define CAP_MAX (UINT32_MAX / 2) /* that is reserved at once */
 #define SPARE_MIN 8u
+#define FAR_MAX 1024u /* from home, by shrinking */
 #define AHEAD 8u /* whoever goes through all finds that what comes next is on its way */
 
 static uint64_t slot_of(uint32_t tag, const void *item) {
@@ -96,6 +97,27 @@ void table_replace(struct table *t, uint64_t hash, const void *old, void *fresh)
     t->slots[find_item(t, hash, old)] = slot_of(table_tag(hash), fresh);
 }
 
+/* Would anybody be so far from home, with so few homes, that each removal before him is slow? What is removed in the order of
+ * hashes leaves items that have but the last homes. */
+static bool crowds(const struct table *t, uint32_t cap) {
+    const struct table fewer = {.cap = cap};
+    size_t next = 0;
+    for (size_t at = 0; at < table_end(t); at++) {
+        if (!t->slots[at]) continue;
+        size_t home = table_home(&fewer, table_slot_tag(t->slots[at]));
+        if (home > next) next = home;
+        if (next++ - home > FAR_MAX) return true;
+    }
+    return false;
+}
+
+/* Looked at when there are half as many as at the last look. */
+static void shrink(struct table *t, struct mem_account *account) {
+    uint64_t cap = t->count * 2 > CAP_MIN * 2 ? t->count * 2 : CAP_MIN * 2;
+    bool look = (t->count & (t->count - 1)) == 0;
+    if (look && t->count < t->cap / 4 && cap < t->cap && !crowds(t, (uint32_t)cap)) resize(t, (uint32_t)cap, SPARE_MIN, account);
+}
+
 void table_remove(struct table *t, uint64_t hash, const void *item, struct mem_account *account) {
     size_t at = find_item(t, hash, item), last = at;
     /* Those behind it that are away from their homes come one closer. */
@@ -105,7 +127,7 @@ void table_remove(struct table *t, uint64_t hash, const void *item, struct mem_a
     memmove(t->slots + at, t->slots + at + 1, (last - at) * sizeof *t->slots);
     t->slots[last] = 0;
     t->count--;
-    if (t->cap > CAP_MIN * 4 && t->count < t->cap / 4) resize(t, t->cap / 2, SPARE_MIN, account);
+    shrink(t, account);
 }
 
 void *table_random(const struct table *t, struct rng *rng) {

@@ -159,10 +159,42 @@ static void equal_tags_at_the_end_take_little_memory(void **state) {
     assert_int_equal(account.bytes, 0);
 }
 
+static size_t farthest(const struct table *t) {
+    size_t far = 0;
+    for (size_t at = 0; at < table_end(t); at++) {
+        if (!t->slots[at]) continue;
+        size_t home = table_home(t, table_slot_tag(t->slots[at]));
+        if (at - home > far) far = at - home;
+    }
+    return far;
+}
+
+/* As SCAN and DEL do. What is left has the last homes only; if the table shrank all the same, each removal would move all of it. */
+static void removal_in_the_order_of_hashes_leaves_room(void **state) {
+    (void)state;
+    enum { MANY = 100000 };
+    struct item *items = test_calloc(MANY, sizeof *items);
+    struct table t = {0};
+    struct mem_account account = {0};
+    for (uint64_t i = 0; i < MANY; i++) {
+        items[i] = (struct item){.hash = UINT64_MAX / MANY * i};
+        toggle(&t, &items[i], &account);
+    }
+    uint64_t most = account.bytes;
+    for (int i = 0; i < MANY; i++) {
+        toggle(&t, &items[i], &account);
+        if (i % 1000 == 0) assert_true(farthest(&t) < 1500);
+    }
+    assert_true(account.bytes < most / 1000);
+    table_fini(&t, &account);
+    test_free(items);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_holds_what_a_list_would_hold),
         cmocka_unit_test(items_in_the_order_of_their_hashes_take_no_longer),
+        cmocka_unit_test(removal_in_the_order_of_hashes_leaves_room),
         cmocka_unit_test(equal_tags_at_the_end_take_little_memory),
         cmocka_unit_test(a_scan_misses_nothing_that_stays),
         cmocka_unit_test(a_shard_of_items_takes_little_more_than_its_slots),
