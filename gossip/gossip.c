@@ -98,10 +98,12 @@ int64_t gossip_step(struct gossip *g, const struct gossip_event *event, struct n
 }
 
 void gossip_recovered(struct gossip *g, struct bytes table) {
+    pthread_mutex_lock(&g->lock);
     g->recovered = true;
     g->now = g->config.clock.now(g->config.clock.self);
     members_restore(g, table);
     for (uint32_t s = 0; s < g->config.shard_count; s++) shard_view_changed(g, s);
+    pthread_mutex_unlock(&g->lock);
 }
 
 void gossip_heard(struct gossip *g, struct bytes table) {

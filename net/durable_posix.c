@@ -196,6 +196,12 @@ struct durable *durable_open(struct host *host, const char *dir, const char *clu
     return NULL; /* it stays: clients may be looking at what there is (INFO), until the process ends */
 }
 
+bool durable_keeps(struct durable *d) {
+    struct keeper_status status;
+    keeper_status(d->keeper, &status);
+    return status.logs || status.checkpoint_bytes;
+}
+
 bool durable_close(struct durable *d) {
     bool well = true;
     atomic_store(&d->stopping, true);

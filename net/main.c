@@ -279,11 +279,11 @@ static int take_signals(void) {
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* Peers that can hear us get what we wrote. One that keeps nothing says farewell; one that keeps a
- * log is expected back, and resets are held for it: ANNEAL LEAVE is for those who go for good. */
+/* Peers that can hear us get what we wrote. One that keeps nothing says farewell; one that will come back with what it keeps, a
+ * log or a checkpoint, is expected, and resets are held for it: ANNEAL LEAVE is for those who go for good. */
 static void leave(struct app *a) {
     int64_t end_us = node_now(a->node).mono_us + LEAVE_MS * 1000;
-    if (!config_bool(a->config, OPTION_APPENDONLY)) gossip_leave(a->node->gossip, node_now(a->node));
+    if (!durable_keeps(a->durable)) gossip_leave(a->node->gossip, node_now(a->node));
     gossip_ask(a->node->gossip);
     bool owed = true;
     while (owed && node_now(a->node).mono_us < end_us) {

@@ -144,6 +144,32 @@ def test_all_nodes_are_stopped_and_come_back(leave):
             assert [c.info("gossip")["gossip_resets"] for c in clients] == [0] * 3
 
 
+def test_a_node_with_a_checkpoint_alone_is_expected_back():
+    """It keeps no log, was saved once, and is stopped well: what it comes back with is not thrown away under its clients."""
+    with Cluster(2) as cluster:
+        a, b = connect(cluster, 0), connect(cluster, 1)
+        connected([a, b])
+        b.incr("n", 5)
+        b.incr("reset", 5)
+        b.save()
+        b.incr("n", 5)
+        a.wait(1, 1000)
+        agree([a, b])
+        assert cluster.nodes[1].stop() == 0
+        a.delete("reset")
+        cluster.start(1)
+        b = connect(cluster, 1)
+        last = 0
+        for _ in range(200):
+            now = int(b.get("n") or 0)
+            assert now >= max(last, 5)
+            last = now
+            time.sleep(0.01)
+        agree([a, b])
+        assert b.get("n") == b"10" and b.get("reset") is None
+        assert b.info("gossip")["gossip_resets"] == 0
+
+
 def test_what_came_from_peers_is_kept_too():
     """By deltas, and by pulls of a node that was away."""
     with Cluster(2, *LOG) as cluster:
