@@ -272,18 +272,18 @@ def test_run_keeps_what_it_had(tmp_path):
     ports = 7001, 7002, 7003
     with shown(tmp_path) as (_, kept):
         assert kept == 0
-        redis.Redis(port=7001).set("before", "Ctrl-C")
+        redis.Redis("127.0.0.1", port=7001).set("before", "Ctrl-C")
     with shown(tmp_path) as (process, kept):
         assert kept == 1
-        redis.Redis(port=7002).set("before", "kill -9")
+        redis.Redis("127.0.0.1", port=7002).set("before", "kill -9")
         children = subprocess.run(["pgrep", "-P", str(process.pid), "anneal-server"], capture_output=True, text=True, check=True).stdout.split()
         assert len(children) == len(ports)
         for pid in children:
             os.kill(int(pid), signal.SIGKILL)
         assert "is there again" in process.communicate(timeout=60)[0]
     with shown(tmp_path) as (_, kept):
-        assert kept == 1 and redis.Redis(port=7002).get("before") == b"kill -9"
+        assert kept == 1 and redis.Redis("127.0.0.1", port=7002).get("before") == b"kill -9"
     for port in ports:
         shutil.rmtree(tmp_path / str(port))
     with shown(tmp_path) as (_, kept):
-        assert kept == 1 and redis.Redis(port=7003).get("before") == b"kill -9"
+        assert kept == 1 and redis.Redis("127.0.0.1", port=7003).get("before") == b"kill -9"
