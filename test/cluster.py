@@ -20,9 +20,12 @@ def cli(port, *args, check=True):
     return done.stdout.strip()
 
 
-def start(base):
-    """Each with a folder of its own in base; the object store that they share is a folder there, too."""
-    nodes = []
+def start(base, nodes):
+    """Into `nodes`. Each has a folder of its own in base; the object store that they share is a folder there, too."""
+    for port in PORTS:
+        if info(port):
+            sys.exit(f"something answers on port {port} already: end it, or use it")
+    nodes.clear()
     for port in PORTS:
         directory = os.path.join(base, str(port))
         os.makedirs(directory, exist_ok=True)
@@ -35,10 +38,8 @@ def start(base):
     for node, port in zip(nodes, PORTS):
         while info(port).get("peers_up") != str(len(PORTS) - 1):
             if node.poll() is not None or time.monotonic() > deadline:
-                stop(nodes)
                 sys.exit(f"the node on port {port} did not start; see {base}/{port}/log")
             time.sleep(0.05)
-    return nodes
 
 
 def stop(nodes):
@@ -77,8 +78,20 @@ def status(infos, seconds, before):
 
 
 def run(base=os.path.join(ROOT, "build", "run")):
-    nodes = start(base)
-    kept = cli(PORTS[0], "DBSIZE")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    nodes = []
+    try:
+        start(base, nodes)
+        greet(base)
+        watch(nodes)
+        print("\na node ended; see its log. What it held is there again after the next `make run`", flush=True)
+    except KeyboardInterrupt:
+        print("\nstopping")
+    finally:
+        stop(nodes)
+
+
+def greet(base):
     print("Three nodes of one cluster answer on ports 7001, 7002 and 7003. In another terminal:\n"
           "    redis-cli -p 7001 SET greeting hello\n"
           "    redis-cli -p 7003 GET greeting\n"
@@ -86,22 +99,19 @@ def run(base=os.path.join(ROOT, "build", "run")):
           "`make demo` shows what happens when the nodes cannot hear each other. Ctrl-C stops them.\n"
           f"What they hold is kept in {base}: it is there again after the next `make run`, even if you kill -9 them all,\n"
           "or remove the folders of all nodes: then it comes back from the object store in the folder store.\n"
-          f"This time {kept} keys were there.\n"
+          f"This time {cli(PORTS[0], 'DBSIZE')} keys were there.\n"
           f"Logs: {base}/<port>/log. Lag: how long a node takes to know that a peer has all it wrote.\n", flush=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def watch(nodes):
+    """A line of status now and then, until a node ends."""
     before, last = [{}] * len(PORTS), time.monotonic()
-    try:
-        while all(node.poll() is None for node in nodes):
-            infos, now = [info(port) for port in PORTS], time.monotonic()
-            line = status(infos, max(now - last, 0.1), before)
-            print("\r" + line + "\x1b[K" if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() else "\n", flush=True)
-            before, last = infos, now
-            time.sleep(1 if sys.stdout.isatty() else 5)
-        print("\na node ended; see its log. What it held is there again after the next `make run`", flush=True)
-    except KeyboardInterrupt:
-        print("\nstopping")
-    finally:
-        stop(nodes)
+    while all(node.poll() is None for node in nodes):
+        infos, now = [info(port) for port in PORTS], time.monotonic()
+        line = status(infos, max(now - last, 0.1), before)
+        print("\r" + line + "\x1b[K" if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() else "\n", flush=True)
+        before, last = infos, now
+        time.sleep(1 if sys.stdout.isatty() else 5)
 
 
 def show(port, *args):
@@ -127,7 +137,7 @@ def lose(base, nodes, title, disks):
         node.wait()
     for port in disks:
         shutil.rmtree(os.path.join(base, str(port)))
-    nodes[:] = start(base)
+    start(base, nodes)
     agreed()
     return everywhere("GET", "visits") and everywhere("HGETALL", "user") and cli(PORTS[1], "anneal", "digest") == before
 
@@ -139,10 +149,11 @@ def agreed():
 
 
 def demo():
-    base = tempfile.mkdtemp(prefix="anneal-demo-")
+    base, nodes = tempfile.mkdtemp(prefix="anneal-demo-"), []
     try:
         ours = not info(PORTS[0])
-        nodes = start(base) if ours else []
+        if ours:
+            start(base, nodes)
         print("1. Three nodes, one state.")
         for key in ("visits", "cart", "user", "greeting"):
             cli(PORTS[0], "del", key)
@@ -179,10 +190,10 @@ def demo():
         if ours:
             agree += [lose(base, nodes, "4. All nodes are killed (kill -9), and started again.", []),
                       lose(base, nodes, "5. All nodes are stopped, and their disks are lost. The object store is left.", PORTS)]
-        stop(nodes)
         print("\nAll three agree, and nothing is lost." if all(agree) and right else "\nTHEY DO NOT AGREE, or something is lost: this is a bug.")
         return 0 if all(agree) and right else 1
     finally:
+        stop(nodes)
         shutil.rmtree(base, ignore_errors=True)
 
 
