@@ -34,6 +34,9 @@
     X(forgotten_returns, "an increment that was reset and forgotten counts again when it is heard of")\
     X(forgotten_kept, "an answer leaves increments that its sender has forgotten")                   \
     X(early_floor_dropped, "a floor that comes before what it resets is dropped")                    \
+    X(floor_ahead_forgotten, "a floor is forgotten before what it resets has come")                  \
+    X(floor_ahead_dropped, "an answer drops a floor of what its sender never had")                   \
+    X(floor_revives, "where a floor has come again, so may the increment that was forgotten")        \
     X(reset_keeps_fields, "a write of a field does not reset its increments")                        \
     X(rename_counts_twice, "a copy of a counter has the increments in its base, and again")          \
     /* dots */                                                                                       \
