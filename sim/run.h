@@ -91,6 +91,10 @@ struct run {
         struct replica_id self;
         struct vclock *applied; /* by shard */
     } before[WORLD_NODES_MAX];
+    struct standing {
+        struct replica_id self;
+        bool behind; /* see model.h */
+    } standings[WORLD_NODES_MAX];
     struct promises promises[WORLD_NODES_MAX];
     struct stored {
         struct promise *list; /* of all there ever were; `process` counts */
@@ -150,6 +154,7 @@ void promises_fini(struct run *r);
 void stored_promised(struct run *r, uint32_t index);
 void stored_due(struct run *r, uint32_t index); /* it begins */
 void stored_checked(struct run *r, uint32_t index);
+bool stored_is_here(const struct run *r, const struct node *node); /* all that is known to be in the store */
 
 /* watch.c */
 void watch(struct run *r, uint32_t index, const struct gossip_event *event);
