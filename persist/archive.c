@@ -134,6 +134,7 @@ struct archive *archive_new(const struct archive_config *config) {
 static void free_reader(struct archive *a) {
     struct reader *r = &a->reader;
     listing_fini(&r->manifests);
+    listing_fini(&r->segments);
     fetch_fini(&r->fetch);
     sweep_fini(&r->sweep);
     manifest_fini(&r->manifest);

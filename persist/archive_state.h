@@ -117,8 +117,8 @@ void claim_watch(struct archive *a); /* from then on */
 /* ---- archive_read.c ---- */
 
 struct reader {
-    enum { READ_BEGIN, READ_CHECKING, READ_LISTING_OWN, READ_OWN_HEADS, READ_CLOSING, READ_LISTING, READ_MANIFEST, READ_PARTS, READ_LISTING_SEGMENTS, READ_SEARCHING, READ_SEGMENTS } step;
-    struct listing manifests;
+    enum { READ_BEGIN, READ_CHECKING, READ_LISTING_OWN, READ_OWN_HEADS, READ_CLOSING, READ_LISTING_SEGMENTS, READ_LISTING, READ_MANIFEST, READ_PARTS, READ_SEARCHING, READ_SEGMENTS } step;
+    struct listing manifests, segments;
     struct fetch fetch;
     struct sweep sweep;
     struct search search;
