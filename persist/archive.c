@@ -192,6 +192,8 @@ void archive_reset(struct archive *a, struct replica_id self) {
     pthread_mutex_lock(&a->lock);
     a->reset = true;
     a->next_self = self;
+    if (!MUTANT(closed_still)) a->tails.closed_count = 0;
+    a->tails.stale = true;
     pthread_mutex_unlock(&a->lock);
     pthread_mutex_lock(&a->stream.lock);
     memset(a->stream.flushed, 0, a->config.shard_count * sizeof *a->stream.flushed);

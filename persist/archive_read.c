@@ -92,6 +92,7 @@ static void visit_part(struct archive *a, const struct listed *item, struct fetc
 static void store_has_segment(struct archive *a, const struct segment_head *head) {
     uint16_t writer;
     if (replicas_intern(a->config.replicas, head->writer, &writer) != STATUS_OK) return;
+    if (head->closed) tail_was_closed(a, head->writer);
     for (uint32_t s = 0; s < a->config.shard_count; s++) vclock_raise(&a->reader.stored[s], writer, head->upto[s]);
     for (uint32_t i = 0; i < head->image_count; i++) vclock_join(&a->reader.stored[head->images[i].shard], &head->images[i].applied);
 }
