@@ -34,6 +34,9 @@
     X(forgotten_returns, "an increment that was reset and forgotten counts again when it is heard of")\
     X(forgotten_kept, "an answer leaves increments that its sender has forgotten")                   \
     X(early_floor_dropped, "a floor that comes before what it resets is dropped")                    \
+    X(floor_ahead_forgotten, "a floor is forgotten before what it resets has come")                  \
+    X(floor_ahead_dropped, "an answer drops a floor of what its sender never had")                   \
+    X(floor_revives, "where a floor has come again, so may the increment that was forgotten")        \
     X(reset_keeps_fields, "a write of a field does not reset its increments")                        \
     X(rename_counts_twice, "a copy of a counter has the increments in its base, and again")          \
     /* dots */                                                                                       \
@@ -76,6 +79,8 @@
     X(gone_returns, "a member declared gone is no longer, when its next process brings its state back")\
     /* streaming */                                                                                  \
     X(told_first, "what is to be streamed is noted after others were told of it")                    \
+    X(strangers_hold_nothing, "resets are forgotten though the stream of one who is no member may go on") \
+    X(closed_still, "who started over counts streams as read that it had read before")               \
     X(never_closed, "resets are forgotten while more may come of one that is gone, from the store")  \
     X(void_passed_on, "what a node has at its start is streamed before it is told that it is void")   \
     X(parts_unstreamed, "a checkpoint names what its node has not streamed yet, and may never")       \

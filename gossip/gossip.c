@@ -21,6 +21,7 @@ struct gossip *gossip_new(const struct gossip_config *config) {
     g->shards = mem_zero(config->shard_count, sizeof *g->shards);
     g->dirty = mem_zero((config->shard_count + 63) / 64, sizeof *g->dirty);
     g->next_pull_us = INT64_MAX;
+    g->holds = config->closed;
     for (uint32_t s = 0; s < config->shard_count; s++) shard_view_changed(g, s);
     members_start(g);
     return g;
@@ -28,6 +29,7 @@ struct gossip *gossip_new(const struct gossip_config *config) {
 
 void gossip_free(struct gossip *g) {
     members_free(g);
+    vclock_fini(&g->over);
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         vclock_fini(&g->shards[s].applied);
         shard_summary_fini(&g->shards[s].pull.asked);

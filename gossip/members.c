@@ -189,18 +189,34 @@ static bool is_later(const struct record *r, uint64_t epoch, struct replica_id i
     return r->epoch != epoch ? r->epoch > epoch : r->id.incarnation > id.incarnation;
 }
 
-static void add_former(struct gossip *g, struct replica_id id) {
-    if (!g->config.closed) return;
-    if (g->former_count == FORMER_MAX) memmove(g->former, g->former + 1, --g->former_count * sizeof *g->former);
-    g->former[g->former_count++] = id;
+/* Of members that is seen to on its own. */
+static bool is_over(struct gossip *g, uint16_t replica) {
+    struct replica_id id = replicas_id(g->config.replicas, replica);
+    if (replica == g->config.self_index || vclock_get(&g->over, replica) || member_find(g, id)) return true;
+    if (g->config.closed && !g->config.closed(g->config.applied.self, id)) return false;
+    vclock_raise(&g->over, replica, 1);
+    return true;
 }
 
+/* Also of processes that nobody here ever met, but in what others had of them: what is read of them later may go on with
+ * increments whose reset was forgotten. Where nothing of one is applied, nothing of it is forgotten. */
 bool members_hold(struct gossip *g) {
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < g->former_count; i++)
-        if (!g->config.closed(g->config.applied.self, g->former[i])) g->former[kept++] = g->former[i];
-    g->former_count = kept;
-    return kept > 0;
+    struct vclock known = {0};
+    g->holds = false;
+    for (uint32_t s = 0; s < g->config.shard_count; s++) {
+        shard_view_look(g, s);
+        vclock_join(&known, &g->shards[s].applied);
+    }
+    for (uint32_t r = 1; r < known.count && !MUTANT(strangers_hold_nothing); r++)
+        if (known.counter[r] && !is_over(g, (uint16_t)r)) g->holds = true;
+    vclock_fini(&known);
+    return g->holds;
+}
+
+/* What was read of those that are no more went with all else. */
+static void forget_over(struct gossip *g) {
+    vclock_fini(&g->over);
+    for (uint32_t i = 0; i < g->member_count; i++) g->members[i]->closed = false;
 }
 
 /* Declared gone: what we hold may miss resets that nobody remembers. Start over, empty. */
@@ -214,7 +230,7 @@ void members_start_over(struct gossip *g) {
     }
     gossip_note(g, "declared gone by the cluster: starting over, empty");
     g->stats.resets++;
-    add_former(g, g->config.self);
+    forget_over(g);
     g->config.self = id;
     g->config.self_index = index;
     g->epoch++;
@@ -264,7 +280,6 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
         /* What was declared gone, or has left, no longer holds resets: if its next process brings
          * its state back, that is void. */
         bool still_gone = !MUTANT(gone_returns) && is_void(m) && r->flags & FLAG_RECOVERED;
-        add_former(g, m->id);
         member_clear(g, m);
         member_fill(g, m, r);
         m->gone = m->gone || still_gone;

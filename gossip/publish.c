@@ -19,7 +19,7 @@ static bool anyone_up(const struct gossip *g) {
 static bool is_alone(const struct gossip *g) {
     for (uint32_t i = 0; i < g->member_count; i++)
         if (member_holds(g->members[i])) return false;
-    return !g->former_count;
+    return !g->holds;
 }
 
 static void batch_open(struct gossip *g, struct wire_writer *w) {

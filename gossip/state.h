@@ -11,7 +11,6 @@
 
 #define MEMBERS_MAX 200
 #define JOINS_MAX 50
-#define FORMER_MAX 256u
 _Static_assert(MEMBERS_MAX + JOINS_MAX <= GOSSIP_LINKS, "a link for each");
 
 enum message_kind { MESSAGE_MEMBERS, MESSAGE_DELTAS, MESSAGE_DIGEST, MESSAGE_PULL, MESSAGE_ANSWER, MESSAGE_AUDIT };
@@ -133,9 +132,8 @@ struct gossip {
     struct join *link_join[GOSSIP_LINKS];
     uint64_t epoch, heartbeat;
     bool leaving;
-    /* Processes whose place another of their node has taken, until nothing more can come of them. */
-    struct replica_id former[FORMER_MAX];
-    uint32_t former_count;
+    struct vclock over; /* 1: of this replica, which is no member, nothing more can come */
+    bool holds;         /* of some other it can; as of the last look */
     bool members_changed; /* since they were last kept */
     bool recovered; /* we hold what an earlier process of this node had */
     atomic_bool paused;
@@ -183,7 +181,7 @@ void members_link(struct gossip *g, int link, bool up);
 void members_keep(struct gossip *g);
 void members_restore(struct gossip *g, struct bytes table);
 void members_start(struct gossip *g);
-bool members_hold(struct gossip *g); /* something of a former one may still turn up */
+bool members_hold(struct gossip *g); /* more may turn up of one that is no member, and was */
 void members_start_over(struct gossip *g); /* declared gone: as another replica, empty */
 void members_free(struct gossip *g);
 void gossip_note(struct gossip *g, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -845,9 +845,9 @@ struct answer {
     struct parsed parsed;
     struct dot *sent; /* all dots of all units, sorted: a dot lives in one element only */
     struct entry {
-        uint64_t key_hash, field_hash;
+        uint64_t key_hash, field_hash, n;
         uint16_t replica;
-    } *entries; /* whose increments were sent, sorted */
+    } *entries; /* whose increments were sent, and up to where, sorted */
     const struct shard_summary *asked;
 };
 
@@ -912,7 +912,7 @@ static void collect_sent(struct answer *a) {
     for (size_t i = 0; i < a->parsed.unit_count; i++) {
         const struct unit *u = &a->parsed.units[i];
         for (uint32_t k = u->increments_at; k < u->increments_at + u->increments_count; k++)
-            a->entries[k] = (struct entry){u->key_hash, element_of(u->field_hash), a->parsed.increments[k].replica};
+            a->entries[k] = (struct entry){u->key_hash, element_of(u->field_hash), a->parsed.increments[k].n, a->parsed.increments[k].replica};
     }
     qsort(a->entries, a->parsed.increment_count, sizeof *a->entries, by_entry);
 }
@@ -931,14 +931,18 @@ static bool is_learned_late(struct dot dot, const void *arg) {
     return !context_has(&a->asked->context, dot) && is_unsent(dot, arg);
 }
 
-/* The sender has applied it and holds no entry of its replica: it was reset, and forgotten because
- * all members that the sender knew had applied the reset. We need not have been one of them yet. */
+/* The sender has applied it and holds no entry of its replica, or one that was made anew for the floor of
+ * an earlier reset: it was reset, and forgotten because all members that the sender knew had applied the reset.
+ * We need not have been one of them yet.
+ * A floor beyond what the sender has applied is of a reset that it knows nothing of. */
 static bool is_forgotten(const struct increment *i, const void *arg) {
     const struct judged *judged = arg;
     const struct answer *a = judged->arg;
-    struct entry entry = {judged->spot->key_hash, judged->spot->field_hash, i->replica};
-    if (!i->n || i->n > vclock_get(&a->context.applied, i->replica)) return false;
-    return !bsearch(&entry, a->entries, a->parsed.increment_count, sizeof entry, by_entry);
+    struct entry entry = {judged->spot->key_hash, judged->spot->field_hash, i->n, i->replica};
+    uint64_t theirs = vclock_get(&a->context.applied, i->replica);
+    if (!i->n || i->n > theirs || (i->floor_n > theirs && !MUTANT(floor_ahead_dropped))) return false;
+    const struct entry *sent = bsearch(&entry, a->entries, a->parsed.increment_count, sizeof entry, by_entry);
+    return !sent || (sent->n < i->n && !MUTANT(floor_revives));
 }
 
 /* In a cell that was equal: what was live when we asked, the sender has. */

@@ -58,11 +58,12 @@ static struct increment *increment_insert(struct element *e, uint16_t replica, s
 bool element_join_increment(struct element *e, const struct increment *from, bool known,
                             struct mem_account *account) {
     struct increment *here = element_increment(e, from->replica);
+    struct increment floor = {.replica = from->replica, .floor_n = from->floor_n, .floor = from->floor};
     if (!here) {
         if (known || (MUTANT(early_floor_dropped) && !from->n)) return false;
         here = increment_insert(e, from->replica, account);
     }
-    return increment_join(here, from);
+    return increment_join(here, known && !MUTANT(floor_revives) ? &floor : from);
 }
 
 void element_increase(struct element *e, uint16_t self, uint64_t n, uint64_t clock, __int128 by,
@@ -104,13 +105,17 @@ void element_drop_increments_if(struct element *e, bool (*gone)(const struct inc
     e->increment_count = kept;
 }
 
-static bool is_dead(const struct increment *i, const void *arg) {
-    (void)arg;
-    return !increment_live(i);
+static bool is_ahead(const struct increment *i, const struct vclock *applied) {
+    return i->floor_n > vclock_get(applied, i->replica) && !MUTANT(floor_ahead_forgotten);
 }
 
-void element_forget_dead(struct element *e, struct mem_account *account) {
-    element_drop_increments_if(e, is_dead, NULL, account);
+static bool is_over(const struct increment *i, const void *applied) { return !increment_live(i) && !is_ahead(i, applied); }
+
+bool element_forget_dead(struct element *e, const struct vclock *applied, struct mem_account *account) {
+    element_drop_increments_if(e, is_over, applied, account);
+    for (uint32_t i = 0; i < e->increment_count; i++)
+        if (is_ahead(&e->increments[i], applied)) return false;
+    return true;
 }
 
 bool element_has_increments(const struct element *e) {

@@ -68,7 +68,8 @@ bool element_drop(struct element *e, struct dot dot, struct mem_account *account
 uint32_t element_drop_if(struct element *e, bool (*gone)(struct dot dot, const void *arg),
                          const void *arg, struct mem_account *account);
 /* Joins one increment entry. `known` says whether our context has its dot: an entry that is
- * known and not here was dead and has been forgotten, and stays so. True if changed. */
+ * known and not here was dead and has been forgotten, and stays so; also where a floor has come
+ * since, of an earlier reset. True if changed. */
 bool element_join_increment(struct element *e, const struct increment *from, bool known,
                             struct mem_account *account);
 /* The owner's next increment, numbered n. A dead entry starts a new generation. */
@@ -79,8 +80,9 @@ bool element_reset_increments(struct element *e);
 /* Drops increments for which gone() says so. */
 void element_drop_increments_if(struct element *e, bool (*gone)(const struct increment *i, const void *arg),
                                 const void *arg, struct mem_account *account);
-/* Forgets dead entries: only once their resets are causally stable. */
-void element_forget_dead(struct element *e, struct mem_account *account);
+/* Forgets dead entries: only once their resets are causally stable. A floor that is ahead of what is applied
+ * stays, for what it resets is still to come; false: there are such. */
+bool element_forget_dead(struct element *e, const struct vclock *applied, struct mem_account *account);
 
 /* The share of this element in the shard's audit hash; 0 when nothing is live, so a node that
  * has forgotten a dead entry equals one that has not. */

@@ -1025,14 +1025,15 @@ static bool in_graves(const struct graves *g, const struct element_name *name) {
     return g->count && bsearch(name, g->names, g->count, sizeof *name, by_name);
 }
 
-static void forget_grave(struct shard *shard, const struct element_name *name) {
+/* False: not all of it. */
+static bool forget_grave(struct shard *shard, const struct element_name *name) {
     struct key *key = shard_key_by_hash(shard, name->key_hash);
     struct spot spot;
-    if (!key || !spot_find(shard, key, name->key_hash, name->field_hash, &spot) || !spot.loose) return;
-    bool was_live = key_live(key);
-    element_forget_dead(spot.loose, &shard->account);
-    shard->paths.graves_forgotten++;
+    if (!key || !spot_find(shard, key, name->key_hash, name->field_hash, &spot) || !spot.loose) return true;
+    bool was_live = key_live(key), all = element_forget_dead(spot.loose, &shard->context.applied, &shard->account);
+    shard->paths.graves_forgotten += all;
     spot_settle(shard, &spot, was_live);
+    return all;
 }
 
 void shard_hold(struct shard *shard, enum shard_holder holder, uint64_t counter) {
@@ -1061,12 +1062,14 @@ static void forget_settled(struct shard *shard, const struct vclock *stable) {
     if (!MUTANT(floor_forgotten_early) && !vclock_covers(stable, &shard->settling_at)) return;
     if (is_reset_unwritten(shard)) return;
     sort_graves(&shard->fresh);
-    for (size_t i = 0; i < shard->settling.count; i++)
-        if (MUTANT(forget_touched) || !in_graves(&shard->fresh, &shard->settling.names[i])) forget_grave(shard, &shard->settling.names[i]);
-    struct graves empty = shard->settling;
-    empty.count = 0;
+    struct graves over = shard->settling;
+    size_t kept = 0;
+    for (size_t i = 0; i < over.count; i++)
+        if ((MUTANT(forget_touched) || !in_graves(&shard->fresh, &over.names[i])) && !forget_grave(shard, &over.names[i]))
+            over.names[kept++] = over.names[i];
+    over.count = kept;
     shard->settling = shard->fresh;
-    shard->fresh = empty;
+    shard->fresh = over;
     vclock_fini(&shard->settling_at);
     vclock_copy(&shard->settling_at, &shard->context.applied);
 }

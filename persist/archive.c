@@ -134,6 +134,7 @@ struct archive *archive_new(const struct archive_config *config) {
 static void free_reader(struct archive *a) {
     struct reader *r = &a->reader;
     listing_fini(&r->manifests);
+    listing_fini(&r->segments);
     fetch_fini(&r->fetch);
     sweep_fini(&r->sweep);
     manifest_fini(&r->manifest);
@@ -191,6 +192,8 @@ void archive_reset(struct archive *a, struct replica_id self) {
     pthread_mutex_lock(&a->lock);
     a->reset = true;
     a->next_self = self;
+    if (!MUTANT(closed_still)) a->tails.closed_count = 0;
+    a->tails.stale = true;
     pthread_mutex_unlock(&a->lock);
     pthread_mutex_lock(&a->stream.lock);
     memset(a->stream.flushed, 0, a->config.shard_count * sizeof *a->stream.flushed);

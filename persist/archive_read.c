@@ -1,5 +1,6 @@
 /* Reading back: the newest manifest, the images that it names, then every segment there is. Objects that vanish meanwhile were
- * covered by a newer manifest: then all begins anew, with that one. */
+ * covered by a newer manifest: then all begins anew, with that one. Segments are listed before manifests: of what had vanished
+ * by then, the newest manifest tells. */
 #include "persist/archive_state.h"
 
 static struct replay_sink sink_of(struct archive *a, struct replay_counts *counts) {
@@ -91,6 +92,7 @@ static void visit_part(struct archive *a, const struct listed *item, struct fetc
 static void store_has_segment(struct archive *a, const struct segment_head *head) {
     uint16_t writer;
     if (replicas_intern(a->config.replicas, head->writer, &writer) != STATUS_OK) return;
+    if (head->closed) tail_was_closed(a, head->writer);
     for (uint32_t s = 0; s < a->config.shard_count; s++) vclock_raise(&a->reader.stored[s], writer, head->upto[s]);
     for (uint32_t i = 0; i < head->image_count; i++) vclock_join(&a->reader.stored[head->images[i].shard], &head->images[i].applied);
 }
@@ -228,30 +230,8 @@ static void begin(struct archive *a) {
     r->used = 0;
     r->parts_damaged = r->vanished = r->broken = r->second = false;
     for (uint32_t s = 0; s < a->config.shard_count; s++) vclock_fini(&r->stored[s]);
-    listing_begin(a, &r->manifests, a->source, "manifest/");
-    r->step = READ_LISTING;
-}
-
-static void list_segments(struct archive *a) {
-    a->reader.gaps = a->reader.images = 0;
-    listing_begin(a, &a->reader.manifests, a->source, "segment/");
-    a->reader.step = READ_LISTING_SEGMENTS;
-}
-
-/* The next older manifest, or on to the segments. */
-static void next_manifest(struct archive *a) {
-    struct reader *r = &a->reader;
-    uint64_t number;
-    while (r->next && !layout_read_manifest_key(bytes_str(r->manifests.keys[r->next - 1].key), &number)) r->next--;
-    if (!r->next) {
-        if (a->config.source.manifest && !r->used)
-            archive_stop(a, "there is no manifest %llu that could be read", (unsigned long long)a->config.source.manifest);
-        list_segments(a);
-        return;
-    }
-    const struct listed *item = &r->manifests.keys[--r->next];
-    fetch_get(a, &r->fetch, a->source, item->key, 0, 0, item->size);
-    r->step = READ_MANIFEST;
+    listing_begin(a, &r->segments, a->source, "segment/");
+    r->step = READ_LISTING_SEGMENTS;
 }
 
 /* Before the first manifest all is in segments, if none was deleted since: then manifests begin with 1 and each stream with 0. */
@@ -261,8 +241,8 @@ static bool reaches_back(const struct archive *a) {
     uint64_t number;
     if (a->config.source.until_ms == INT64_MAX || r->used) return true;
     if (r->oldest > 1) return false;
-    for (size_t i = 0; i < r->manifests.count; i++) { /* by now of segments */
-        if (!layout_read_segment_key(bytes_str(r->manifests.keys[i].key), &writer, &number)) continue;
+    for (size_t i = 0; i < r->segments.count; i++) {
+        if (!layout_read_segment_key(bytes_str(r->segments.keys[i].key), &writer, &number)) continue;
         if (number > 0 && replica_id_compare(before, writer) != 0) return false;
         before = writer;
     }
@@ -273,8 +253,46 @@ static bool reaches_back(const struct archive *a) {
 static void check_source(struct archive *a) {
     const struct reader *r = &a->reader;
     if (a->source == &a->config.store) return;
-    if (!r->used && !r->manifests.count) archive_stop(a, "there is nothing in restore-from");
+    if (!r->used && !r->segments.count) archive_stop(a, "there is nothing in restore-from");
     else if (!reaches_back(a)) archive_stop(a, "the store of restore-from no longer reaches back to restore-to (object-store-keep says how far it shall)");
+}
+
+static void visit_stream(struct archive *a, size_t from, size_t covered, size_t to) {
+    struct reader *r = &a->reader;
+    (void)from;
+    for (size_t i = covered; i < to; i++) {
+        struct replica_id writer;
+        uint64_t number;
+        struct bytes key = bytes_str(r->segments.keys[i].key);
+        if (layout_read_segment_key(key, &writer, &number)) listing_add(&r->sweep.items, key, r->segments.keys[i].size);
+    }
+}
+
+static void read_segments(struct archive *a) {
+    struct reader *r = &a->reader;
+    r->gaps = r->images = 0;
+    sweep_begin(&r->sweep);
+    check_source(a);
+    a->progress = true;
+    r->step = r->had ? READ_SEARCHING : READ_SEGMENTS;
+    if (r->had) search_begin(&r->search, &r->segments, a->source, r->had);
+    else visit_stream(a, 0, 0, r->segments.count);
+}
+
+/* The next older manifest, or on to the segments. */
+static void next_manifest(struct archive *a) {
+    struct reader *r = &a->reader;
+    uint64_t number;
+    while (r->next && !layout_read_manifest_key(bytes_str(r->manifests.keys[r->next - 1].key), &number)) r->next--;
+    if (!r->next) {
+        if (a->config.source.manifest && !r->used)
+            archive_stop(a, "there is no manifest %llu that could be read", (unsigned long long)a->config.source.manifest);
+        read_segments(a);
+        return;
+    }
+    const struct listed *item = &r->manifests.keys[--r->next];
+    fetch_get(a, &r->fetch, a->source, item->key, 0, 0, item->size);
+    r->step = READ_MANIFEST;
 }
 
 /* What the store does not have, and this node has from elsewhere. */
@@ -313,17 +331,6 @@ static bool is_empty(struct archive *a, const struct listing *l) {
     return false;
 }
 
-static void visit_stream(struct archive *a, size_t from, size_t covered, size_t to) {
-    struct reader *r = &a->reader;
-    (void)from;
-    for (size_t i = covered; i < to; i++) {
-        struct replica_id writer;
-        uint64_t number;
-        struct bytes key = bytes_str(r->manifests.keys[i].key);
-        if (layout_read_segment_key(key, &writer, &number)) listing_add(&r->sweep.items, key, r->manifests.keys[i].size);
-    }
-}
-
 bool read_step(struct archive *a) {
     struct reader *r = &a->reader;
     switch (r->step) {
@@ -355,6 +362,11 @@ bool read_step(struct archive *a) {
         drop_own(r);
         if (!next_own(a)) begin(a);
         break;
+    case READ_LISTING_SEGMENTS:
+        if (!listing_over(a, &r->segments)) break;
+        listing_begin(a, &r->manifests, a->source, "manifest/");
+        r->step = READ_LISTING;
+        break;
     case READ_LISTING:
         if (!listing_over(a, &r->manifests)) break;
         r->next = r->manifests.count;
@@ -379,16 +391,7 @@ bool read_step(struct archive *a) {
         if (!sweep_over(a, &r->sweep, a->source, STORE_GET, visit_part)) break;
         if (r->parts_damaged && !r->vanished) next_manifest(a);
         else if (a->config.source.manifest) return end(a);
-        else list_segments(a);
-        break;
-    case READ_LISTING_SEGMENTS:
-        if (!listing_over(a, &r->manifests)) break;
-        sweep_begin(&r->sweep);
-        check_source(a);
-        a->progress = true;
-        r->step = r->had ? READ_SEARCHING : READ_SEGMENTS;
-        if (r->had) search_begin(&r->search, &r->manifests, a->source, r->had);
-        else visit_stream(a, 0, 0, r->manifests.count);
+        else read_segments(a);
         break;
     case READ_SEARCHING:
         if (!search_over(a, &r->search, visit_stream, store_has_segment)) break;
@@ -400,7 +403,7 @@ bool read_step(struct archive *a) {
         if (!sweep_over(a, &r->sweep, a->source, STORE_GET, visit_segment)) break;
         if (!r->gaps || !r->images || r->second) return end(a);
         r->second = true;
-        list_segments(a);
+        read_segments(a);
         break;
     }
     return false;

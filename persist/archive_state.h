@@ -117,8 +117,8 @@ void claim_watch(struct archive *a); /* from then on */
 /* ---- archive_read.c ---- */
 
 struct reader {
-    enum { READ_BEGIN, READ_CHECKING, READ_LISTING_OWN, READ_OWN_HEADS, READ_CLOSING, READ_LISTING, READ_MANIFEST, READ_PARTS, READ_LISTING_SEGMENTS, READ_SEARCHING, READ_SEGMENTS } step;
-    struct listing manifests;
+    enum { READ_BEGIN, READ_CHECKING, READ_LISTING_OWN, READ_OWN_HEADS, READ_CLOSING, READ_LISTING_SEGMENTS, READ_LISTING, READ_MANIFEST, READ_PARTS, READ_SEARCHING, READ_SEGMENTS } step;
+    struct listing manifests, segments;
     struct fetch fetch;
     struct sweep sweep;
     struct search search;
@@ -193,8 +193,9 @@ struct tails {
     uint64_t *sums;           /* by replica: mutations of it when we looked last, while it was up: then */
     uint32_t sum_count;
     int64_t look_at_us;
-    struct replica_id *closed, *to_close; /* with the lock */
+    struct replica_id *closed, *to_close; /* with the lock, as the next two */
     size_t closed_count, to_close_count;
+    bool stale;               /* all is void that was here when this one was begun */
     struct lost {
         struct replica_id id;
         int64_t at_us; /* to be looked at then */
@@ -205,6 +206,7 @@ struct tails {
 /* The last segment of a stream, with nothing in it. */
 void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before);
 void tail_begin(struct archive *a); /* what is here now is in the store, or owed */
+void tail_was_closed(struct archive *a, struct replica_id id); /* its stream, and was read */
 void tail_step(struct archive *a);
 void tail_fini(struct archive *a);
 

@@ -36,6 +36,12 @@ bool archive_is_closed(struct archive *a, struct replica_id id) {
     return closed;
 }
 
+void tail_was_closed(struct archive *a, struct replica_id id) {
+    pthread_mutex_lock(&a->lock);
+    add_to(&a->tails.closed, &a->tails.closed_count, id);
+    pthread_mutex_unlock(&a->lock);
+}
+
 static bool is_alive(struct archive *a, struct replica_id id) {
     struct tails *t = &a->tails;
     pthread_mutex_lock(&a->lock);
@@ -151,6 +157,9 @@ static void begin(struct archive *a, struct replica_id id, bool close) {
     t->id = id;
     t->close = close;
     t->is_closed = false;
+    pthread_mutex_lock(&a->lock);
+    t->stale = false;
+    pthread_mutex_unlock(&a->lock);
     t->stored = t->stored ? t->stored : mem_zero(a->config.shard_count, sizeof *t->stored);
     memset(t->stored, 0, a->config.shard_count * sizeof *t->stored);
     layout_segment_key(key, id, 0);
@@ -180,10 +189,11 @@ static void is_over(struct archive *a) {
     a->progress = true;
 }
 
+/* But what was read before we started over is here no more. */
 static void now_closed(struct archive *a) {
     struct tails *t = &a->tails;
     pthread_mutex_lock(&a->lock);
-    add_to(&t->closed, &t->closed_count, t->id);
+    if (!t->stale) add_to(&t->closed, &t->closed_count, t->id);
     pthread_mutex_unlock(&a->lock);
     is_over(a);
 }
@@ -203,10 +213,10 @@ void close_stream(struct archive *a, struct creation *c, struct replica_id write
 static void end(struct archive *a) {
     struct tails *t = &a->tails;
     if (is_more_here(a, true)) archive_count(a, tails, 1);
-    if (!t->close) {
-        is_over(a);
-    } else if (t->is_closed) {
+    if (t->is_closed) {
         now_closed(a);
+    } else if (!t->close) {
+        is_over(a);
     } else {
         close_stream(a, &t->creation, t->id, t->next, t->stored, t->images_before);
         t->step = TAIL_CLOSING;

@@ -70,6 +70,30 @@ static bool read_hash(struct bytes reply, uint32_t *fields, int64_t values[MODEL
     return true;
 }
 
+static bool has_all_of(const struct run *r, uint32_t index, uint32_t other) {
+    const struct node *node = world_node(r->world, index), *from = world_node(r->world, other);
+    struct model_seen seen[ORIGINS_MAX];
+    if (!from) return false;
+    for (uint32_t s = 0; s < node->shard_count; s++)
+        for (uint32_t i = vector_of(from, s, seen); i > 0; i--)
+            if (applied_of(node, s, (struct replica_id){seen[i - 1].node, seen[i - 1].incarnation}) < seen[i - 1].counter) return false;
+    return true;
+}
+
+/* Since it came back with less than it had, or started over beside a store, where there is more of some than of others: until it
+ * has all that the store and the others have, and all of them are up. */
+static bool is_behind(struct run *r, uint32_t index) {
+    struct standing *s = &r->standings[index];
+    const struct node *node = world_node(r->world, index);
+    struct replica_id self = self_of(node);
+    if (r->swarm.stores && s->self.incarnation && replica_id_compare(s->self, self) != 0) s->behind = true;
+    s->self = self;
+    bool level = s->behind && stored_is_here(r, node);
+    for (uint32_t i = 0; i < world_node_count(r->world) && level; i++) level = has_all_of(r, index, i);
+    if (level) s->behind = false;
+    return s->behind;
+}
+
 /* Whatever this node shows of the key, the model must allow at what the node has applied. */
 static bool key_is_allowed(struct run *r, uint32_t index, const struct model_cut *cut, uint32_t key, const char *name) {
     char type[64], text[64];
@@ -95,6 +119,8 @@ void check_key(struct run *r, uint32_t index, uint32_t key) {
     char name[16];
     name_key(name, sizeof name, 'm', key);
     struct model_cut cut = {.shard = node_shard_of(node, bytes_str(name)), .seen = seen};
+    cut.node = self_of(node).node;
+    cut.behind = is_behind(r, index);
     cut.count = vector_of(node, cut.shard, seen);
     r->counts.reads++;
     if (r->failed || key_is_allowed(r, index, &cut, key, name) || !world_node(r->world, index)) return;

@@ -43,11 +43,12 @@ static void collect(struct run *r, uint32_t index) {
 static void on_restart(void *arg, uint32_t node, enum world_change change) {
     struct run *r = arg;
     if (change == WORLD_UP) {
+        r->standings[node].self = self_of(world_node(r->world, node));
         if (r->swarm.disks) promises_checked(r, node);
         if (r->swarm.stores) stored_checked(r, node);
         return;
     }
-    if (r->swarm.stores) model_rolled_back(r->model);
+    if (r->swarm.stores) r->standings[node].behind = true;
     if (r->swarm.disks) promises_lost(r, node, change);
     if (change != WORLD_DIED) collect(r, node);
     client_lost(r, node, change == WORLD_DIED);
@@ -149,6 +150,9 @@ static void print_total(const struct total *t) {
 #undef X
 #define X(name, help) print_taken(t->facts.name, help ", seen when shards were counted again");
     SHARD_FACTS(X)
+#undef X
+#define X(name, help) print_also(t->counts.name, help);
+    RUN_RARE_COUNTS(X)
 #undef X
     print_taken(t->gossip.deltas_gap, "batches that did not continue what was applied");
     print_taken(t->gossip.resets, "nodes that were declared gone and started over");

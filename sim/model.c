@@ -14,12 +14,9 @@ struct model {
     struct model_op *ops;
     size_t count, cap;
     struct numbers of_key[MODEL_KEYS + 1]; /* those that touch a key, FLUSHALL too; the last: all */
-    bool rolled_back;
 };
 
 struct model *model_new(void) { return mem_zero(1, sizeof(struct model)); }
-
-void model_rolled_back(struct model *m) { m->rolled_back = true; }
 
 void model_free(struct model *m) {
     for (size_t i = 0; i < m->count; i++) {
@@ -99,6 +96,10 @@ static bool was_seen(const struct model *m, const struct model_cut *cut, const s
 
 static bool is_increment(enum model_kind kind) { return kind == MODEL_INCR || kind == MODEL_HINCR; }
 
+/* Held for gone, its node may have come back with what nobody had heard of: that is void, but until it is told so it counts on from
+ * what others have reset and forgotten. */
+static bool is_brought_back(const struct model_op *a, const struct model_cut *cut) { return is_increment(a->kind) && a->at.node == cut->node; }
+
 static enum life life(const struct model *m, const struct model_cut *cut, size_t number) {
     const struct model_op *a = &m->ops[number];
     enum life life = LIVES;
@@ -108,7 +109,7 @@ static enum life life(const struct model *m, const struct model_cut *cut, size_t
         const struct model_op *b = &m->ops[later->at[k]];
         if (b->shard != a->shard || !removes(b, a)) continue;
         bool here = in_cut(b, cut);
-        if (here && took(b, number) && !(m->rolled_back && took_dead(b, number))) return GONE;
+        if (here && took(b, number) && !(cut->behind && (took_dead(b, number) || is_brought_back(a, cut)))) return GONE;
         /* A delta tells of its elements as they are when it is sent, so what somebody else has
          * removed of them by then is felt before that removal is in the cut. */
         if (took(b, number)) life = OPEN;
@@ -119,7 +120,7 @@ static enum life life(const struct model *m, const struct model_cut *cut, size_t
 
 static bool takes(const struct model *m, const struct model_op *b, size_t number) {
     const struct model_op *a = &m->ops[number];
-    struct model_cut had = {b->shard, b->seen, b->seen_count};
+    struct model_cut had = {.shard = b->shard, .seen = b->seen, .count = b->seen_count};
     if (a->shard != b->shard || !removes(b, a) || !in_cut(a, &had)) return false;
     /* Its own earlier writes of what it writes are gone by the order of its mutations. A SET of a
      * string that has no fields writes no field. */
@@ -128,10 +129,10 @@ static bool takes(const struct model *m, const struct model_op *b, size_t number
     return own || is_increment(a->kind) || b->key == MODEL_KEYS || life(m, &had, number) == LIVES;
 }
 
-/* An increment that somebody had reset before. A flush tells of all that it saw. */
+/* An increment that somebody had reset before. */
 static bool finds_reset(const struct model *m, const struct model_op *b, size_t number) {
-    struct model_cut had = {b->shard, b->seen, b->seen_count};
-    return is_increment(m->ops[number].kind) && b->key != MODEL_KEYS && life(m, &had, number) != LIVES;
+    struct model_cut had = {.shard = b->shard, .seen = b->seen, .count = b->seen_count};
+    return is_increment(m->ops[number].kind) && life(m, &had, number) != LIVES;
 }
 
 void model_add(struct model *m, struct model_op op) {

@@ -44,10 +44,6 @@ struct model_op {
 
 struct model;
 struct model *model_new(void);
-/* From now on, for good: a node has lost what it had told others that it has. They may have forgotten
- * that increments were reset, as if all had applied it, so a later reset by one who had seen that
- * does not tell of it again: what a write found reset is open until that reset is in the cut. */
-void model_rolled_back(struct model *m);
 void model_free(struct model *m);
 /* seen is copied. */
 void model_add(struct model *m, struct model_op op);
@@ -55,8 +51,13 @@ void model_add(struct model *m, struct model_op op);
 /* A cut of one shard. */
 struct model_cut {
     uint32_t shard;
+    uint64_t node; /* whose it is; counts if it is behind */
     const struct model_seen *seen;
     uint32_t count;
+    /* Its node may lack what others take it to have, or to do without. They may have forgotten that increments
+     * were reset, so a later reset by one who had seen that does not tell of it again: what a write found reset
+     * is open until that reset is in the cut. */
+    bool behind;
 };
 bool model_allows_absent(struct model *m, const struct model_cut *cut, uint32_t key);
 bool model_allows_string(struct model *m, const struct model_cut *cut, uint32_t key, int64_t value);

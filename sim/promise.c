@@ -108,7 +108,7 @@ static void whole_check(struct run *r, uint32_t index) {
     uint32_t shard;
     if (whole_lacks(&p->had, world_node(r->world, index), &shard)) {
         r->counts.rolled_back++;
-        model_rolled_back(r->model);
+        r->standings[index].behind = true;
     }
     const struct model_seen *lacks = whole_lacks(&p->sure, world_node(r->world, index), &shard);
     r->counts.wholes += p->sure.shards != 0;
@@ -133,7 +133,7 @@ void promises_checked(struct run *r, uint32_t index) {
     struct promises *p = &r->promises[index];
     const struct node *node = world_node(r->world, index);
     if (world_has_rotted(r->world, index)) {
-        model_rolled_back(r->model);
+        r->standings[index].behind = true;
         forget(p);
     }
     whole_check(r, index);
@@ -183,6 +183,13 @@ void stored_due(struct run *r, uint32_t index) {
     stored_fini(&r->due[index]);
     for (uint32_t i = 0; i < r->stored.count; i++)
         memcpy(stored_of(&r->due[index], r->stored.list[i].id, shards)->process, r->stored.list[i].process, shards * sizeof(uint64_t));
+}
+
+bool stored_is_here(const struct run *r, const struct node *node) {
+    for (uint32_t i = 0; i < r->stored.count; i++)
+        for (uint32_t s = 0; s < node->shard_count; s++)
+            if (applied_of(node, s, r->stored.list[i].id) < r->stored.list[i].process[s]) return false;
+    return true;
 }
 
 void stored_checked(struct run *r, uint32_t index) {

@@ -195,6 +195,47 @@ static void who_left_is_remembered_for_while_more_may_come_of_him(void **state) 
     stop(&b);
 }
 
+/* Writes of a process that nobody here ever met, as they are read from a store. */
+static void read_stranger(struct side *to) {
+    struct shard_config config = {.replicas = replicas_new(), .log_bytes_max = 1 << 20};
+    struct wire_writer w;
+    struct wire_reader r;
+    struct buf message = {0};
+    uint64_t upto;
+    assert_int_equal(replicas_intern(config.replicas, (struct replica_id){9, ++dice}, &config.self), STATUS_OK);
+    struct shard *shard = shard_new(0, &config);
+    shard_set(shard, shard_ref(shard, bytes_str("other")), bytes_str("v"), false, now_ms);
+    wire_init(&w, config.replicas);
+    assert_int_equal(shard_write_delta(shard, &w, 0, &upto), STATUS_OK);
+    wire_finish(&w, &message);
+    wire_fini(&w);
+    assert_int_equal(wire_open(&r, buf_bytes(&message), to->replicas), STATUS_OK);
+    assert_int_equal(shard_read_delta(to->shards[0], &r, now_ms), STATUS_OK);
+    wire_close(&r);
+    gossip_changed(to->gossip, 0);
+    buf_fini(&message);
+    shard_free(shard);
+    replicas_free(config.replicas);
+}
+
+static void who_was_never_met_may_still_turn_up(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 2000);
+    a.has_more = true;
+    read_stranger(&a);
+    run(&a, &b, 1000);
+    write_to(&a, 0, "k");
+    run(&a, &b, 30000);
+    assert_true(remembers(&a));
+    a.has_more = false;
+    run(&a, &b, 10000);
+    assert_false(remembers(&a));
+    stop(&a);
+    stop(&b);
+}
+
 static void parts_of_a_message_may_overtake_each_other(void **state) {
     struct side a, b;
     struct buf value = {0};
@@ -282,6 +323,7 @@ static void what_still_comes_of_who_left_long_ago_is_dropped(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_may_lose_what_he_has_is_remembered_for), cmocka_unit_test(who_left_is_remembered_for_while_more_may_come_of_him),
+        cmocka_unit_test(who_was_never_met_may_still_turn_up),
         cmocka_unit_test(what_a_short_cut_swallowed_is_found_within_two_heartbeats),
         cmocka_unit_test(peers_that_are_far_away_agree),
         cmocka_unit_test(parts_of_a_message_may_overtake_each_other),

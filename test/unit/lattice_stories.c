@@ -1,4 +1,4 @@
-/* Three replicas and what happens between them, step by step: rules that random runs seldom test. */
+/* Some replicas and what happens between them, step by step: rules that random runs seldom test. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +10,7 @@
 #include "lattice/shard.h"
 #include "test/exchange.h"
 
-enum { A, B, C, ALL };
+enum { A, B, C, D, ALL };
 
 struct cast {
     struct replicas *replicas[ALL];
@@ -88,6 +88,26 @@ static void ask_by_cells(struct cast *c, int from, const struct shard_summary *a
     assert_int_equal(shard_paths(c->shard[A])->answers_cells, 1);
     wire_close(&r);
     buf_fini(&message);
+}
+
+/* As one who has nothing asks, and as an image is read: judged as if the reader had nothing. */
+static void take_all(struct cast *c, int from, int to) {
+    static const struct shard_summary nothing;
+    struct buf message = {0};
+    struct wire_writer w;
+    struct wire_reader r;
+    wire_init(&w, c->replicas[from]);
+    assert_int_equal(shard_write_answer(c->shard[from], &w, &nothing), STATUS_OK);
+    wire_finish(&w, &message);
+    wire_fini(&w);
+    assert_int_equal(wire_open(&r, buf_bytes(&message), c->replicas[to]), STATUS_OK);
+    assert_int_equal(shard_read_answer(c->shard[to], &r, &nothing, 1000), STATUS_OK);
+    wire_close(&r);
+    buf_fini(&message);
+}
+
+static void forget_dead(struct cast *c, int at) {
+    for (int round = 0; round < 4; round++) shard_stable(c->shard[at], shard_applied(c->shard[at]));
 }
 
 static enum key_type type_at(struct cast *c, int at, const char *name) {
@@ -209,6 +229,69 @@ static void what_was_forgotten_stays_forgotten(void **state) {
     cast_fini(&c);
 }
 
+/* Of one who is no member any more, and whose last words are still to be read. */
+static void a_floor_waits_for_what_it_resets(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c);
+    shard_increase(c.shard[A], ref(&c, A, "n"), fixed_from_i64(5), 1000);
+    tell(&c, A, C, 1000);
+    shard_delete(c.shard[C], ref(&c, C, "n"), 1000);
+    tell(&c, C, B, 1000);
+    forget_dead(&c, B);
+    tell(&c, A, B, 1000);
+    assert_int_equal(type_at(&c, B, "n"), KEY_NONE);
+    assert_int_equal(shard_paths(c.shard[B])->graves_forgotten, 0);
+    forget_dead(&c, B);
+    assert_int_equal(shard_paths(c.shard[B])->graves_forgotten, 1);
+    cast_fini(&c);
+}
+
+/* B has forgotten the increment that it saw reset; of the next, which D saw reset, it knows nothing. */
+static void an_answer_leaves_floors_that_its_sender_could_not_know(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c);
+    shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(5), 1000);
+    for (int i = A; i <= D; i++)
+        if (i != C) tell(&c, C, i, 1000);
+    shard_delete(c.shard[B], ref(&c, B, "n"), 1000);
+    forget_dead(&c, B);
+    shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(3), 1000);
+    tell(&c, C, D, 1000);
+    shard_delete(c.shard[D], ref(&c, D, "n"), 1000);
+    tell(&c, D, A, 1000);
+    take_all(&c, B, A);
+    tell(&c, C, A, 1000);
+    assert_int_equal(type_at(&c, A, "n"), KEY_NONE);
+    cast_fini(&c);
+}
+
+/* B has forgotten both increments of C. D knows the floor of the first alone, and tells B of it again; C knows of no reset. */
+static void an_old_floor_brings_nothing_back(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c);
+    shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(5), 1000);
+    tell(&c, C, A, 1000);
+    shard_delete(c.shard[A], ref(&c, A, "n"), 1000);
+    tell(&c, A, D, 1000);
+    shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(3), 1000);
+    tell(&c, C, B, 1000);
+    tell(&c, A, B, 1000);
+    shard_delete(c.shard[B], ref(&c, B, "n"), 1000);
+    forget_dead(&c, B);
+    assert_int_equal(shard_paths(c.shard[B])->graves_forgotten, 1);
+    take_all(&c, D, B);
+    take_all(&c, C, B);
+    assert_int_equal(type_at(&c, B, "n"), KEY_NONE);
+    tell(&c, C, A, 1000);
+    assert_int_equal(type_at(&c, A, "n"), KEY_STRING);
+    take_all(&c, B, A);
+    assert_int_equal(type_at(&c, A, "n"), KEY_NONE);
+    cast_fini(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_two_types_the_later_is_seen),
@@ -217,6 +300,9 @@ int main(void) {
         cmocka_unit_test(what_an_answer_knows_to_be_gone_goes),
         cmocka_unit_test(what_was_forgotten_stays_forgotten),
         cmocka_unit_test(an_answer_takes_along_what_its_sender_has_forgotten),
+        cmocka_unit_test(a_floor_waits_for_what_it_resets),
+        cmocka_unit_test(an_answer_leaves_floors_that_its_sender_could_not_know),
+        cmocka_unit_test(an_old_floor_brings_nothing_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
