@@ -151,12 +151,23 @@ void link_sent(struct sim_node *n, const struct event *e) {
     node_step(n, (struct gossip_event){.kind = GOSSIP_SENT, .link = e->link});
 }
 
+struct arriving {
+    struct node *node;
+    struct bytes frame;
+    bool taken;
+};
+
+static void offer(void *arg) {
+    struct arriving *a = arg;
+    gossip_awake(a->node->gossip);
+    a->taken = gossip_deltas(a->node->gossip, a->frame, node_now(a->node));
+}
+
 /* Nodes of odd numbers take deltas by the short cut, as threads that are not gossip's do. */
 void link_arrive(struct world *w, const struct event *e) {
-    struct node *node = w->nodes[e->node].node;
-    struct bytes frame = buf_bytes(e->frame);
-    world_trace_add(w, frame);
-    gossip_awake(node->gossip);
-    bool taken = e->node % 2 && gossip_deltas(node->gossip, frame, node_now(node));
-    node_step(&w->nodes[e->node], taken ? (struct gossip_event){.kind = GOSSIP_TICK} : (struct gossip_event){.kind = GOSSIP_FRAME, .frame = frame});
+    struct sim_node *n = &w->nodes[e->node];
+    struct arriving a = {n->node, buf_bytes(e->frame), false};
+    world_trace_add(w, a.frame);
+    if (e->node % 2 && !node_runs(n, &w->stats.ooms_step, offer, &a)) return;
+    node_step(n, a.taken ? (struct gossip_event){.kind = GOSSIP_TICK} : (struct gossip_event){.kind = GOSSIP_FRAME, .frame = a.frame});
 }
