@@ -276,10 +276,8 @@ def test_run_keeps_what_it_had(tmp_path):
     with shown(tmp_path) as (process, kept):
         assert kept == 1
         redis.Redis("127.0.0.1", port=7002).set("before", "kill -9")
-        children = subprocess.run(["pgrep", "-P", str(process.pid), "anneal-server"], capture_output=True, text=True, check=True).stdout.split()
-        assert len(children) == len(ports)
-        for pid in children:
-            os.kill(int(pid), signal.SIGKILL)
+        for pid in [redis.Redis("127.0.0.1", port=port).info("server")["process_id"] for port in ports]:
+            os.kill(pid, signal.SIGKILL)
         assert "is there again" in process.communicate(timeout=60)[0]
     with shown(tmp_path) as (_, kept):
         assert kept == 1 and redis.Redis("127.0.0.1", port=7002).get("before") == b"kill -9"
