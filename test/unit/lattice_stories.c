@@ -247,6 +247,27 @@ static void a_floor_waits_for_what_it_resets(void **state) {
     cast_fini(&c);
 }
 
+/* What B and A show is the same, so their cells are; but B has heard of a reset of what neither has. */
+static void an_answer_by_cells_brings_floors_where_all_is_equal(void **state) {
+    (void)state;
+    struct cast c;
+    struct shard_summary asked;
+    cast_init(&c);
+    shard_set(c.shard[B], ref(&c, B, "other"), bytes_str("v"), false, 1000);
+    tell(&c, B, A, 1000);
+    shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(5), 1000);
+    tell(&c, C, D, 1000);
+    shard_delete(c.shard[D], ref(&c, D, "n"), 1000);
+    tell(&c, D, B, 1000);
+    forget_dead(&c, B);
+    shard_summarise(c.shard[A], true, &asked);
+    ask_by_cells(&c, B, &asked);
+    shard_summary_fini(&asked);
+    tell(&c, C, A, 1000);
+    assert_int_equal(type_at(&c, A, "n"), KEY_NONE);
+    cast_fini(&c);
+}
+
 /* B has forgotten the increment that it saw reset; of the next, which D saw reset, it knows nothing. */
 static void an_answer_leaves_floors_that_its_sender_could_not_know(void **state) {
     (void)state;
@@ -301,6 +322,7 @@ int main(void) {
         cmocka_unit_test(what_was_forgotten_stays_forgotten),
         cmocka_unit_test(an_answer_takes_along_what_its_sender_has_forgotten),
         cmocka_unit_test(a_floor_waits_for_what_it_resets),
+        cmocka_unit_test(an_answer_by_cells_brings_floors_where_all_is_equal),
         cmocka_unit_test(an_answer_leaves_floors_that_its_sender_could_not_know),
         cmocka_unit_test(an_old_floor_brings_nothing_back),
     };

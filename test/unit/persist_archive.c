@@ -584,6 +584,26 @@ static void keeps_what_it_was_told_to(void **state) {
     }
 }
 
+/* If the process dies first, and others close its stream, what is not in there is void; no checkpoint may have it. */
+static void a_checkpoint_waits_for_what_is_not_streamed(void **state) {
+    (void)state;
+    struct world w;
+    uint64_t bytes;
+    open_world(&w, 1);
+    w.options.settings.segment_us = 30 * SECOND;
+    struct site *s = start(&w, 0, 1);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    write_key(s, 1, "streamed");
+    run(&w, SECOND);
+    write_key(s, 1, "not yet");
+    archive_save(s->archive);
+    run(&w, 15 * SECOND);
+    assert_int_equal(count_of(&w, "manifest/", &bytes), 0);
+    run(&w, 40 * SECOND);
+    assert_int_equal(count_of(&w, "manifest/", &bytes), 1);
+    close_world(&w);
+}
+
 /* Two checkpoints of one that is dead now are named on by one that never heard of it, though the second manifest is damaged, or
  * somebody else's object is listed behind it. */
 static void parts_of_the_dead_stay_named(void **state) {
@@ -801,7 +821,8 @@ int main(void) {
         cmocka_unit_test(waits_for_the_store), cmocka_unit_test(stops_where_conditions_are_ignored),
         cmocka_unit_test(second_process_of_a_node_stops), cmocka_unit_test(copies_of_a_process_stop),
         cmocka_unit_test(sealed_objects_need_their_key), cmocka_unit_test(the_past_comes_back), cmocka_unit_test(damage_is_survived),
-        cmocka_unit_test(covered_twice_is_safe), cmocka_unit_test(keeps_what_it_was_told_to), cmocka_unit_test(parts_of_the_dead_stay_named),
+        cmocka_unit_test(covered_twice_is_safe), cmocka_unit_test(keeps_what_it_was_told_to),
+        cmocka_unit_test(a_checkpoint_waits_for_what_is_not_streamed), cmocka_unit_test(parts_of_the_dead_stay_named),
         cmocka_unit_test(an_emptied_store_is_filled_again), cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(what_is_here_is_not_read),
         cmocka_unit_test(tails_are_streamed), cmocka_unit_test(behind_until_all_is_stored), cmocka_unit_test(tables_of_members_come_back)};
     return cmocka_run_group_tests(tests, NULL, NULL);
