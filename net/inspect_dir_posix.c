@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/file_posix.h"
 #include "core/mem.h"
 #include "net/inspect.h"
 #include "net/os_posix.h"
@@ -73,16 +74,7 @@ static void port_close(void *self, int file) {
 }
 static enum status port_read(void *self, int file, uint64_t at, size_t len, struct buf *out) {
     (void)self;
-    buf_reserve(out, len);
-    for (size_t got = 0; got < len;) {
-        ssize_t n = pread(file, out->data + out->len, len - got, (off_t)(at + got));
-        if (n == 0) break;
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return STATUS_ERR_IO;
-        out->len += (size_t)n;
-        got += (size_t)n;
-    }
-    return STATUS_OK;
+    return file_read(file, at, len, out) ? STATUS_OK : STATUS_ERR_IO;
 }
 
 /* ----------------------------------------------------------------- listing */

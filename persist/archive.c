@@ -104,6 +104,21 @@ bool archive_read_head(struct archive *a, const char *key, const struct object *
     return false;
 }
 
+bool archive_read_manifest(struct archive *a, const char *key, struct bytes text, struct manifest *out) {
+    uint64_t number;
+    if (manifest_read(text, a->config.replicas, out) != STATUS_OK) return false;
+    if (out->shard_count == a->config.shard_count && layout_read_manifest_key(bytes_str(key), &number) && number == out->number) return true;
+    manifest_fini(out);
+    return false;
+}
+
+bool archive_open_manifest(struct archive *a, const struct fetch *f, struct buf *text, struct manifest *out) {
+    struct object object;
+    text->len = 0;
+    return f->request.result == STORE_DONE && archive_open(a, f->key, OBJECT_MANIFEST, buf_bytes(&f->request.data), &object, text) &&
+           archive_read_manifest(a, f->key, buf_bytes(text), out);
+}
+
 /* -------------------------------------------------------------------- made */
 
 struct archive *archive_new(const struct archive_config *config) {

@@ -219,17 +219,6 @@ static bool is_covered(const struct manifest_part *part, const struct vclock *co
     return true;
 }
 
-bool compact_read_manifest(struct archive *a, const struct fetch *f, struct buf *text, struct manifest *out) {
-    struct object object;
-    text->len = 0;
-    if (f->request.result != STORE_DONE || !archive_open(a, f->key, OBJECT_MANIFEST, buf_bytes(&f->request.data), &object, text)) return false;
-    if (manifest_read(buf_bytes(text), a->config.replicas, out) != STATUS_OK) return false;
-    uint64_t number;
-    if (out->shard_count == a->config.shard_count && layout_read_manifest_key(bytes_str(f->key), &number) && number == out->number) return true;
-    manifest_fini(out);
-    return false;
-}
-
 static bool is_void(struct archive *a) {
     const struct compactor *c = &a->compactor;
     return c->self_index != a->self_index || a->stream.closed || a->now.mono_us - c->began_us > CHECKPOINT_US;
@@ -306,7 +295,7 @@ static void forget_newest(struct compactor *c) {
 static bool read_other(struct archive *a) {
     struct compactor *c = &a->compactor;
     forget_newest(c);
-    c->has_newest = compact_read_manifest(a, &c->fetch, &c->newest_text, &c->newest);
+    c->has_newest = archive_open_manifest(a, &c->fetch, &c->newest_text, &c->newest);
     return c->has_newest;
 }
 

@@ -37,7 +37,7 @@ void garbage_begin(struct archive *a) {
 static void visit_manifest(struct archive *a, const struct listed *item, struct fetch *f) {
     struct compactor *c = &a->compactor;
     size_t i = (size_t)(item - c->sweep.items.keys);
-    if (!compact_read_manifest(a, f, &c->texts[i], &c->all[i])) c->all[i].number = 0;
+    if (!archive_open_manifest(a, f, &c->texts[i], &c->all[i])) c->all[i].number = 0;
 }
 
 /* The newest that enough others follow and that is old enough; what it covers is kept there. SIZE_MAX: none. */

@@ -125,9 +125,7 @@ static bool take_manifest(struct archive *a, struct fetch *f) {
     manifest_fini(m);
     r->text.len = 0;
     if (!fetched(a, f, OBJECT_MANIFEST, &object, &r->text)) return false;
-    uint64_t number;
-    if (manifest_read(buf_bytes(&r->text), a->config.replicas, m) != STATUS_OK || m->shard_count != a->config.shard_count ||
-        !layout_read_manifest_key(bytes_str(f->key), &number) || number != m->number) {
+    if (!archive_read_manifest(a, f->key, buf_bytes(&r->text), m)) {
         damaged(a, f->key, "it makes no sense");
         return false;
     }

@@ -260,8 +260,6 @@ void compact_idle(struct archive *a); /* until it is time for the next look */
 void compact_fini(struct archive *a);
 /* What a manifest covers, by shard; see archive_free_vectors. */
 struct vclock *compact_coverage(struct archive *a, const struct manifest *m);
-/* What was fetched; `text` is what it points to. */
-bool compact_read_manifest(struct archive *a, const struct fetch *f, struct buf *text, struct manifest *out);
 void garbage_begin(struct archive *a);
 void garbage_step(struct archive *a);
 void garbage_fini(struct archive *a);
@@ -322,5 +320,8 @@ void archive_free_vectors(struct archive *a, struct vclock *vectors); /* NULL is
 bool archive_open(struct archive *a, const char *key, enum object_kind kind, struct bytes bytes, struct object *out, struct buf *plain);
 /* The head is that of the segment which the key names. */
 bool archive_read_head(struct archive *a, const char *key, const struct object *object, struct segment_head *out);
+/* Likewise; `out` views the text. */
+bool archive_read_manifest(struct archive *a, const char *key, struct bytes text, struct manifest *out);
+bool archive_open_manifest(struct archive *a, const struct fetch *f, struct buf *text, struct manifest *out); /* that was fetched */
 
 #endif

@@ -170,14 +170,11 @@ static void begin(struct archive *a, struct replica_id id, bool close) {
 
 static void read_manifest(struct archive *a) {
     struct tails *t = &a->tails;
-    struct object object;
     struct manifest m;
     struct buf text = {0};
     uint16_t index;
-    const struct store_request *r = &t->fetch.request;
-    bool good = r->result == STORE_DONE && archive_open(a, t->fetch.key, OBJECT_MANIFEST, buf_bytes(&r->data), &object, &text) &&
-                manifest_read(buf_bytes(&text), a->config.replicas, &m) == STATUS_OK;
-    if (good && m.shard_count == a->config.shard_count && replicas_intern(a->config.replicas, t->id, &index) == STATUS_OK)
+    bool good = archive_open_manifest(a, &t->fetch, &text, &m);
+    if (good && replicas_intern(a->config.replicas, t->id, &index) == STATUS_OK)
         for (uint32_t i = 0; i < m.part_count; i++)
             for (uint32_t s = 0; s < m.parts[i].count; s++) store_has(a, m.parts[i].first + s, vclock_get(&m.parts[i].applied[s], index));
     if (good) manifest_fini(&m);

@@ -55,16 +55,7 @@ static enum status disk_cut(void *self, int file, uint64_t size) {
 
 static enum status disk_read(void *self, int file, uint64_t at, size_t len, struct buf *out) {
     (void)self;
-    buf_reserve(out, len);
-    for (size_t got = 0; got < len;) {
-        ssize_t n = pread(file, out->data + out->len, len - got, (off_t)(at + got));
-        if (n == 0) break;
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return failed("read", "a file");
-        out->len += (size_t)n;
-        got += (size_t)n;
-    }
-    return STATUS_OK;
+    return file_read(file, at, len, out) ? STATUS_OK : failed("read", "a file");
 }
 
 static enum status disk_rename(void *self, const char *from, const char *to) {

@@ -150,15 +150,9 @@ static int open_object(struct dir_store *d, struct store_request *r, struct stat
 }
 
 static void read_range(struct store_request *r, int fd, uint64_t len) {
-    buf_reserve(&r->data, (size_t)len);
-    while (r->data.len < len) {
-        ssize_t got = pread(fd, r->data.data + r->data.len, (size_t)len - r->data.len, (off_t)(r->offset + r->data.len));
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return fail(r, "cannot read");
-        if (got == 0) return store_answer(r, STORE_TRANSIENT, "%.*s became shorter", (int)r->key.len, (const char *)r->key.data);
-        r->data.len += (size_t)got;
-    }
-    store_answer(r, STORE_DONE, "%s", "");
+    if (!file_read(fd, r->offset, (size_t)len, &r->data)) fail(r, "cannot read");
+    else if (r->data.len < len) store_answer(r, STORE_TRANSIENT, "%.*s became shorter", (int)r->key.len, (const char *)r->key.data);
+    else store_answer(r, STORE_DONE, "%s", "");
 }
 
 static void get(struct dir_store *d, struct store_request *r) {
