@@ -100,6 +100,23 @@ static bool is_increment(enum model_kind kind) { return kind == MODEL_INCR || ki
  * what others have reset and forgotten. */
 static bool is_brought_back(const struct model_op *a, const struct model_cut *cut) { return is_increment(a->kind) && a->at.node == cut->node; }
 
+/* What b found reset, a reset had reset that was lost and is not in the cut. */
+static bool lacks_reset(const struct model *m, const struct model_cut *cut, const struct model_op *b, size_t number) {
+    const struct numbers *later = &m->of_key[m->ops[number].key];
+    for (size_t k = numbers_after(later, number); k < later->count; k++) {
+        const struct model_op *c = &m->ops[later->at[k]];
+        if (c->lost && c->shard == b->shard && took(c, number) && !in_cut(c, cut) && covers(b->seen, b->seen_count, &c->at)) return true;
+    }
+    return false;
+}
+
+/* b took it, or found it gone, and that is all that the cut has to know. */
+static bool is_gone_by(const struct model *m, const struct model_cut *cut, const struct model_op *b, size_t number) {
+    if (!in_cut(b, cut) || !took(b, number)) return false;
+    if (cut->behind && is_brought_back(&m->ops[number], cut)) return false;
+    return !took_dead(b, number) || !(cut->behind || lacks_reset(m, cut, b, number));
+}
+
 static enum life life(const struct model *m, const struct model_cut *cut, size_t number) {
     const struct model_op *a = &m->ops[number];
     enum life life = LIVES;
@@ -108,12 +125,11 @@ static enum life life(const struct model *m, const struct model_cut *cut, size_t
     for (size_t k = numbers_after(later, number); k < later->count; k++) {
         const struct model_op *b = &m->ops[later->at[k]];
         if (b->shard != a->shard || !removes(b, a)) continue;
-        bool here = in_cut(b, cut);
-        if (here && took(b, number) && !(cut->behind && (took_dead(b, number) || is_brought_back(a, cut)))) return GONE;
+        if (is_gone_by(m, cut, b, number)) return GONE;
         /* A delta tells of its elements as they are when it is sent, so what somebody else has
          * removed of them by then is felt before that removal is in the cut. */
         if (took(b, number)) life = OPEN;
-        if (life == LIVES && covers(b->seen, b->seen_count, &a->at) && (here || was_seen(m, cut, b))) life = OPEN;
+        if (life == LIVES && covers(b->seen, b->seen_count, &a->at) && (in_cut(b, cut) || was_seen(m, cut, b))) life = OPEN;
     }
     return life;
 }
@@ -155,6 +171,12 @@ void model_add(struct model *m, struct model_op op) {
     for (uint32_t k = 0; k <= MODEL_KEYS; k++)
         if (op.key == MODEL_KEYS || op.key == k || k == MODEL_KEYS) numbers_add(&m->of_key[k], m->count);
     m->ops[m->count++] = op;
+}
+
+void model_lose(struct model *m, uint32_t shard, struct model_seen upto, uint64_t count) {
+    struct model_cut had = {.shard = shard, .seen = &upto, .count = 1};
+    for (size_t i = 0; i < m->count; i++)
+        if (in_cut(&m->ops[i], &had) && m->ops[i].at.counter > count) m->ops[i].lost = true;
 }
 
 #define OPEN_MAX 10 /* more than so many open increments: any sum is let pass */

@@ -40,6 +40,7 @@ struct model_op {
     uint32_t removed_count;
     uint32_t *dead; /* those of them that had been removed already; likewise */
     uint32_t dead_count;
+    bool lost; /* see model_lose */
 };
 
 struct model;
@@ -48,15 +49,19 @@ void model_free(struct model *m);
 /* seen is copied. */
 void model_add(struct model *m, struct model_op op);
 
+/* A node that had applied what `upto` made of a shard now has no more of it than `count`. Others may have forgotten
+ * that increments were reset there, so a later reset by one who had seen that does not tell of it again: what
+ * such a write found reset is open in every cut that has not got the reset back. */
+void model_lose(struct model *m, uint32_t shard, struct model_seen upto, uint64_t count);
+
 /* A cut of one shard. */
 struct model_cut {
     uint32_t shard;
     uint64_t node; /* whose it is; counts if it is behind */
     const struct model_seen *seen;
     uint32_t count;
-    /* Its node may lack what others take it to have, or to do without. They may have forgotten that increments
-     * were reset, so a later reset by one who had seen that does not tell of it again: what a write found reset
-     * is open until that reset is in the cut. */
+    /* Its node may lack what others take it to have, or to do without: whatever a write found reset is open
+     * until that reset is in the cut. */
     bool behind;
 };
 bool model_allows_absent(struct model *m, const struct model_cut *cut, uint32_t key);

@@ -103,13 +103,26 @@ void promises_kept(struct run *r, uint32_t index, bool well) {
     p->next_us = world_now_us(r->world);
 }
 
+/* What it had, and has no more. */
+static void note_lost(struct run *r, uint32_t index) {
+    const struct whole *had = &r->promises[index].had;
+    const struct node *node = world_node(r->world, index);
+    bool less = false;
+    for (uint32_t s = 0; s < had->shards; s++)
+        for (uint32_t i = 0; i < had->of[s].count; i++) {
+            struct model_seen seen = had->of[s].seen[i];
+            uint64_t has = applied_of(node, s, (struct replica_id){seen.node, seen.incarnation});
+            if (has >= seen.counter) continue;
+            model_lose(r->model, s, seen, has);
+            less = true;
+        }
+    r->counts.rolled_back += less;
+    r->standings[index].behind = r->standings[index].behind || less;
+}
+
 static void whole_check(struct run *r, uint32_t index) {
     struct promises *p = &r->promises[index];
     uint32_t shard;
-    if (whole_lacks(&p->had, world_node(r->world, index), &shard)) {
-        r->counts.rolled_back++;
-        r->standings[index].behind = true;
-    }
     const struct model_seen *lacks = whole_lacks(&p->sure, world_node(r->world, index), &shard);
     r->counts.wholes += p->sure.shards != 0;
     if (lacks)
@@ -132,6 +145,7 @@ void promises_lost(struct run *r, uint32_t index, enum world_change change) {
 void promises_checked(struct run *r, uint32_t index) {
     struct promises *p = &r->promises[index];
     const struct node *node = world_node(r->world, index);
+    note_lost(r, index);
     if (world_has_rotted(r->world, index)) {
         r->standings[index].behind = true;
         forget(p);
