@@ -4,8 +4,8 @@ BUILD   ?= build
 OPT     ?= -O2 -g
 SAN     ?=
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion -Werror
-PKGS    := msgpack libsodium libxxhash liblz4 libcrypto
-PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev liblz4-dev libssl-dev libcurl4-openssl-dev libcmocka-dev libjemalloc-dev \
+PKGS    := msgpack libsodium libxxhash liblz4 libzstd libcrypto
+PACKAGES := gcc make pkg-config libmsgpack-dev libsodium-dev libxxhash-dev liblz4-dev libzstd-dev libssl-dev libcurl4-openssl-dev libcmocka-dev libjemalloc-dev \
             libjansson-dev libc6-dev iproute2 openssl python3 python3-pytest python3-redis redis-server redis-tools
 PYTHON  := /usr/bin/python3
 PREFIX  ?= /usr/local

@@ -34,10 +34,10 @@ static json_t *json_of(const struct item *item) {
 }
 
 static void add_flags(const struct object *object, json_t *line, struct buf *text) {
-    json_object_set_new(line, "compressed", json_boolean(object->compressed));
+    json_object_set_new(line, "codec", json_string(object_codec_name(object->codec)));
     json_object_set_new(line, "sealed", json_boolean(object->sealed));
     json_object_set_new(line, "plain_bytes", json_integer((json_int_t)object->plain_bytes));
-    if (object->compressed) buf_printf(text, ", compressed from %" PRIu64, object->plain_bytes);
+    if (object->codec != CODEC_NONE) buf_printf(text, ", compressed from %" PRIu64 " by %s", object->plain_bytes, object_codec_name(object->codec));
     if (object->sealed) buf_put_str(text, ", sealed");
 }
 

@@ -6,8 +6,9 @@
  * `cluster` is a hash of the cluster's name and its number of shards, as in frames. The nonce is of this one object: who
  * does not know whether it was he who made it compares. head-crc (CRC-32C) is of all before it and the head, in every
  * version; crc of everything. The head is readable without keys, from the beginning of the object: which mutations are in the body, not
- * what they are. The body is compressed (LZ4 block) where that helps, then sealed if there are keys
- * (XChaCha20-Poly1305 under the first; all open; what is before it is authenticated). */
+ * what they are. The body is compressed where that helps: by Zstandard what is written seldom and kept long (parts of
+ * checkpoints), else as an LZ4 block; never to less than a 255th, so that no reader needs more memory than that. Then it is sealed if
+ * there are keys (XChaCha20-Poly1305 under the first; all open; what is before it is authenticated). */
 #ifndef ANNEAL_PERSIST_OBJECT_H
 #define ANNEAL_PERSIST_OBJECT_H
 
@@ -31,9 +32,18 @@ enum object_kind {
 };
 const char *object_kind_name(enum object_kind kind); /* as keys begin; never NULL */
 
+#define OBJECT_CODECS(X) X(NONE, "none") X(LZ4, "lz4") X(ZSTD, "zstd")
+enum object_codec {
+#define X(codec, name) CODEC_##codec,
+    OBJECT_CODECS(X)
+#undef X
+};
+const char *object_codec_name(enum object_codec codec);
+
 struct object {
     enum object_kind kind;
-    bool compressed, sealed;
+    enum object_codec codec; /* of the body */
+    bool sealed;
     uint64_t cluster;
     uint8_t nonce[OBJECT_NONCE_BYTES];
     struct bytes head; /* a view */

@@ -1,6 +1,6 @@
 /* What comes from an object store: the bytes of single objects, keys, heads and manifests; and whole archives on a store in which
  * objects of ours have been bent, cut, swapped, renamed, forged and removed, and where requests fail. Where nothing was touched, all
- * that was streamed is back. A store that lies is not asked for ever, takes no memory beyond what it holds times what LZ4 can say,
+ * that was streamed is back. A store that lies is not asked for ever, takes no memory beyond what it holds times what compression may say,
  * and does not make a node believe to have written what it has not.
  *
  * input := flags (bytes of one thing | step*)
@@ -23,7 +23,7 @@ enum what { WRITE, WRITE_MORE, RUN, SAVE, RESTART, LEAP, FAIL, BEND, CUT, RAW, R
 #define TOUCHED BEND
 #define SECOND INT64_C(1000000)
 #define REQUESTS_MAX 200000u /* of one run, of some seconds: a manifest may name 65,536 parts, and be damaged */
-#define LZ4_RATIO 255u
+#define CODEC_RATIO 255u
 
 struct site {
     struct replica_id id;
@@ -60,7 +60,7 @@ static void watch_memory(void) {
     largest = 0;
 }
 /* A byte may say 255, a byte of that may be a vector or a part: so many bytes are its struct. Buffers grow by doubling. */
-static void check_memory(uint64_t given) { CHECK(largest < (4u << 20) + given * LZ4_RATIO * 2 * sizeof(struct manifest_part)); }
+static void check_memory(uint64_t given) { CHECK(largest < (4u << 20) + given * CODEC_RATIO * 2 * sizeof(struct manifest_part)); }
 
 /* ------------------------------------------------------------ single things */
 

@@ -25,19 +25,19 @@ static struct keyring keys_of(const char *text, const char *cluster) {
     return keys;
 }
 
-static void round_trip(const struct keyring *keys, struct bytes plain, bool compressed) {
+static void round_trip(enum object_kind kind, const struct keyring *keys, struct bytes plain, enum object_codec codec) {
     struct buf object = {0}, back = {0};
     struct object o;
     struct bytes head = bytes_str("head");
     size_t need;
     buf_put_str(&object, "before"); /* it is appended */
-    object_write(OBJECT_SEGMENT, NONCE, head, plain, keys, &object);
+    object_write(kind, NONCE, head, plain, keys, &object);
     struct bytes whole = bytes_of(object.data + 6, object.len - 6);
     assert_int_equal(object_read(whole, keys, &o, &back), STATUS_OK);
     assert_true(bytes_equal(buf_bytes(&back), plain));
     assert_true(bytes_equal(o.head, head));
-    assert_int_equal(o.kind, OBJECT_SEGMENT);
-    assert_int_equal(o.compressed, compressed);
+    assert_int_equal(o.kind, kind);
+    assert_int_equal(o.codec, codec);
     assert_int_equal(o.sealed, keys->count > 0);
     assert_memory_equal(o.nonce, NONCE, sizeof NONCE);
     assert_int_equal(object_read_head(bytes_of(whole.data, 10), keys, &o, &need), STATUS_ERR_GAP);
@@ -51,18 +51,25 @@ static void round_trip(const struct keyring *keys, struct bytes plain, bool comp
 static void come_back(void **state) {
     (void)state;
     struct keyring open = keys_of("", "c"), sealed = keys_of(KEY_A KEY_B, "c");
-    struct buf same = {0}, random = {0};
+    struct buf same = {0}, random = {0}, text = {0};
     struct rng rng;
     rng_seed(&rng, 1);
     for (int i = 0; i < 100000; i++) buf_put_byte(&same, 'x');
     for (int i = 0; i < 1000; i++) buf_put_byte(&random, (uint8_t)rng_next(&rng));
+    for (int i = 0; i < 100000; i++) buf_printf(&text, "%d,", i);
     const struct keyring *both[] = {&open, &sealed};
     for (int i = 0; i < 2; i++) {
-        round_trip(both[i], (struct bytes){0}, false);
-        round_trip(both[i], buf_bytes(&same), true);
-        round_trip(both[i], buf_bytes(&random), false);
+        round_trip(OBJECT_SEGMENT, both[i], (struct bytes){0}, CODEC_NONE);
+        round_trip(OBJECT_SEGMENT, both[i], buf_bytes(&text), CODEC_LZ4);
+        round_trip(OBJECT_SEGMENT, both[i], buf_bytes(&same), CODEC_LZ4);
+        round_trip(OBJECT_SEGMENT, both[i], buf_bytes(&random), CODEC_NONE);
+        round_trip(OBJECT_PART, both[i], (struct bytes){0}, CODEC_NONE);
+        round_trip(OBJECT_PART, both[i], buf_bytes(&text), CODEC_ZSTD);
+        round_trip(OBJECT_PART, both[i], buf_bytes(&same), CODEC_LZ4); /* nothing may say so much by so little */
+        round_trip(OBJECT_PART, both[i], buf_bytes(&random), CODEC_NONE);
     }
     buf_fini(&same);
+    buf_fini(&text);
     buf_fini(&random);
 }
 
