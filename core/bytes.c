@@ -51,29 +51,14 @@ size_t bytes_from_i64(int64_t value, char *out) {
     return len;
 }
 
-void buf_reserve(struct buf *buf, size_t more) {
-    size_t need = buf->len + more;
-    if (need <= buf->cap) return;
-    size_t cap = buf->cap ? buf->cap : 64;
+void buf_grow(struct buf *buf, size_t more) {
+    size_t need = buf->len + more, cap = buf->cap ? buf->cap : 64;
     while (cap < need) cap += cap / 2 + 64;
     buf->data = mem_realloc(buf->data, cap);
     buf->cap = cap;
 }
 
-void buf_put(struct buf *buf, const void *data, size_t len) {
-    if (len == 0) return;
-    buf_reserve(buf, len);
-    memcpy(buf->data + buf->len, data, len);
-    buf->len += len;
-}
-
-void buf_put_bytes(struct buf *buf, struct bytes bytes) { buf_put(buf, bytes.data, bytes.len); }
 void buf_put_str(struct buf *buf, const char *text) { buf_put(buf, text, strlen(text)); }
-
-void buf_put_byte(struct buf *buf, uint8_t byte) {
-    buf_reserve(buf, 1);
-    buf->data[buf->len++] = byte;
-}
 
 void buf_printf(struct buf *buf, const char *format, ...) {
     va_list args, again;

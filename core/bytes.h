@@ -39,11 +39,23 @@ struct buf {
     size_t cap;
 };
 
-void buf_reserve(struct buf *buf, size_t more); /* room for `more` bytes past len */
-void buf_put(struct buf *buf, const void *data, size_t len);
-void buf_put_bytes(struct buf *buf, struct bytes bytes);
+void buf_grow(struct buf *buf, size_t more); /* see buf_reserve */
+/* Room for `more` bytes past len. */
+static inline void buf_reserve(struct buf *buf, size_t more) {
+    if (buf->cap - buf->len < more) buf_grow(buf, more);
+}
+static inline void buf_put_byte(struct buf *buf, uint8_t byte) {
+    buf_reserve(buf, 1);
+    buf->data[buf->len++] = byte;
+}
+static inline void buf_put(struct buf *buf, const void *data, size_t len) {
+    if (len == 0) return;
+    buf_reserve(buf, len);
+    memcpy(buf->data + buf->len, data, len);
+    buf->len += len;
+}
+static inline void buf_put_bytes(struct buf *buf, struct bytes bytes) { buf_put(buf, bytes.data, bytes.len); }
 void buf_put_str(struct buf *buf, const char *text);
-void buf_put_byte(struct buf *buf, uint8_t byte);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_drop_front(struct buf *buf, size_t len); /* len <= buf->len */
 void buf_fini(struct buf *buf);                   /* frees, and leaves it {0} */

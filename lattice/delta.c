@@ -215,7 +215,7 @@ static void write_reset_unit(struct shard *shard, struct spot *spot, void *arg) 
 
 static void write_unit(struct shard *shard, struct delta_writer *d, const struct record *record) {
     enum kind kind = kind_of(record->field_hash);
-    struct key *key = kind == KIND_FLUSH ? NULL : shard_key_by_hash(shard, record->key_hash);
+    struct key *key = kind == KIND_FLUSH ? NULL : shard_key_of(shard, record);
     struct spot spot = {0};
     bool found = key && kind >= KIND_STRING && spot_find(shard, key, record->key_hash, record->field_hash, &spot);
     bool adds = kind == KIND_STRING_INC || kind == KIND_FIELD_INC;
@@ -798,7 +798,7 @@ static void write_named(struct shard *shard, struct answer_writer *a, const stru
         const struct record *r = &records[i];
         if (i % AHEAD == 0) expect_keys(shard, r, count - i < AHEAD ? count - i : AHEAD);
         if (i > 0 && records[i - 1].key_hash == r->key_hash && records[i - 1].field_hash == r->field_hash) continue;
-        struct key *key = shard_key_by_hash(shard, r->key_hash);
+        struct key *key = shard_key_of(shard, r);
         struct spot spot;
         if (!key) continue;
         if (kind_of(r->field_hash) == KIND_KEY)

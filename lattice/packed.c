@@ -46,6 +46,12 @@ void packed_read(const void *packed, struct parts *out) {
     out->value = bytes_of(at, len);
 }
 
+struct dot packed_dot(const void *packed) {
+    struct parts parts;
+    packed_read(packed, &parts);
+    return parts.dot;
+}
+
 static void put_parts(uint8_t *packed, const struct parts *p) {
     uint8_t *at = packed + 1 + varint_len(p->name.len) + p->name.len;
     *packed = (uint8_t)(FORM_PACKED | FORM_WRITE | (p->timed ? FORM_TIMED | FORM_EXPIRY : 0));

@@ -41,6 +41,7 @@ struct parts {
 };
 void packed_read(const void *packed, struct parts *out);
 struct bytes packed_name(const void *packed);
+struct dot packed_dot(const void *packed); /* of its write, if that is there; else of an earlier one, or 0 */
 
 /* All that the parts say is there then. */
 void *packed_new(const struct parts *parts, struct mem_account *account);

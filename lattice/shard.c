@@ -41,6 +41,11 @@ struct hash_ref {
     uint64_t hash;
 };
 
+struct key_record {
+    const struct shard *shard;
+    const struct record *record;
+};
+
 uint64_t key_hash(const struct shard *shard, const struct key *key) {
     return form_of(key) == FORM_LOOSE ? key->hash : hash_key(&shard->config.seed, packed_name(key));
 }
@@ -59,6 +64,13 @@ static bool same_field_hash(void *item, const void *arg) {
     return field_hash(ref->shard, item, kind_of(ref->hash)) == ref->hash;
 }
 
+/* A mutation writes one element: an item that holds it needs no hash to be known again. */
+static bool is_key_of(void *item, const void *arg) {
+    const struct key_record *ref = arg;
+    if (form_of(item) != FORM_LOOSE && packed_dot(item).v == ref->record->dot.v) return true;
+    return key_hash(ref->shard, item) == ref->record->key_hash;
+}
+
 struct key_ref shard_ref(const struct shard *shard, struct bytes name) {
     return (struct key_ref){name, hash_key(&shard->config.seed, name)};
 }
@@ -71,6 +83,11 @@ uint64_t shard_field_hash(const struct shard *shard, enum kind kind, struct byte
 struct key *shard_key_by_hash(const struct shard *shard, uint64_t hash) {
     struct hash_ref ref = {shard, hash};
     return table_find(&shard->keys, hash, same_key_hash, &ref);
+}
+
+struct key *shard_key_of(const struct shard *shard, const struct record *record) {
+    struct key_record ref = {shard, record};
+    return table_find(&shard->keys, record->key_hash, is_key_of, &ref);
 }
 
 struct key *shard_key_by_ref(const struct shard *shard, struct key_ref ref) {

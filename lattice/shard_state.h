@@ -125,6 +125,7 @@ static inline unsigned cell_index(uint64_t key_hash, uint64_t field_hash) {
 uint64_t spot_hash(const struct shard *shard, const struct spot *spot); /* its share of the cell's sum */
 struct key *shard_key_by_ref(const struct shard *shard, struct key_ref ref);
 struct key *shard_key_by_hash(const struct shard *shard, uint64_t key_hash);
+struct key *shard_key_of(const struct shard *shard, const struct record *record); /* that the record is of */
 uint64_t key_hash(const struct shard *shard, const struct key *key);
 bool key_live(const struct key *key); /* not for NULL */
 

@@ -18,7 +18,12 @@ static msgpack_packer packer_of(struct buf *buf) {
     return packer;
 }
 
+/* Most are small, and packed as they are: that needs no call. */
 static void put_u64(struct buf *buf, uint64_t value) {
+    if (value < 0x80) {
+        buf_put_byte(buf, (uint8_t)value);
+        return;
+    }
     msgpack_packer packer = packer_of(buf);
     msgpack_pack_uint64(&packer, value);
 }

@@ -59,38 +59,52 @@ static void seal_nonce(const uint8_t nonce[OBJECT_NONCE_BYTES], uint8_t out[cryp
 
 /* ----------------------------------------------------------------- writing */
 
-/* Each packs to `out`, which is empty; false if that would not be shorter. */
+/* Each appends less than `plain` that says the same; false: it would not be less, and nothing was appended. */
 static bool pack_lz4(struct bytes plain, struct buf *out) {
     if (plain.len > LZ4_MAX_INPUT_SIZE) return false;
     buf_reserve(out, (size_t)LZ4_compressBound((int)plain.len));
-    int len = LZ4_compress_default((const char *)plain.data, (char *)out->data, (int)plain.len, (int)out->cap);
-    out->len = len > 0 && (size_t)len < plain.len ? (size_t)len : 0;
-    return out->len > 0;
+    int len = LZ4_compress_default((const char *)plain.data, (char *)out->data + out->len, (int)plain.len, LZ4_compressBound((int)plain.len));
+    if (len <= 0 || (size_t)len >= plain.len) return false;
+    out->len += (size_t)len;
+    return true;
 }
 
 static bool pack_zstd(struct bytes plain, struct buf *out) {
     buf_reserve(out, ZSTD_compressBound(plain.len));
-    size_t len = ZSTD_compress(out->data, out->cap, plain.data, plain.len, ZSTD_LEVEL);
-    out->len = !ZSTD_isError(len) && len < plain.len && plain.len / RATIO_MAX < len ? len : 0;
-    return out->len > 0;
+    size_t len = ZSTD_compress(out->data + out->len, ZSTD_compressBound(plain.len), plain.data, plain.len, ZSTD_LEVEL);
+    if (ZSTD_isError(len) || len >= plain.len || plain.len / RATIO_MAX >= len) return false;
+    out->len += len;
+    return true;
 }
 
-/* In *packed, if it is not CODEC_NONE. */
-static enum object_codec compress(enum object_kind kind, struct bytes plain, struct buf *packed) {
-    if (!plain.len) return CODEC_NONE;
-    if (kind == OBJECT_PART && pack_zstd(plain, packed)) return CODEC_ZSTD;
-    return pack_lz4(plain, packed) ? CODEC_LZ4 : CODEC_NONE;
+static enum object_codec put_body(enum object_kind kind, struct bytes plain, struct buf *out) {
+    if (plain.len && kind == OBJECT_PART && pack_zstd(plain, out)) return CODEC_ZSTD;
+    if (plain.len && pack_lz4(plain, out)) return CODEC_LZ4;
+    buf_put_bytes(out, plain);
+    return CODEC_NONE;
+}
+
+/* What lies from body_at on, where it is; what lies before it is authenticated. */
+static void seal(struct buf *out, size_t start, size_t body_at, const uint8_t nonce[OBJECT_NONCE_BYTES], const uint8_t *key) {
+    uint8_t full[crypto_aead_xchacha20poly1305_ietf_NPUBBYTES];
+    seal_nonce(nonce, full);
+    buf_reserve(out, SEAL_BYTES);
+    uint8_t *body = out->data + body_at;
+    crypto_aead_xchacha20poly1305_ietf_encrypt(body, NULL, body, out->len - body_at, out->data + start, body_at - start, NULL, full, key);
+    out->len += SEAL_BYTES;
 }
 
 void object_write(enum object_kind kind, const uint8_t nonce[OBJECT_NONCE_BYTES], struct bytes head, struct bytes plain,
                   const struct keyring *keys, struct buf *out) {
-    struct buf packed = {0};
-    enum object_codec codec = compress(kind, plain, &packed);
-    struct bytes body = codec == CODEC_NONE ? plain : buf_bytes(&packed);
     bool sealed = keys->count > 0;
     uint8_t fixed[OBJECT_FIXED_BYTES] = {0};
     assert(head.len <= OBJECT_HEAD_BYTES_MAX && plain.len <= OBJECT_PLAIN_BYTES_MAX);
-    size_t start = out->len, body_bytes = body.len + (sealed ? SEAL_BYTES : 0);
+    size_t start = out->len;
+    buf_put(out, fixed, sizeof fixed); /* filled in when all is known */
+    buf_put_bytes(out, head);
+    size_t body_at = out->len;
+    enum object_codec codec = put_body(kind, plain, out);
+    size_t body_bytes = out->len - body_at;
     memcpy(fixed, MAGIC, sizeof MAGIC);
     fixed[4] = VERSION;
     fixed[KIND_AT] = (uint8_t)kind;
@@ -98,22 +112,12 @@ void object_write(enum object_kind kind, const uint8_t nonce[OBJECT_NONCE_BYTES]
     put_le(fixed + CLUSTER_AT, keys->tag, 8);
     memcpy(fixed + OBJECT_NONCE_AT, nonce, OBJECT_NONCE_BYTES);
     put_le(fixed + HEAD_AT, head.len, 4);
-    put_le(fixed + BODY_AT, body_bytes, 8);
+    put_le(fixed + BODY_AT, body_bytes + (sealed ? SEAL_BYTES : 0), 8);
     put_le(fixed + PLAIN_AT, plain.len, 8);
     put_le(fixed + CRC_AT, crc32c(crc32c(0, bytes_of(fixed, CRC_AT)), head), CRC_BYTES);
-    buf_reserve(out, sizeof fixed + head.len + body_bytes + CRC_BYTES);
-    buf_put(out, fixed, sizeof fixed);
-    buf_put_bytes(out, head);
-    if (sealed) {
-        uint8_t full[crypto_aead_xchacha20poly1305_ietf_NPUBBYTES];
-        seal_nonce(nonce, full);
-        crypto_aead_xchacha20poly1305_ietf_encrypt(out->data + out->len, NULL, body.data, body.len, out->data + start, out->len - start,
-                                                   NULL, full, keys->key[0]);
-        out->len += body_bytes;
-    } else
-        buf_put_bytes(out, body);
+    memcpy(out->data + start, fixed, sizeof fixed);
+    if (sealed) seal(out, start, body_at, nonce, keys->key[0]);
     put_crc(out, start);
-    buf_fini(&packed);
 }
 
 /* ----------------------------------------------------------------- reading */
