@@ -174,6 +174,7 @@ void archive_free(struct archive *a) {
     creation_fini(&a->stream.creation);
     fetch_fini(&a->stream.fetch);
     wire_fini(&a->stream.pending.wire);
+    buf_fini(&a->stream.body);
     pthread_mutex_destroy(&a->stream.lock);
     mem_free(a->stream.owed);
     mem_free(a->stream.flushed);

@@ -156,6 +156,7 @@ struct stream {
     bool closed;     /* others have ended our stream */
     struct fetch fetch;
     struct creation creation;
+    struct buf body;            /* of the segment that is being built; its memory stays for the next */
     uint64_t *sending, *stored; /* by shard: own mutations up to here are in the segment on its way, in one that is stored */
     int64_t next_us;
     atomic_bool any_owed;

@@ -146,22 +146,22 @@ static void build(struct archive *a) {
     struct stream *s = &a->stream;
     struct segment_head head = {.writer = a->config.self, .number = s->number, .made_ms = a->now.wall_ms, .shard_count = a->config.shard_count,
                                 .images_before = s->images_before};
-    struct buf body = {0}, members = {0};
+    struct buf *body = &s->body, members = {0};
     int64_t since_us = atomic_load(&a->out_us); /* of what is owed still */
     if (!since_us) since_us = atomic_load(&a->dirty_us);
     if (!since_us) since_us = a->now.mono_us;
     atomic_store(&a->out_us, since_us);
     head.upto = mem_alloc(a->config.shard_count * sizeof *head.upto);
     gather(a, since_us);
-    take_pending(a, &head, &body);
-    if (pays(a)) gather_owed(a, &head, &body);
+    take_pending(a, &head, body);
+    if (pays(a)) gather_owed(a, &head, body);
     pthread_mutex_lock(&a->lock);
     if (a->members_new) buf_put_bytes(&members, buf_bytes(&a->members));
     a->members_new = false;
     pthread_mutex_unlock(&a->lock);
     head.members = buf_bytes(&members);
-    if (body.len || members.len || s->ends) {
-        send(a, &head, buf_bytes(&body));
+    if (body->len || members.len || s->ends) {
+        send(a, &head, buf_bytes(body));
         memcpy(s->sending, head.upto, a->config.shard_count * sizeof *s->sending);
         s->images_before = segment_images_before(&head);
         s->ends = false;
@@ -172,7 +172,8 @@ static void build(struct archive *a) {
     head.members = (struct bytes){0};
     segment_head_fini(&head);
     buf_fini(&members);
-    buf_fini(&body);
+    body->len = 0;
+    if (body->cap > 2 * a->config.segment_bytes) buf_fini(body); /* an image, as a rule */
 }
 
 /* A flush hurries, and much that waits; what was cut off goes on at once. */
