@@ -59,6 +59,11 @@ void buf_put_str(struct buf *buf, const char *text);
 void buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_drop_front(struct buf *buf, size_t len); /* len <= buf->len */
 void buf_fini(struct buf *buf);                   /* frees, and leaves it {0} */
+/* Empties it; it keeps its memory for the next use, unless that is more than `keep`. */
+static inline void buf_empty(struct buf *buf, size_t keep) {
+    buf->len = 0;
+    if (buf->cap > keep) buf_fini(buf);
+}
 static inline struct bytes buf_bytes(const struct buf *buf) {
     return (struct bytes){buf->data, buf->len};
 }

@@ -64,8 +64,7 @@ static void begin(struct resp_parser *p) {
         p->argv = NULL;
         p->cap = 0;
     }
-    p->text.len = 0;
-    if (p->text.cap > KEEP_TEXT) buf_fini(&p->text);
+    buf_empty(&p->text, KEEP_TEXT);
 }
 
 static enum resp_result finish(struct resp_parser *p, const uint8_t *base, const struct bytes **argv, size_t *argc) {

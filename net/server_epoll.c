@@ -272,8 +272,7 @@ static void resume_later(struct connection *c) {
 static void keep_query(struct connection *c, struct buf *query) {
     if (query != &c->query) {
         buf_put(&c->query, query->data, query->len);
-        query->len = 0;
-        if (query->cap > 2 * READ_BYTES) buf_fini(query);
+        buf_empty(query, 2 * READ_BYTES);
     } else if (!c->query.len) {
         buf_fini(&c->query);
     }

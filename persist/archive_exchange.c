@@ -137,7 +137,7 @@ void creation_begin(struct archive *a, struct creation *c, const char *key, enum
     snprintf(c->key, sizeof c->key, "%s", key);
     for (int i = 0; i < 2; i++) nonce[i] = a->config.clock.entropy(a->config.clock.self);
     memcpy(c->nonce, nonce, sizeof c->nonce);
-    c->object.len = 0;
+    buf_empty(&c->object, KEPT_SEGMENTS * a->config.segment_bytes);
     object_write(kind, c->nonce, head, plain, &a->config.keys, &c->object);
     look(a, c);
 }

@@ -16,6 +16,7 @@
 #define AT_ONCE 8u                              /* requests of one kind under way */
 #define ORPHAN_US (INT64_C(6) * 3600 * 1000000) /* an object that nothing names may still be about to be named */
 #define CHECKPOINT_US (ORPHAN_US / 2)           /* so no checkpoint takes longer than this */
+#define KEPT_SEGMENTS 2u                        /* buffers of objects keep the memory of so many segments for the next one */
 
 /* ---- archive_exchange.c: requests that are repeated until the store has a last word ---- */
 

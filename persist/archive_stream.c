@@ -172,8 +172,7 @@ static void build(struct archive *a) {
     head.members = (struct bytes){0};
     segment_head_fini(&head);
     buf_fini(&members);
-    body->len = 0;
-    if (body->cap > 2 * a->config.segment_bytes) buf_fini(body); /* an image, as a rule */
+    buf_empty(body, KEPT_SEGMENTS * a->config.segment_bytes);
 }
 
 /* A flush hurries, and much that waits; what was cut off goes on at once. */
