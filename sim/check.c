@@ -118,15 +118,17 @@ void check_key(struct run *r, uint32_t index, uint32_t key) {
     struct model_seen seen[ORIGINS_MAX];
     char name[16];
     name_key(name, sizeof name, 'm', key);
-    struct model_cut cut = {.shard = node_shard_of(node, bytes_str(name)), .seen = seen};
+    uint32_t shard = node_shard_of(node, bytes_str(name)), count = vector_of(node, shard, seen);
+    struct model_cut cut = model_cut(r->model, shard, seen, count);
     cut.node = self_of(node).node;
     cut.behind = is_behind(r, index);
-    cut.count = vector_of(node, cut.shard, seen);
     r->counts.reads++;
-    if (r->failed || key_is_allowed(r, index, &cut, key, name) || !world_node(r->world, index)) return;
-    const struct buf *reply = &r->clients[index].reply;
-    run_fail(r, index, "%s shows what no history allows:\n%.*s", name, (int)reply->len, (char *)reply->data);
-    model_explain(r->model, &cut, key);
+    if (!r->failed && !key_is_allowed(r, index, &cut, key, name) && world_node(r->world, index)) {
+        const struct buf *reply = &r->clients[index].reply;
+        run_fail(r, index, "%s shows what no history allows:\n%.*s", name, (int)reply->len, (char *)reply->data);
+        model_explain(r->model, &cut, key);
+    }
+    model_cut_fini(&cut);
 }
 
 /* ---------------------------------------------------------- what was issued */

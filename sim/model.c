@@ -10,7 +10,13 @@ struct numbers {
     size_t count, cap;
 };
 
+struct origin {
+    uint64_t node, incarnation;
+};
+
 struct model {
+    struct origin *origins;
+    uint32_t origin_count;
     struct model_op *ops;
     size_t count, cap;
     struct numbers of_key[MODEL_KEYS + 1]; /* those that touch a key, FLUSHALL too; the last: all */
@@ -20,11 +26,12 @@ struct model *model_new(void) { return mem_zero(1, sizeof(struct model)); }
 
 void model_free(struct model *m) {
     for (size_t i = 0; i < m->count; i++) {
-        mem_free(m->ops[i].seen);
+        mem_free(m->ops[i].had);
         mem_free(m->ops[i].removed);
         mem_free(m->ops[i].dead);
     }
     for (size_t k = 0; k <= MODEL_KEYS; k++) mem_free(m->of_key[k].at);
+    mem_free(m->origins);
     mem_free(m->ops);
     mem_free(m);
 }
@@ -45,15 +52,36 @@ static size_t numbers_after(const struct numbers *n, size_t number) {
     return low;
 }
 
-static bool covers(const struct model_seen *seen, uint32_t count, const struct model_seen *at) {
-    for (uint32_t i = 0; i < count; i++)
-        if (seen[i].node == at->node && seen[i].incarnation == at->incarnation) return seen[i].counter >= at->counter;
-    return false;
+/* The newest are asked for most. */
+static uint32_t origin_of(struct model *m, const struct model_seen *at) {
+    for (uint32_t i = m->origin_count; i > 0; i--)
+        if (m->origins[i - 1].incarnation == at->incarnation && m->origins[i - 1].node == at->node) return i - 1;
+    m->origins = mem_realloc(m->origins, (m->origin_count + 1) * sizeof *m->origins);
+    m->origins[m->origin_count] = (struct origin){at->node, at->incarnation};
+    return m->origin_count++;
 }
 
-static bool in_cut(const struct model_op *op, const struct model_cut *cut) {
-    return op->shard == cut->shard && covers(cut->seen, cut->count, &op->at);
+static uint64_t *by_origin(struct model *m, const struct model_seen *seen, uint32_t seen_count, uint32_t *count) {
+    uint64_t *upto = mem_zero((size_t)m->origin_count + seen_count + 1, sizeof *upto);
+    for (uint32_t i = 0; i < seen_count; i++) upto[origin_of(m, &seen[i])] = seen[i].counter;
+    *count = m->origin_count;
+    return upto;
 }
+
+struct model_cut model_cut(struct model *m, uint32_t shard, const struct model_seen *seen, uint32_t count) {
+    struct model_cut cut = {.shard = shard};
+    cut.upto = by_origin(m, seen, count, &cut.count);
+    return cut;
+}
+
+void model_cut_fini(struct model_cut *cut) { mem_free(cut->upto); }
+
+static bool covers(const uint64_t *upto, uint32_t count, const struct model_op *op) {
+    return op->origin < count && upto[op->origin] >= op->at.counter;
+}
+
+static bool in_cut(const struct model_op *op, const struct model_cut *cut) { return op->shard == cut->shard && covers(cut->upto, cut->count, op); }
+static bool had(const struct model_op *b, const struct model_op *a) { return covers(b->had, b->had_count, a); }
 
 static bool is_of_field(enum model_kind kind) { return kind >= MODEL_SADD; }
 static bool is_of_set(enum model_kind kind) { return kind == MODEL_SADD || kind == MODEL_SREM; }
@@ -90,7 +118,7 @@ static bool took_dead(const struct model_op *b, size_t number) { return has_numb
 /* Somebody whose write is in the cut had seen it. */
 static bool was_seen(const struct model *m, const struct model_cut *cut, const struct model_op *b) {
     for (size_t i = 0; i < m->count; i++)
-        if (in_cut(&m->ops[i], cut) && covers(m->ops[i].seen, m->ops[i].seen_count, &b->at)) return true;
+        if (in_cut(&m->ops[i], cut) && had(&m->ops[i], b)) return true;
     return false;
 }
 
@@ -105,7 +133,7 @@ static bool lacks_reset(const struct model *m, const struct model_cut *cut, cons
     const struct numbers *later = &m->of_key[m->ops[number].key];
     for (size_t k = numbers_after(later, number); k < later->count; k++) {
         const struct model_op *c = &m->ops[later->at[k]];
-        if (c->lost && c->shard == b->shard && took(c, number) && !in_cut(c, cut) && covers(b->seen, b->seen_count, &c->at)) return true;
+        if (c->lost && c->shard == b->shard && took(c, number) && !in_cut(c, cut) && had(b, c)) return true;
     }
     return false;
 }
@@ -129,32 +157,33 @@ static enum life life(const struct model *m, const struct model_cut *cut, size_t
         /* A delta tells of its elements as they are when it is sent, so what somebody else has
          * removed of them by then is felt before that removal is in the cut. */
         if (took(b, number)) life = OPEN;
-        if (life == LIVES && covers(b->seen, b->seen_count, &a->at) && (in_cut(b, cut) || was_seen(m, cut, b))) life = OPEN;
+        if (life == LIVES && had(b, a) && (in_cut(b, cut) || was_seen(m, cut, b))) life = OPEN;
     }
     return life;
 }
 
+static struct model_cut before_of(const struct model_op *b) { return (struct model_cut){.shard = b->shard, .upto = b->had, .count = b->had_count}; }
+
 static bool takes(const struct model *m, const struct model_op *b, size_t number) {
     const struct model_op *a = &m->ops[number];
-    struct model_cut had = {.shard = b->shard, .seen = b->seen, .count = b->seen_count};
-    if (a->shard != b->shard || !removes(b, a) || !in_cut(a, &had)) return false;
+    struct model_cut before = before_of(b);
+    if (a->shard != b->shard || !removes(b, a) || !had(b, a)) return false;
     /* Its own earlier writes of what it writes are gone by the order of its mutations. A SET of a
      * string that has no fields writes no field. */
     bool own = a->at.node == b->at.node && a->at.incarnation == b->at.incarnation &&
                !(b->kind == MODEL_SET && is_of_field(a->kind));
-    return own || is_increment(a->kind) || b->key == MODEL_KEYS || life(m, &had, number) == LIVES;
+    return own || is_increment(a->kind) || b->key == MODEL_KEYS || life(m, &before, number) == LIVES;
 }
 
 /* An increment that somebody had reset before. */
 static bool finds_reset(const struct model *m, const struct model_op *b, size_t number) {
-    struct model_cut had = {.shard = b->shard, .seen = b->seen, .count = b->seen_count};
-    return is_increment(m->ops[number].kind) && life(m, &had, number) != LIVES;
+    struct model_cut before = before_of(b);
+    return is_increment(m->ops[number].kind) && life(m, &before, number) != LIVES;
 }
 
 void model_add(struct model *m, struct model_op op) {
-    struct model_seen *seen = mem_alloc((op.seen_count + 1) * sizeof *seen);
-    for (uint32_t i = 0; i < op.seen_count; i++) seen[i] = op.seen[i];
-    op.seen = seen;
+    op.had = by_origin(m, op.seen, op.seen_count, &op.had_count);
+    op.origin = origin_of(m, &op.at);
     const struct numbers *before = &m->of_key[op.key];
     op.removed = mem_alloc((before->count + 1) * sizeof *op.removed);
     op.dead = mem_alloc((before->count + 1) * sizeof *op.dead);
@@ -174,9 +203,11 @@ void model_add(struct model *m, struct model_op op) {
 }
 
 void model_lose(struct model *m, uint32_t shard, struct model_seen upto, uint64_t count) {
-    struct model_cut had = {.shard = shard, .seen = &upto, .count = 1};
-    for (size_t i = 0; i < m->count; i++)
-        if (in_cut(&m->ops[i], &had) && m->ops[i].at.counter > count) m->ops[i].lost = true;
+    uint32_t origin = origin_of(m, &upto);
+    for (size_t i = 0; i < m->count; i++) {
+        struct model_op *op = &m->ops[i];
+        if (op->shard == shard && op->origin == origin && op->at.counter > count && op->at.counter <= upto.counter) op->lost = true;
+    }
 }
 
 #define OPEN_MAX 10 /* more than so many open increments: any sum is let pass */
@@ -237,7 +268,7 @@ static enum life life_of_member(const struct model *m, const struct model_cut *c
     return best;
 }
 
-bool model_allows_absent(struct model *m, const struct model_cut *cut, uint32_t key) {
+bool model_allows_absent(const struct model *m, const struct model_cut *cut, uint32_t key) {
     for (size_t n = 0; n < m->of_key[key].count; n++) {
         size_t i = m->of_key[key].at[n];
         enum model_kind kind = m->ops[i].kind;
@@ -247,12 +278,12 @@ bool model_allows_absent(struct model *m, const struct model_cut *cut, uint32_t 
     return true;
 }
 
-bool model_allows_string(struct model *m, const struct model_cut *cut, uint32_t key, int64_t value) {
+bool model_allows_string(const struct model *m, const struct model_cut *cut, uint32_t key, int64_t value) {
     struct known k = known_of(m, cut, key, MODEL_SET, MODEL_INCR, 0);
     return k.has && is_value(&k, value);
 }
 
-bool model_allows_set(struct model *m, const struct model_cut *cut, uint32_t key, uint32_t members) {
+bool model_allows_set(const struct model *m, const struct model_cut *cut, uint32_t key, uint32_t members) {
     for (uint32_t f = 0; f < MODEL_FIELDS; f++) {
         enum life l = life_of_member(m, cut, key, f);
         if (l != OPEN && (l == LIVES) != (members >> f & 1)) return false;
@@ -260,7 +291,7 @@ bool model_allows_set(struct model *m, const struct model_cut *cut, uint32_t key
     return members != 0;
 }
 
-bool model_allows_hash(struct model *m, const struct model_cut *cut, uint32_t key, uint32_t fields,
+bool model_allows_hash(const struct model *m, const struct model_cut *cut, uint32_t key, uint32_t fields,
                        const int64_t values[MODEL_FIELDS]) {
     for (uint32_t f = 0; f < MODEL_FIELDS; f++) {
         struct known k = known_of(m, cut, key, MODEL_HSET, MODEL_HINCR, f);
@@ -270,7 +301,7 @@ bool model_allows_hash(struct model *m, const struct model_cut *cut, uint32_t ke
     return fields != 0;
 }
 
-void model_explain(struct model *m, const struct model_cut *cut, uint32_t key) {
+void model_explain(const struct model *m, const struct model_cut *cut, uint32_t key) {
     static const char *const names[] = {"SET", "INCR", "DEL", "SADD", "SREM", "HSET", "HDEL", "HINCR"};
     for (size_t i = 0; i < m->count; i++) {
         const struct model_op *a = &m->ops[i];
@@ -278,9 +309,10 @@ void model_explain(struct model *m, const struct model_cut *cut, uint32_t key) {
         printf("  %s%s key %u field %u value %lld by n%llu/%llx:%llu having seen", (const char *[]){"  ", "? ", "* "}[life(m, cut, i)],
                names[a->kind], a->key, a->field, (long long)a->value, (unsigned long long)a->at.node - 1,
                (unsigned long long)a->at.incarnation >> 48, (unsigned long long)a->at.counter);
-        for (uint32_t k = 0; k < a->seen_count; k++)
-            printf(" n%llu/%llx:%llu", (unsigned long long)a->seen[k].node - 1,
-                   (unsigned long long)a->seen[k].incarnation >> 48, (unsigned long long)a->seen[k].counter);
+        for (uint32_t k = 0; k < a->had_count; k++)
+            if (a->had[k])
+                printf(" n%llu/%llx:%llu", (unsigned long long)m->origins[k].node - 1, (unsigned long long)m->origins[k].incarnation >> 48,
+                       (unsigned long long)a->had[k]);
         printf("\n");
     }
 }

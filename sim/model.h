@@ -33,10 +33,14 @@ struct model_op {
     uint32_t field; /* member or field */
     int64_t value;  /* of SET, HSET; amount of INCR, HINCR */
     uint32_t shard;
-    struct model_seen at;    /* the counter that it took last */
-    struct model_seen *seen; /* owned by the model; what its node had applied before */
+    struct model_seen at;          /* the counter that it took last */
+    const struct model_seen *seen; /* what its node had applied before */
     uint32_t seen_count;
-    uint32_t *removed; /* filled in by the model: numbers of writes, in order */
+    /* Filled in by the model: */
+    uint32_t origin;   /* the number of at's node and incarnation */
+    uint64_t *had;     /* seen, by origin */
+    uint32_t had_count;
+    uint32_t *removed; /* numbers of writes, in order */
     uint32_t removed_count;
     uint32_t *dead; /* those of them that had been removed already; likewise */
     uint32_t dead_count;
@@ -46,7 +50,7 @@ struct model_op {
 struct model;
 struct model *model_new(void);
 void model_free(struct model *m);
-/* seen is copied. */
+/* seen is only read. */
 void model_add(struct model *m, struct model_op op);
 
 /* A node that had applied what `upto` made of a shard now has no more of it than `count`. Others may have forgotten
@@ -56,21 +60,22 @@ void model_lose(struct model *m, uint32_t shard, struct model_seen upto, uint64_
 
 /* A cut of one shard. */
 struct model_cut {
-    uint32_t shard;
-    uint64_t node; /* whose it is; counts if it is behind */
-    const struct model_seen *seen;
-    uint32_t count;
+    uint32_t shard, count;
+    uint64_t *upto; /* counters, by origin */
+    uint64_t node;  /* whose it is; counts if it is behind */
     /* Its node may lack what others take it to have, or to do without: whatever a write found reset is open
      * until that reset is in the cut. */
     bool behind;
 };
-bool model_allows_absent(struct model *m, const struct model_cut *cut, uint32_t key);
-bool model_allows_string(struct model *m, const struct model_cut *cut, uint32_t key, int64_t value);
+struct model_cut model_cut(struct model *m, uint32_t shard, const struct model_seen *seen, uint32_t count);
+void model_cut_fini(struct model_cut *cut);
+bool model_allows_absent(const struct model *m, const struct model_cut *cut, uint32_t key);
+bool model_allows_string(const struct model *m, const struct model_cut *cut, uint32_t key, int64_t value);
 /* Bits of the fields that are there; the type's other forms must not be the only ones. */
-bool model_allows_set(struct model *m, const struct model_cut *cut, uint32_t key, uint32_t members);
-bool model_allows_hash(struct model *m, const struct model_cut *cut, uint32_t key, uint32_t fields,
+bool model_allows_set(const struct model *m, const struct model_cut *cut, uint32_t key, uint32_t members);
+bool model_allows_hash(const struct model *m, const struct model_cut *cut, uint32_t key, uint32_t fields,
                        const int64_t values[MODEL_FIELDS]);
 /* Prints the writes of a key that are in the cut. */
-void model_explain(struct model *m, const struct model_cut *cut, uint32_t key);
+void model_explain(const struct model *m, const struct model_cut *cut, uint32_t key);
 
 #endif

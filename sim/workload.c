@@ -19,7 +19,7 @@ static void record_op(struct run *r, struct node *node, struct model_op op, uint
     uint64_t after = shard_own(node->shards[op.shard]);
     if (after == before) return; /* nothing was written */
     op.at = (struct model_seen){self.node, self.incarnation, after};
-    op.seen = (struct model_seen *)(uintptr_t)seen;
+    op.seen = seen;
     op.seen_count = count;
     model_add(r->model, op);
     r->counts.writes++;
