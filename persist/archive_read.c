@@ -176,7 +176,7 @@ static bool next_own(struct archive *a) {
     struct listing *l = &r->manifests;
     uint64_t number;
     while (l->count && (!layout_read_segment_key(bytes_str(l->keys[l->count - 1].key), &r->predecessor, &number) ||
-                        replica_id_compare(r->predecessor, a->config.self) == 0))
+                        replica_id_compare(r->predecessor, a->config.self) == 0 || replica_id_compare(r->predecessor, r->handled) > 0))
         l->count--;
     if (!l->count) return false;
     r->is_closed = false;
@@ -334,6 +334,7 @@ bool read_step(struct archive *a) {
     switch (r->step) {
     case READ_BEGIN:
         if (a->source == &a->config.store) {
+            r->handled = (struct replica_id){UINT64_MAX, UINT64_MAX};
             list_own(a);
             break;
         }
@@ -353,6 +354,7 @@ bool read_step(struct archive *a) {
         if (!creation_over(a, &r->creation)) break;
         if (r->creation.state == CREATION_TAKEN) { /* it has arrived */
             memcpy(r->taken, r->creation.key, sizeof r->taken);
+            r->handled = r->predecessor; /* they are taken from the last to the first */
             list_own(a);
             break;
         }

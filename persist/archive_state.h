@@ -126,6 +126,7 @@ struct reader {
     struct vclock *had;       /* by shard: what was here before; NULL: nothing */
     struct creation creation; /* closing streams of our predecessors: */
     struct replica_id predecessor;
+    struct replica_id handled; /* streams beyond are closed, or given up */
     uint64_t *upto, images_before;
     bool is_closed;
     char taken[LAYOUT_KEY_BYTES]; /* the last place for a closing segment that was taken; or "" */

@@ -60,6 +60,8 @@ static struct replica_id writer(struct cursor *c) {
 
 static bool done(const struct cursor *c) { return !c->bad && !c->left.len; }
 
+#define NUMBERS UINT64_MAX /* below it, each has a next one */
+
 bool layout_read_claim_key(struct bytes key, const char *what, uint64_t *node, uint64_t *number) {
     struct cursor c = {.left = key};
     expect(&c, what);
@@ -67,7 +69,7 @@ bool layout_read_claim_key(struct bytes key, const char *what, uint64_t *node, u
     *node = digits(&c, 16, 16);
     expect(&c, "/");
     *number = digits(&c, 20, 10);
-    return done(&c);
+    return done(&c) && *number < NUMBERS;
 }
 bool layout_read_segment_key(struct bytes key, struct replica_id *w, uint64_t *number) {
     struct cursor c = {.left = key};
@@ -75,7 +77,7 @@ bool layout_read_segment_key(struct bytes key, struct replica_id *w, uint64_t *n
     *w = writer(&c);
     expect(&c, "/");
     *number = digits(&c, 20, 10);
-    return done(&c);
+    return done(&c) && *number < NUMBERS;
 }
 bool layout_read_part_key(struct bytes key, struct replica_id *w, int64_t *began_ms, uint32_t *first) {
     struct cursor c = {.left = key};
@@ -91,7 +93,7 @@ bool layout_read_manifest_key(struct bytes key, uint64_t *number) {
     struct cursor c = {.left = key};
     expect(&c, "manifest/");
     *number = digits(&c, 20, 10);
-    return done(&c) && *number > 0 && *number < UINT64_MAX; /* 0 is none, and each has a next */
+    return done(&c) && *number > 0 && *number < NUMBERS; /* 0 is none */
 }
 
 /* ---------------------------------------------------------------- segments */

@@ -11,6 +11,7 @@
 #include "core/mem.h"
 #include "core/rng.h"
 #include "persist/archive.h"
+#include "persist/layout.h"
 #include "persist/replay.h"
 #include "sim/store.h"
 
@@ -636,6 +637,31 @@ static void parts_of_the_dead_stay_named(void **state) {
     }
 }
 
+/* The ends of the streams of two that were this node are there, and not listed: a start gives both up, and asks for neither again. */
+static void hidden_ends_are_not_asked_for_without_end(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    struct replica_id dead[2] = {{1, 1000}, {1, 1001}};
+    for (uint64_t number = 0; number < 2; number++) {
+        for (int i = 0; i < 2; i++) {
+            char key[LAYOUT_KEY_BYTES];
+            layout_segment_key(key, dead[i], number);
+            put(&w, key, "rot");
+        }
+        run(&w, 100 * SECOND * (number == 0));
+    }
+    bucket_sim_faults(w.bucket, &(struct bucket_faults){.list_lag_us = 50 * SECOND});
+    struct site *s = start(&w, 0, 1);
+    struct bucket_stats before, after;
+    bucket_sim_stats(w.bucket, &before);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    bucket_sim_stats(w.bucket, &after);
+    assert_true(after.hidden > before.hidden);
+    assert_true(after.requests - before.requests < 100);
+    close_world(&w);
+}
+
 static void empty(struct world *w) {
     struct store_request list = {.op = STORE_LIST, .limit = STORE_PAGE_MAX};
     ask(w, &list);
@@ -823,6 +849,7 @@ int main(void) {
         cmocka_unit_test(sealed_objects_need_their_key), cmocka_unit_test(the_past_comes_back), cmocka_unit_test(damage_is_survived),
         cmocka_unit_test(covered_twice_is_safe), cmocka_unit_test(keeps_what_it_was_told_to),
         cmocka_unit_test(a_checkpoint_waits_for_what_is_not_streamed), cmocka_unit_test(parts_of_the_dead_stay_named),
+        cmocka_unit_test(hidden_ends_are_not_asked_for_without_end),
         cmocka_unit_test(an_emptied_store_is_filled_again), cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(what_is_here_is_not_read),
         cmocka_unit_test(tails_are_streamed), cmocka_unit_test(behind_until_all_is_stored), cmocka_unit_test(tables_of_members_come_back)};
     return cmocka_run_group_tests(tests, NULL, NULL);

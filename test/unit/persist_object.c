@@ -168,6 +168,8 @@ static void keys_come_back(void **state) {
     assert_true(layout_read_segment_key(bytes_str(key), &back, &number));
     assert_int_equal(replica_id_compare(id, back), 0);
     assert_int_equal(number, 17);
+    layout_segment_key(key, id, UINT64_MAX); /* has no next one */
+    assert_false(layout_read_segment_key(bytes_str(key), &back, &number));
     layout_part_key(key, id, 1700000000000, 255);
     assert_true(layout_read_part_key(bytes_str(key), &back, &ms, &first));
     assert_int_equal(ms, 1700000000000);
@@ -175,11 +177,13 @@ static void keys_come_back(void **state) {
     layout_manifest_key(key, UINT64_MAX - 1);
     assert_true(layout_read_manifest_key(bytes_str(key), &number));
     assert_true(number == UINT64_MAX - 1);
-    layout_manifest_key(key, UINT64_MAX); /* has no next one */
+    layout_manifest_key(key, UINT64_MAX);
     assert_false(layout_read_manifest_key(bytes_str(key), &number));
     layout_claim_key(key, "verdict", 5, 6);
     assert_true(layout_read_claim_key(bytes_str(key), "verdict", &node, &number));
     assert_int_equal(node, 5);
+    layout_claim_key(key, "claim", 5, UINT64_MAX);
+    assert_false(layout_read_claim_key(bytes_str(key), "claim", &node, &number));
     static const char *const bad[] = {"manifest/1", "manifest/99999999999999999999", "manifest/0000000000000000001x", "manifest/000000000000000000011",
                                       "manifests/00000000000000000001", "manifest/0000000000000000000A", ""};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) assert_false(layout_read_manifest_key(bytes_str(bad[i]), &number));
