@@ -250,10 +250,10 @@ static void write_unit(struct shard *shard, struct delta_writer *d, const struct
     if (kind == KIND_KEY && key) key_each(shard, key, write_reset_unit, d);
 }
 
-/* What is looked up one by one waits for memory each time, if nobody touched it lately; together they wait once. */
+/* Nobody may have touched them lately. */
 static void expect_keys(const struct shard *shard, const struct record *records, size_t count) {
-    for (size_t i = 0; i < count; i++) table_expect(&shard->keys, records[i].key_hash);
-    for (size_t i = 0; i < count; i++) table_expect_item(&shard->keys, records[i].key_hash);
+    for (enum shard_hint step = SHARD_HINT_PLACE; step <= SHARD_HINT_KEY; step++)
+        for (size_t i = 0; i < count; i++) shard_hint(shard, records[i].key_hash, step);
 }
 
 static void write_record(struct shard *shard, struct delta_writer *d, const struct record *record) {
@@ -430,8 +430,8 @@ static void add_unit(struct shard *shard, const struct parsed *p, const struct u
 /* As expect_keys. */
 static void expect_units(const struct shard *shard, const struct parsed *p, size_t from) {
     size_t to = p->unit_count - from < AHEAD ? p->unit_count : from + AHEAD;
-    for (size_t i = from; i < to; i++) table_expect(&shard->keys, p->units[i].key_hash);
-    for (size_t i = from; i < to; i++) table_expect_item(&shard->keys, p->units[i].key_hash);
+    for (enum shard_hint step = SHARD_HINT_PLACE; step <= SHARD_HINT_KEY; step++)
+        for (size_t i = from; i < to; i++) shard_hint(shard, p->units[i].key_hash, step);
 }
 
 struct superseded {

@@ -85,6 +85,13 @@ struct key *shard_key_by_hash(const struct shard *shard, uint64_t hash) {
     return table_find(&shard->keys, hash, same_key_hash, &ref);
 }
 
+/* Of the few keys that share a tag, for hints. */
+static bool is_any(void *item, const void *arg) {
+    (void)item;
+    (void)arg;
+    return true;
+}
+
 struct key *shard_key_of(const struct shard *shard, const struct record *record) {
     struct key_record ref = {shard, record};
     return table_find(&shard->keys, record->key_hash, is_key_of, &ref);
@@ -92,6 +99,17 @@ struct key *shard_key_of(const struct shard *shard, const struct record *record)
 
 struct key *shard_key_by_ref(const struct shard *shard, struct key_ref ref) {
     return table_find(&shard->keys, ref.hash, same_key, &ref.name);
+}
+
+void shard_hint(const struct shard *shard, uint64_t key_hash, enum shard_hint step) {
+    const struct key *key;
+    if (step == SHARD_HINT_PLACE) table_expect(&shard->keys, key_hash);
+    if (step == SHARD_HINT_KEY) table_expect_item(&shard->keys, key_hash);
+    if (step == SHARD_HINT_CONTENT && (key = table_find(&shard->keys, key_hash, is_any, NULL)) && form_of(key) == FORM_LOOSE) {
+        table_fetch(key->name);
+        table_fetch(key->string.increments);
+        table_fetch(key->string.siblings);
+    }
 }
 
 static const struct table *fields_of(const struct key *key, enum kind kind) {

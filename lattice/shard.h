@@ -60,6 +60,11 @@ struct key_ref {
 };
 struct key_ref shard_ref(const struct shard *shard, struct bytes name);
 
+/* Hints: keys with these hashes will be asked for. Looked up one by one, each waits for memory; many that were hinted at arrive
+ * together. In three steps, each for all of them: where a key is; the key; what it holds. */
+enum shard_hint { SHARD_HINT_PLACE, SHARD_HINT_KEY, SHARD_HINT_CONTENT, SHARD_HINTS };
+void shard_hint(const struct shard *shard, uint64_t key_hash, enum shard_hint step);
+
 /* NULL when nothing is to be seen: absent, removed or expired. */
 struct key *shard_find(struct shard *shard, struct key_ref ref, int64_t now_ms);
 enum key_type key_type(const struct shard *shard, const struct key *key);

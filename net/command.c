@@ -87,12 +87,17 @@ static void lock_many(struct call *call, const struct command *c, struct locks *
         if (i == 0 || locks->index[i] != locks->index[i - 1]) locks->index[locks->count++] = locks->index[i];
 }
 
+static bool is_first(const struct call *call, struct bytes key) {
+    return key.data && key.data == call->first_ref.name.data && key.len == call->first_ref.name.len;
+}
+
 static void lock_keys(struct call *call, const struct command *c, struct locks *locks) {
     locks->index = locks->few;
     locks->count = 0;
     if (!c->first_key) return;
     if (c->first_key == c->last_key && (size_t)c->first_key < call->argc) {
-        call->first_shard = node_locate(call->node, call->argv[c->first_key], &call->first_ref);
+        if (!is_first(call, call->argv[c->first_key]))
+            call->first_shard = node_locate(call->node, call->argv[c->first_key], &call->first_ref);
         locks->few[0] = call->first_shard;
         locks->count = 1;
     } else {
@@ -172,8 +177,7 @@ void command_run(struct node *node, const struct bytes *argv, size_t argc, struc
 struct place call_locate(const struct call *call, struct bytes key) {
     struct place place = {.ref = call->first_ref};
     uint32_t index = call->first_shard;
-    if (!key.data || key.data != call->first_ref.name.data || key.len != call->first_ref.name.len)
-        index = node_locate(call->node, key, &place.ref);
+    if (!is_first(call, key)) index = node_locate(call->node, key, &place.ref);
     place.shard = call->node->shards[index];
     return place;
 }

@@ -16,7 +16,7 @@ struct call {
     struct buf *out;
     int64_t now_ms;
     struct session *session; /* NULL for callers that are no clients */
-    /* The first key of a command with one key: located once. */
+    /* The first key of a command with one key, or what was taken for it: located once. */
     struct key_ref first_ref;
     uint32_t first_shard;
 };

@@ -230,6 +230,32 @@ enum resp_result resp_next(struct resp_parser *p, struct bytes in, const struct 
     return r;
 }
 
+#define PEEK_ARGS 16u
+
+/* "type digits CR LF" at *at, of at most six digits. */
+static bool peek_length(struct bytes in, size_t *at, uint8_t type, size_t *out) {
+    if (in.len - *at < 4 || in.data[*at] != type) return false;
+    size_t from = *at + 1, i = from, value = 0;
+    for (; i < in.len && i - from < 6 && (uint8_t)(in.data[i] - '0') < 10; i++) value = value * 10 + (size_t)(in.data[i] - '0');
+    if (i == from || in.len - i < 2 || in.data[i] != '\r') return false;
+    *at = i + 2;
+    *out = value;
+    return true;
+}
+
+bool resp_peek(struct bytes in, size_t *at, struct bytes *second) {
+    size_t pos = *at, argc, len;
+    *second = (struct bytes){0};
+    if (pos >= in.len || !peek_length(in, &pos, '*', &argc) || argc == 0 || argc > PEEK_ARGS) return false;
+    for (size_t i = 0; i < argc; i++) {
+        if (pos >= in.len || !peek_length(in, &pos, '$', &len) || in.len - pos < len + 2) return false;
+        if (i == 1) *second = bytes_of(in.data + pos, len);
+        pos += len + 2;
+    }
+    *at = pos;
+    return true;
+}
+
 /* Type byte, digits, CR LF into reserved room: what every length and number is. */
 static void head(struct buf *out, char type, int64_t value) {
     buf_reserve(out, 32);

@@ -66,6 +66,8 @@ void resp_fini(struct resp_parser *p);
 
 /* RESP_COMMAND: *argv has *argc >= 1 arguments. RESP_ERROR: p->error, for "-ERR %s". */
 enum resp_result resp_next(struct resp_parser *p, struct bytes in, const struct bytes **argv, size_t *argc);
+/* For hints: if a whole command lies at *at, plain and short, moves past it and shows its second argument (empty: it has none). */
+bool resp_peek(struct bytes in, size_t *at, struct bytes *second);
 /* How many bytes at the front belong to returned commands: the caller drops exactly these
  * before it calls resp_next again. */
 size_t resp_take(struct resp_parser *p);

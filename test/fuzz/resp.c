@@ -15,13 +15,27 @@ static void note_command(struct buf *said, const struct bytes *argv, size_t argc
     }
 }
 
+/* The next one, and what a look ahead at it said, if the parser stands where one begins. */
+static enum resp_result next_peeked(struct resp_parser *p, struct bytes in, const struct bytes **argv, size_t *argc) {
+    size_t end = p->pos;
+    struct bytes second;
+    bool peeked = !p->args_left && resp_peek(in, &end, &second);
+    enum resp_result result = resp_next(p, in, argv, argc);
+    if (!peeked) return result;
+    CHECK(result != RESP_MORE);
+    if (result == RESP_ERROR) return result; /* a limit, which it does not know */
+    CHECK(p->pos == end);
+    CHECK(bytes_equal(second, *argc > 1 ? (*argv)[1] : (struct bytes){0}));
+    return result;
+}
+
 /* What is there is parsed; what was taken is dropped. False: an error, after which all is over. */
 static bool parse(struct resp_parser *p, struct buf *query, struct buf *said) {
     const struct bytes *argv;
     size_t argc;
     enum resp_result result;
     struct bytes exact = fuzz_exact(buf_bytes(query));
-    while ((result = resp_next(p, exact, &argv, &argc)) == RESP_COMMAND) note_command(said, argv, argc);
+    while ((result = next_peeked(p, exact, &argv, &argc)) == RESP_COMMAND) note_command(said, argv, argc);
     fuzz_exact_free(exact);
     size_t taken = resp_take(p);
     CHECK(taken <= query->len);

@@ -64,6 +64,32 @@ static void requests_read_the_same_at_every_split(void **state) {
         }
 }
 
+static void a_look_ahead_sees_whole_commands_alone(void **state) {
+    (void)state;
+    static const struct { const char *in, *second; size_t end; } cases[] = {
+        {"*1\r\n$4\r\nPING\r\n*1", "", 14},
+        {"*2\r\n$3\r\nGET\r\n$2\r\nab\r\n", "ab", 21},
+        {"*2\r\n$3\r\nGET\r\n$0\r\n\r\n", "", 19},
+        {"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$2\r\nxy\r\n*", "a", 28},
+        {"*2\r\n$3\r\nGET\r\n$2\r\nab\r", NULL, 0},
+        {"*2\r\n$3\r\nGET\r\n$9", NULL, 0},
+        {"*2\r\n$3\r\nGET\r\n:1\r\n", NULL, 0},
+        {"*0\r\n", NULL, 0},
+        {"*-1\r\n", NULL, 0},
+        {"*17\r\n", NULL, 0},
+        {"*2\r\n$9999999999999999999\r\n", NULL, 0},
+        {"GET a\r\n", NULL, 0},
+        {"", NULL, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t at = 0;
+        struct bytes second;
+        assert_int_equal(resp_peek(bytes_str(cases[i].in), &at, &second), cases[i].second != NULL);
+        assert_int_equal(at, cases[i].end);
+        if (cases[i].second) assert_true(bytes_equal(second, bytes_str(cases[i].second)));
+    }
+}
+
 static void a_line_without_end_is_refused(void **state) {
     (void)state;
     static char in[70000];
@@ -119,7 +145,8 @@ static void globs_match_as_a_naive_matcher(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(requests_read_the_same_at_every_split), cmocka_unit_test(a_line_without_end_is_refused),
+        cmocka_unit_test(requests_read_the_same_at_every_split), cmocka_unit_test(a_look_ahead_sees_whole_commands_alone),
+        cmocka_unit_test(a_line_without_end_is_refused),
         cmocka_unit_test(random_bytes_are_survived), cmocka_unit_test(globs_match_as_a_naive_matcher)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
