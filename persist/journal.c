@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "core/mem.h"
+#include "core/mutant.h"
 #include "persist/crc32c.h"
 
 static const uint8_t MAGIC[4] = {'A', 'N', 'R', 'L'};
@@ -171,13 +172,19 @@ static void lose_unsynced(struct journal *j) {
     pthread_cond_broadcast(&j->done);
 }
 
-enum status journal_start(struct journal *j, const char *name) {
+enum status journal_start(struct journal *j, const char *name, bool lose) {
     int file;
     enum status status = j->disk.open(j->disk.self, name, &file);
     if (status != STATUS_OK) return status;
     if (j->open && journal_sync(j) != STATUS_OK) {} /* looked at below */
     pthread_mutex_lock(&j->lock);
     while (j->writing || j->syncing) pthread_cond_wait(&j->done, &j->lock);
+    status = lose || MUTANT(lost_unsaid) ? STATUS_OK : j->failed;
+    if (status != STATUS_OK) {
+        pthread_mutex_unlock(&j->lock);
+        j->disk.close(j->disk.self, file);
+        return status;
+    }
     if (j->failed != STATUS_OK) lose_unsynced(j);
     close_file(j);
     j->open = true;

@@ -11,7 +11,7 @@
  * operating system: survives the process), sync (survives the machine). Steps that several
  * threads ask for at once are done by one of them for all.
  * A step that fails leaves the journal failed: it takes nothing more until journal_start, after
- * which the caller must put all that it wants to keep into other files. */
+ * which the caller, who must know of the failure, must put all that it wants to keep into other files. */
 #ifndef ANNEAL_PERSIST_JOURNAL_H
 #define ANNEAL_PERSIST_JOURNAL_H
 
@@ -25,9 +25,10 @@ struct journal;
 struct journal *journal_new(const struct disk_port *disk);
 void journal_free(struct journal *j); /* what was only added is lost */
 
-/* Goes on in a new file. What was added and is not synced goes to one of the two, or is lost, and
- * said to be to those who wait for it, if the journal had failed. By one thread at a time. */
-enum status journal_start(struct journal *j, const char *name) MUST_CHECK;
+/* Goes on in a new file, once all that was added is synced to one of the two. If it cannot be, the journal has failed and stays
+ * as it is, unless the caller knows (`lose`) and makes up for it: then it is lost, and said to be to those who wait for it.
+ * By one thread at a time. */
+enum status journal_start(struct journal *j, const char *name, bool lose) MUST_CHECK;
 /* Any thread. Dropped while no file is open or the journal has failed. */
 void journal_add(struct journal *j, uint16_t kind, struct bytes payload);
 /* Any thread. All that was added before the call is written, and synced. */

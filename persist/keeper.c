@@ -235,10 +235,11 @@ enum status keeper_close(struct keeper *k) {
 
 /* -------------------------------------------------------------- checkpoints */
 
-static enum status start_log(struct keeper *k) {
+/* `lose`: what the old one lacks is known to be missing, see journal_start. */
+static enum status start_log(struct keeper *k, bool lose) {
     char name[KEEPER_NAME_BYTES];
     keeper_file_name(name, KEEPER_LOG, k->next_number);
-    enum status status = journal_start(k->log, name);
+    enum status status = journal_start(k->log, name, lose);
     if (status != STATUS_OK) return status;
     k->next_number++;
     journal_add(k->log, RECORD_HEADER, buf_bytes(&k->header));
@@ -310,13 +311,14 @@ static void begin_checkpoint(struct keeper *k, int64_t now_ms) {
     k->image_shard = 0;
     k->image_synced = 0;
     /* What was applied before the new log began is in the images, which are taken later. */
-    enum status status = k->config.logs ? start_log(k) : STATUS_OK;
+    enum status status = k->config.logs ? start_log(k, k->healing) : STATUS_OK, log = journal_status(k->log);
     if (!k->config.logs) k->next_number++;
+    if (log != STATUS_OK) set_failure(k, log);
     if (MUTANT(covered_early)) remove_covered(k);
     if (MUTANT(heal_early) && status == STATUS_OK) set_failure(k, STATUS_OK);
     if (status == STATUS_OK) status = disk->remove(disk->self, KEEPER_CHECKPOINT_TMP);
     k->image = journal_new(disk);
-    if (status == STATUS_OK) status = journal_start(k->image, KEEPER_CHECKPOINT_TMP);
+    if (status == STATUS_OK) status = journal_start(k->image, KEEPER_CHECKPOINT_TMP, false);
     journal_add(k->image, RECORD_HEADER, buf_bytes(&k->header));
     add_members(k, k->image);
     if (status != STATUS_OK) end_checkpoint(k, status, now_ms);
@@ -575,7 +577,7 @@ enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recov
     k->status.recovery = *out;
     if (r.status == STATUS_OK && k->config.logs) {
         hold_logs(k);
-        r.status = start_log(k);
+        r.status = start_log(k, false);
         if (r.status != STATUS_OK) buf_printf(error, "cannot begin a log: %s", status_text(r.status));
         else remove_all(k, &r.empty);
     }

@@ -194,7 +194,7 @@ static void put_record(struct world *w, uint8_t argument, struct input *in) {
     const char *name = "log.00000000000000000001";
     for (int i = 0; i < w->file_count; i++)
         if (strncmp(w->files[i].name, "log.", 4) == 0) name = w->files[i].name;
-    if (journal_start(journal, name) == STATUS_OK) {
+    if (journal_start(journal, name, false) == STATUS_OK) {
         journal_add(journal, argument % 8, input_bytes(in, input_byte(in)));
         CHECK(journal_sync(journal) == STATUS_OK);
     }

@@ -67,7 +67,7 @@ static void what_is_synced_is_read_after_a_crash(void **state) {
         struct rng rng;
         rng_seed(&rng, seed);
         uint32_t synced = 0, added = 0;
-        assert_int_equal(journal_start(j, "j"), STATUS_OK);
+        assert_int_equal(journal_start(j, "j", false), STATUS_OK);
         for (int i = 0; i < 40; i++) {
             add(j, added++, 4 + (size_t)rng_below(&rng, 300));
             if (rng_percent(&rng, 30)) assert_int_equal(journal_write(j), STATUS_OK);
@@ -93,7 +93,7 @@ static void a_bit_that_rots_costs_its_record_alone(void **state) {
         struct disk_port disk = disk_sim_port(sim);
         struct journal *j = journal_new(&disk);
         struct journal_report report;
-        assert_int_equal(journal_start(j, "j"), STATUS_OK);
+        assert_int_equal(journal_start(j, "j", false), STATUS_OK);
         for (uint32_t i = 0; i < 30; i++) add(j, i, 4 + i * 7);
         assert_int_equal(journal_sync(j), STATUS_OK);
         uint64_t all = disk_sim_bytes(sim);
@@ -115,7 +115,7 @@ static void a_full_disk_fails_and_a_new_file_goes_on(void **state) {
     struct disk_port disk = disk_sim_port(sim);
     struct journal *j = journal_new(&disk);
     struct journal_report report;
-    assert_int_equal(journal_start(j, "old"), STATUS_OK);
+    assert_int_equal(journal_start(j, "old", false), STATUS_OK);
     add(j, 0, 100);
     assert_int_equal(journal_sync(j), STATUS_OK);
     disk_sim_limit(sim, 300);
@@ -126,7 +126,9 @@ static void a_full_disk_fails_and_a_new_file_goes_on(void **state) {
     assert_int_equal(journal_sync(j), STATUS_ERR_FULL);
     assert_int_equal(journal_bytes(j), JOURNAL_HEADER_BYTES + 100);
     disk_sim_limit(sim, UINT64_MAX);
-    assert_int_equal(journal_start(j, "j"), STATUS_OK);
+    assert_int_equal(journal_start(j, "j", false), STATUS_ERR_FULL); /* unless who calls knows of it */
+    assert_int_equal(journal_status(j), STATUS_ERR_FULL);
+    assert_int_equal(journal_start(j, "j", true), STATUS_OK);
     add(j, 3, 10);
     assert_int_equal(journal_sync(j), STATUS_OK);
     struct seen seen = read_back(&disk, &report);
@@ -141,7 +143,7 @@ static void a_sync_that_fails_is_told_to_who_waits(void **state) {
     struct disk_sim *sim = disk_sim_new(1);
     struct disk_port disk = disk_sim_port(sim);
     struct journal *j = journal_new(&disk);
-    assert_int_equal(journal_start(j, "j"), STATUS_OK);
+    assert_int_equal(journal_start(j, "j", false), STATUS_OK);
     add(j, 0, 10);
     disk_sim_fail(sim, 0, 1000000);
     assert_int_equal(journal_write(j), STATUS_OK);

@@ -181,6 +181,40 @@ static void a_disk_that_fails_costs_what_was_refused(void **state) {
     assert_true(healed > 100);
 }
 
+/* The disk fails while a checkpoint begins: the new log must not hide what the old one lacks. */
+static void a_checkpoint_that_fails_hides_nothing(void **state) {
+    (void)state;
+    uint64_t failed = 0;
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        struct world w;
+        struct keeper_status status;
+        open_world(&w, seed, SYNC_EVERYSEC);
+        for (int i = 0; i < 10; i++) {
+            some_writes(&w);
+            assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+        }
+        steps(&w, 40);
+        write_something(&w);
+        assert_int_equal(keeper_commit(w.keeper), STATUS_OK); /* it waits for its sync */
+        disk_sim_fail(w.sim, (uint32_t)rng_below(&w.rng, 2) * 500000, (uint32_t)rng_below(&w.rng, 2) * 500000);
+        keeper_save(w.keeper, false);
+        steps(&w, 6);
+        keeper_status(w.keeper, &status);
+        failed += status.last_save != STATUS_OK;
+        disk_sim_fail(w.sim, 0, 0);
+        steps(&w, 40);
+        assert_int_equal(keeper_failure(w.keeper), STATUS_OK);
+        uint64_t before = digest(&w);
+        stop(&w);
+        disk_sim_crash(w.sim);
+        start(&w);
+        assert_int_equal(w.recovery.gaps, 0);
+        assert_int_equal(digest(&w), before);
+        close_world(&w);
+    }
+    assert_true(failed > 50);
+}
+
 static void rot_is_put_aside_and_the_rest_is_there(void **state) {
     (void)state;
     uint64_t damaged = 0;
@@ -252,6 +286,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_committed_comes_back),
         cmocka_unit_test(a_disk_that_fails_costs_what_was_refused),
+        cmocka_unit_test(a_checkpoint_that_fails_hides_nothing),
         cmocka_unit_test(rot_is_put_aside_and_the_rest_is_there),
         cmocka_unit_test(files_of_another_cluster_are_refused),
         cmocka_unit_test(a_checkpoint_leaves_one_file_and_an_empty_log),
