@@ -83,6 +83,7 @@
     X(strangers_hold_nothing, "resets are forgotten though the stream of one who is no member may go on") \
     X(closed_still, "who started over counts streams as read that it had read before")               \
     X(never_closed, "resets are forgotten while more may come of one that is gone, from the store")  \
+    X(void_goes_on, "what is on the disk of a node whose stream was closed while it was down is not void") \
     X(void_passed_on, "what a node has at its start is streamed before it is told that it is void")   \
     X(parts_unstreamed, "a checkpoint names what its node has not streamed yet, and may never")       \
     X(nonce_ignored, "an object that a lost answer left in our place is taken for somebody else's")  \

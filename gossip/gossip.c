@@ -102,9 +102,23 @@ int64_t gossip_step(struct gossip *g, const struct gossip_event *event, struct n
 void gossip_recovered(struct gossip *g, struct bytes table) {
     pthread_mutex_lock(&g->lock);
     g->recovered = true;
+    g->before = members_owner(g, table);
     g->now = g->config.clock.now(g->config.clock.self);
     members_restore(g, table);
     for (uint32_t s = 0; s < g->config.shard_count; s++) shard_view_changed(g, s);
+    pthread_mutex_unlock(&g->lock);
+}
+
+struct replica_id gossip_before(struct gossip *g) {
+    pthread_mutex_lock(&g->lock);
+    struct replica_id before = g->before;
+    pthread_mutex_unlock(&g->lock);
+    return before;
+}
+
+void gossip_keep(struct gossip *g) {
+    pthread_mutex_lock(&g->lock);
+    g->members_changed = true;
     pthread_mutex_unlock(&g->lock);
 }
 
@@ -118,7 +132,10 @@ void gossip_heard(struct gossip *g, struct bytes table) {
 void gossip_declared_gone(struct gossip *g, struct replica_id self) {
     pthread_mutex_lock(&g->lock);
     g->now = g->config.clock.now(g->config.clock.self);
-    if (replica_id_compare(g->config.self, self) == 0) members_start_over(g);
+    if (replica_id_compare(g->config.self, self) == 0) {
+        members_start_over(g);
+        members_keep(g);
+    }
     pthread_mutex_unlock(&g->lock);
 }
 

@@ -235,6 +235,7 @@ void members_start_over(struct gossip *g) {
     g->config.self_index = index;
     g->epoch++;
     g->recovered = false;
+    g->members_changed = true; /* who we are is kept with them */
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         struct shard_view *v = &g->shards[s];
         shard_lock(g->config.shards[s]);
@@ -396,6 +397,15 @@ void members_keep(struct gossip *g) {
     g->config.applied.members(g->config.applied.self, buf_bytes(&table));
     buf_fini(&table);
     wire_fini(&w);
+}
+
+struct replica_id members_owner(struct gossip *g, struct bytes table) {
+    struct wire_reader r;
+    struct record record = {0};
+    if (!table.len || wire_open(&r, table, g->config.replicas) != STATUS_OK) return record.id;
+    bool any = wire_read_u64(&r) && parse_record(g, &r, &record);
+    wire_close(&r);
+    return any && record.id.node == g->config.self.node ? record.id : (struct replica_id){0};
 }
 
 void members_restore(struct gossip *g, struct bytes table) {

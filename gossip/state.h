@@ -135,7 +135,8 @@ struct gossip {
     struct vclock over; /* 1: of this replica, which is no member, nothing more can come */
     bool holds;         /* of some other it can; as of the last look */
     bool members_changed; /* since they were last kept */
-    bool recovered; /* we hold what an earlier process of this node had */
+    bool recovered; /* we hold what an earlier process of this node had: */
+    struct replica_id before;
     atomic_bool paused;
 
     struct shard_view *shards;
@@ -179,6 +180,7 @@ void members_tick(struct gossip *g);
 void members_heard(struct gossip *g, struct member *m);
 void members_link(struct gossip *g, int link, bool up);
 void members_keep(struct gossip *g);
+struct replica_id members_owner(struct gossip *g, struct bytes table); /* who kept it */
 void members_restore(struct gossip *g, struct bytes table);
 void members_start(struct gossip *g);
 bool members_hold(struct gossip *g); /* more may turn up of one that is no member, and was */

@@ -144,6 +144,7 @@ struct archiver *archiver_open(struct host *host, const char *dir, const char *c
     config.shard_count = node->shard_count;
     config.replicas = node->replicas;
     config.self = gossip_self(node->gossip);
+    config.before = gossip_before(node->gossip);
     config.place = (char *)r->place.data;
     config.unconditional = config_bool(host->config, OPTION_OBJECT_STORE_UNCONDITIONAL);
     config.threads = (uint32_t)config_integer(host->config, OPTION_THREADS);

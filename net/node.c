@@ -55,7 +55,10 @@ void node_keep(struct node *node, struct keeper *keeper, bool recovered) {
     if (recovered) gossip_recovered(node->gossip, keeper_members_found(keeper));
 }
 
-void node_stream(struct node *node, struct archive *archive) { node->archive = archive; }
+void node_stream(struct node *node, struct archive *archive) {
+    node->archive = archive;
+    if (archive) gossip_keep(node->gossip);
+}
 
 void node_tell_alive(struct node *node) {
     struct member_info members[GOSSIP_LINKS];

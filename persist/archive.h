@@ -47,6 +47,7 @@ struct archive_config {
     uint32_t shard_count;
     struct replicas *replicas;
     struct replica_id self;
+    struct replica_id before; /* the process of this node that left what the shards hold; {0}: none, or who knows */
     struct keyring keys;    /* the cluster's tag; keys if objects are to be sealed */
     const char *place;      /* this directory, on this start of this machine: whoever claimed from here before is dead */
     bool unconditional;     /* the operator's word that no two nodes will ever create one object */
@@ -64,7 +65,7 @@ struct archive_config {
     } source;
     /* Something was read into a shard. May be NULL, as all below. */
     void (*changed)(void *arg, uint32_t shard);
-    /* Others have closed our stream, since they hold us for gone: archive_reset is to follow. */
+    /* Others have closed our stream, or that of the process before us, since they hold us for gone: archive_reset is to follow. */
     void (*closed)(void *arg, struct replica_id self);
     /* A table of members that some node kept; see gossip. */
     void (*heard)(void *arg, struct bytes table);

@@ -165,7 +165,8 @@ static void list_own(struct archive *a) {
 
 static void saw_own(struct archive *a, const struct segment_head *head) {
     struct reader *r = &a->reader;
-    if (head->closed) r->is_closed = true;
+    r->is_closed = head->closed;
+    r->by_others = head->closed && !head->by_next;
     r->images_before = segment_images_before(head);
     memcpy(r->upto, head->upto, a->config.shard_count * sizeof *r->upto);
 }
@@ -179,7 +180,7 @@ static bool next_own(struct archive *a) {
                         replica_id_compare(r->predecessor, a->config.self) == 0 || replica_id_compare(r->predecessor, r->handled) > 0))
         l->count--;
     if (!l->count) return false;
-    r->is_closed = false;
+    r->is_closed = r->by_others = false;
     r->images_before = 0;
     r->upto = r->upto ? r->upto : mem_alloc(a->config.shard_count * sizeof *r->upto);
     for (uint32_t s = 0; s < a->config.shard_count; s++) r->upto[s] = DOT_COUNTER_MAX; /* if its head cannot be read, who knows */
@@ -193,6 +194,14 @@ static void drop_own(struct reader *r) {
     struct listing *l = &r->manifests;
     struct listed last = l->keys[l->count - 1];
     while (l->count && search_same_stream(&l->keys[l->count - 1], &last)) l->count--;
+}
+
+/* The cluster held the process for gone that left what is on our disk: others may have forgotten resets that it never heard of. Had
+ * it been up, it would have found its stream closed, and started over; so we do. */
+static void start_over(struct archive *a) {
+    archive_note(a, "the stream of the process before this one was closed by others: what it left here is void");
+    a->config.before = (struct replica_id){0};
+    if (a->config.closed) a->config.closed(a->config.arg, a->config.self);
 }
 
 /* Whether the newest segment closes its stream; if not, it is closed behind it. */
@@ -209,6 +218,7 @@ static void judge_own(struct archive *a) {
         segment_head_fini(&head);
     }
     layout_read_segment_key(bytes_str(r->fetch.key), &r->predecessor, &number);
+    if (r->by_others && replica_id_compare(r->predecessor, a->config.before) == 0 && !MUTANT(void_goes_on)) start_over(a);
     if (r->is_closed) {
         drop_own(r);
         if (!next_own(a)) begin(a);

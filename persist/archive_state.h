@@ -128,7 +128,7 @@ struct reader {
     struct replica_id predecessor;
     struct replica_id handled; /* streams beyond are closed, or given up */
     uint64_t *upto, images_before;
-    bool is_closed;
+    bool is_closed, by_others;
     char taken[LAYOUT_KEY_BYTES]; /* the last place for a closing segment that was taken; or "" */
     size_t next;              /* manifests before this one are left */
     uint64_t oldest;          /* number of the first there is; 0: none */
@@ -206,7 +206,7 @@ struct tails {
     } *lost;
     size_t lost_count;
 };
-/* The last segment of a stream, with nothing in it. */
+/* The last segment of a stream, with nothing in it; of a process of our own node, we are the next. */
 void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before);
 void tail_begin(struct archive *a); /* what is here now is in the store, or owed */
 void tail_was_closed(struct archive *a, struct replica_id id); /* its stream, and was read */

@@ -199,6 +199,7 @@ void close_stream(struct archive *a, struct creation *c, struct replica_id write
     char key[LAYOUT_KEY_BYTES];
     struct buf text = {0};
     struct segment_head head = {.writer = writer, .number = number, .made_ms = a->now.wall_ms, .closed = true, .shard_count = a->config.shard_count, .images_before = images_before};
+    head.by_next = writer.node == a->config.self.node;
     head.upto = (uint64_t *)(uintptr_t)upto; /* it is only read */
     segment_head_write(&head, a->config.replicas, &text);
     layout_segment_key(key, writer, number);

@@ -125,7 +125,7 @@ void segment_head_write(const struct segment_head *h, const struct replicas *rep
     write_id(&w, h->writer);
     wire_u64(&w, h->number);
     wire_u64(&w, (uint64_t)h->made_ms);
-    wire_u64(&w, h->closed);
+    wire_u64(&w, h->closed ? 1 + h->by_next : 0);
     wire_u64(&w, h->shard_count);
     for (uint32_t s = 0; s < h->shard_count; s++) wire_u64(&w, h->upto[s]);
     wire_u64(&w, h->images_before);
@@ -146,7 +146,9 @@ enum status segment_head_read(struct bytes bytes, struct replicas *replicas, str
     *out = (struct segment_head){.writer = read_id(&r)};
     out->number = wire_read_u64(&r);
     out->made_ms = (int64_t)wire_read_u64(&r);
-    out->closed = wire_read_u64(&r) != 0;
+    uint64_t closed = wire_read_u64(&r);
+    out->closed = closed != 0;
+    out->by_next = closed == 2;
     out->shard_count = read_count(&r, LAYOUT_SHARDS_MAX);
     out->upto = mem_zero(out->shard_count, sizeof *out->upto);
     for (uint32_t s = 0; s < out->shard_count; s++) out->upto[s] = wire_read_u64(&r);

@@ -150,6 +150,7 @@ void promises_checked(struct run *r, uint32_t index) {
         r->standings[index].behind = true;
         forget(p);
     }
+    if (world_is_void(r->world, index)) forget(p);
     whole_check(r, index);
     for (uint32_t i = 0; i < p->count; i++) {
         const struct promise *one = &p->list[i];

@@ -51,7 +51,11 @@ static void plan_step(struct sim_node *n, int64_t at_us) {
 }
 
 static void shard_read(void *arg, uint32_t shard) { node_read_shard(((struct sim_node *)arg)->node, shard); }
-static void was_closed(void *arg, struct replica_id self) { node_was_closed(((struct sim_node *)arg)->node, self); }
+static void was_closed(void *arg, struct replica_id self) {
+    struct sim_node *n = arg;
+    n->is_void = n->is_void || n->loading;
+    node_was_closed(n->node, self);
+}
 static void members_heard(void *arg, struct bytes table) { node_heard_members(((struct sim_node *)arg)->node, table); }
 
 void node_open_archive(struct sim_node *n) {
@@ -70,6 +74,7 @@ void node_open_archive(struct sim_node *n) {
     config.shard_count = n->node->shard_count;
     config.replicas = n->node->replicas;
     config.self = gossip_self(n->node->gossip);
+    config.before = gossip_before(n->node->gossip);
     config.place = n->address;
     config.settings.segment_us = s->segment_ms * 1000;
     config.segment_bytes = 4000;

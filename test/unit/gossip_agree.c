@@ -26,6 +26,7 @@ struct side {
     size_t frame_count;
     bool unsure;  /* it may lose what it applies */
     bool has_more; /* of members that are no more, by other ways */
+    struct buf table; /* of members, that it kept last */
 };
 
 static int64_t now_ms;
@@ -71,6 +72,12 @@ static bool is_closed(void *self, struct replica_id id) {
     return !((struct side *)self)->has_more;
 }
 
+static void keep_table(void *self, struct bytes table) {
+    struct buf *kept = &((struct side *)self)->table;
+    kept->len = 0;
+    buf_put_bytes(kept, table);
+}
+
 static void start(struct side *s, struct side *other, uint64_t node, const char *address, const char *join) {
     *s = (struct side){.other = other, .replicas = replicas_new()};
     struct gossip_config config = {.clock = {.now = now, .entropy = entropy}, .transport = {dial, hangup, send_frame, s},
@@ -80,6 +87,7 @@ static void start(struct side *s, struct side *other, uint64_t node, const char 
     config.join = join;
     config.sure = is_sure;
     config.closed = is_closed;
+    config.applied.members = keep_table;
     config.applied.self = s;
     assert_int_equal(replicas_intern(s->replicas, config.self, &config.self_index), STATUS_OK);
     struct shard_config shard = {.replicas = s->replicas, .self = config.self_index, .log_bytes_max = 1 << 20};
@@ -93,6 +101,7 @@ static void stop(struct side *s) {
     gossip_free(s->gossip);
     for (uint32_t i = 0; i < SHARDS; i++) shard_free(s->shards[i]);
     for (size_t i = 0; i < FRAMES; i++) buf_fini(&s->frames[i].bytes);
+    buf_fini(&s->table);
     replicas_free(s->replicas);
 }
 
@@ -320,6 +329,28 @@ static void what_still_comes_of_who_left_long_ago_is_dropped(void **state) {
     stop(&b);
 }
 
+/* Also of one who has met nobody; and who starts over is another from then on. */
+static void the_next_process_knows_who_was_before_it(void **state) {
+    (void)state;
+    struct side a, b, next;
+    start_both(&a, &b);
+    cut = true;
+    gossip_keep(a.gossip);
+    for (int round = 0; round < 2; round++) {
+        if (round) gossip_declared_gone(a.gossip, gossip_self(a.gossip));
+        else run(&a, &b, 1);
+        start(&next, &b, 1, "a", "b");
+        struct replica_id before = gossip_before(next.gossip);
+        assert_int_equal(before.incarnation, 0);
+        gossip_recovered(next.gossip, buf_bytes(&a.table));
+        before = gossip_before(next.gossip);
+        assert_int_equal(replica_id_compare(before, gossip_self(a.gossip)), 0);
+        stop(&next);
+    }
+    stop(&a);
+    stop(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_may_lose_what_he_has_is_remembered_for), cmocka_unit_test(who_left_is_remembered_for_while_more_may_come_of_him),
@@ -328,6 +359,7 @@ int main(void) {
         cmocka_unit_test(peers_that_are_far_away_agree),
         cmocka_unit_test(parts_of_a_message_may_overtake_each_other),
         cmocka_unit_test(what_still_comes_of_who_left_long_ago_is_dropped),
+        cmocka_unit_test(the_next_process_knows_who_was_before_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,6 +41,7 @@ struct site {
     struct archive *archive;
     int64_t due_us;
     uint64_t heard;
+    uint32_t closed; /* times that we were held for gone */
 };
 
 /* ------------------------------------------------------------------- world */
@@ -48,6 +49,16 @@ struct site {
 static struct now now_of(const struct world *w) { return (struct now){1700000000000 + w->now_us / 1000, w->now_us}; }
 static struct now clock_now(void *self) { return now_of(self); }
 static uint64_t clock_entropy(void *self) { return rng_next(&((struct world *)self)->rng); }
+static void on_closed(void *arg, struct replica_id self) {
+    struct site *s = arg;
+    uint16_t index;
+    assert_int_equal(replica_id_compare(self, s->id), 0);
+    s->closed++;
+    s->id = (struct replica_id){s->id.node, ++s->world->incarnations};
+    assert_int_equal(replicas_intern(s->replicas, s->id, &index), STATUS_OK);
+    for (uint32_t i = 0; i < SHARDS; i++) shard_reset(s->shards[i], index);
+    archive_reset(s->archive, s->id);
+}
 static void on_heard(void *arg, struct bytes table) { ((struct site *)arg)->heard += table.len; }
 
 static void open_world(struct world *w, uint64_t seed) {
@@ -85,6 +96,7 @@ static struct site *start(struct world *w, uint32_t place, uint64_t node) {
     config.replicas = s->replicas;
     config.self = s->id;
     config.heard = on_heard;
+    config.closed = on_closed;
     config.arg = s;
     s->archive = archive_new(&config);
     s->due_us = w->now_us;
@@ -827,6 +839,44 @@ static void tails_are_streamed(void **state) {
     close_world(&w);
 }
 
+/* As if its disk had brought back all that `was` had. */
+static struct site *start_again(struct world *w, uint32_t place, struct site *was) {
+    w->options.before = was->id;
+    struct site *s = start(w, place, was->id.node);
+    w->options.before = (struct replica_id){0};
+    hear(s, was);
+    return s;
+}
+
+/* Resets may be forgotten that it never heard of: had it been up, it would have been told so. */
+static void whose_stream_was_closed_while_it_was_down_starts_over(void **state) {
+    (void)state;
+    for (int closed = 0; closed < 2; closed++) {
+        struct world w;
+        open_world(&w, 1);
+        struct site *a = start(&w, 0, 1), *b = start(&w, 1, 2);
+        assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
+        assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
+        write_key(a, 1, "streamed");
+        assert_true(flushes(&w, a, 10 * SECOND));
+        write_key(a, 2, "on the disk alone");
+        a->due_us = INT64_MAX; /* it is down; what its disk has is in its memory */
+        w.sites[0] = NULL;
+        for (int i = 0; i < 100 && closed && !archive_is_closed(b->archive, a->id); i++) run(&w, SECOND / 10);
+        if (closed) assert_true(archive_is_closed(b->archive, a->id));
+        for (int again = 0; again < 3; again++) { /* it closes the stream itself, if nobody else has; and again it ends before it is up */
+            struct site *next = start_again(&w, 2, a);
+            assert_true(reaches(&w, next, ARCHIVE_STREAMING, 30 * SECOND));
+            assert_int_equal(next->closed, closed);
+            assert_true(has(next, 1, "streamed"));
+            assert_int_equal(has(next, 2, "on the disk alone"), !closed);
+            stop(next);
+        }
+        w.sites[0] = a;
+        close_world(&w);
+    }
+}
+
 static void tables_of_members_come_back(void **state) {
     (void)state;
     struct world w;
@@ -851,6 +901,7 @@ int main(void) {
         cmocka_unit_test(a_checkpoint_waits_for_what_is_not_streamed), cmocka_unit_test(parts_of_the_dead_stay_named),
         cmocka_unit_test(hidden_ends_are_not_asked_for_without_end),
         cmocka_unit_test(an_emptied_store_is_filled_again), cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(what_is_here_is_not_read),
-        cmocka_unit_test(tails_are_streamed), cmocka_unit_test(behind_until_all_is_stored), cmocka_unit_test(tables_of_members_come_back)};
+        cmocka_unit_test(tails_are_streamed), cmocka_unit_test(behind_until_all_is_stored), cmocka_unit_test(tables_of_members_come_back),
+        cmocka_unit_test(whose_stream_was_closed_while_it_was_down_starts_over)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
