@@ -110,10 +110,11 @@ sim-same: $(BUILD)/anneal-sim ## the same trace from gcc -O2 and clang -O0
 
 # Faults planted by core/mutant.h, in a build of their own.
 MUTANTS := build/mutants
-MUTANT_TESTS := $(addprefix $(MUTANTS)/test/unit/,lattice_stories lattice_shard gossip_agree net_command net_session persist_keeper persist_archive)
+MUTANT_UNITS := lattice_stories lattice_shard gossip_agree net_command net_session persist_journal persist_keeper persist_archive
+MUTANT_TESTS := $(addprefix $(MUTANTS)/test/unit/,$(MUTANT_UNITS))
 mutants: deps ## plant faults, one after the other: each must be caught; ONLY=name,... SEEDS=300
 	@$(MAKE) --no-print-directory BUILD=$(MUTANTS) OPT="-O2 -DMUTANTS" SAN= $(MUTANTS)/anneal-sim $(MUTANT_TESTS)
-	@sh test/mutants.sh $(MUTANTS) $(if $(filter file,$(origin SEEDS)),300,$(SEEDS)) $(subst $(comma), ,$(ONLY))
+	@UNITS="$(MUTANT_UNITS)" sh test/mutants.sh $(MUTANTS) $(if $(filter file,$(origin SEEDS)),300,$(SEEDS)) $(subst $(comma), ,$(ONLY))
 
 maelstrom: deps ## Maelstrom's workloads under partitions, judged by us, some minutes; MAELSTROM_ARGS="--only g-set --nodes 5"
 	@$(MAKE) --no-print-directory $(BUILD)/anneal-maelstrom

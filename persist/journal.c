@@ -172,27 +172,45 @@ static void lose_unsynced(struct journal *j) {
     pthread_cond_broadcast(&j->done);
 }
 
+/* With the lock, which is let go meanwhile: what others wrote to the old file after the last sync. They may write to the new one. */
+static void sync_rest(struct journal *j, int old, uint64_t end) {
+    j->syncing = true;
+    pthread_mutex_unlock(&j->lock);
+    enum status status = j->disk.sync(j->disk.self, old);
+    pthread_mutex_lock(&j->lock);
+    j->syncing = false;
+    if (status == STATUS_OK) j->synced_end = end;
+    else j->failed = status;
+    pthread_cond_broadcast(&j->done);
+}
+
 enum status journal_start(struct journal *j, const char *name, bool lose) {
-    int file;
+    int file, old;
     enum status status = j->disk.open(j->disk.self, name, &file);
     if (status != STATUS_OK) return status;
     if (j->open && journal_sync(j) != STATUS_OK) {} /* looked at below */
     pthread_mutex_lock(&j->lock);
     while (j->writing || j->syncing) pthread_cond_wait(&j->done, &j->lock);
-    status = lose || MUTANT(lost_unsaid) ? STATUS_OK : j->failed;
-    if (status != STATUS_OK) {
+    if (j->failed != STATUS_OK && !lose && !MUTANT(lost_unsaid)) {
+        status = j->failed;
         pthread_mutex_unlock(&j->lock);
         j->disk.close(j->disk.self, file);
         return status;
     }
-    if (j->failed != STATUS_OK) lose_unsynced(j);
-    close_file(j);
+    bool had = j->open, failed = j->failed != STATUS_OK;
+    old = j->file;
+    if (failed) lose_unsynced(j);
     j->open = true;
     j->file = file;
     j->bytes = 0;
-    j->written_end = j->synced_end = j->added_end - j->added.len;
+    j->written_end = j->added_end - j->added.len;
+    if (!had || failed) j->synced_end = j->written_end;
+    if (MUTANT(rest_unsynced)) j->synced_end = j->written_end;
+    if (j->synced_end < j->written_end) sync_rest(j, old, j->written_end);
+    status = j->failed;
     pthread_mutex_unlock(&j->lock);
-    return STATUS_OK;
+    if (had) j->disk.close(j->disk.self, old);
+    return status;
 }
 
 enum status journal_status(struct journal *j) {

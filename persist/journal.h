@@ -25,9 +25,9 @@ struct journal;
 struct journal *journal_new(const struct disk_port *disk);
 void journal_free(struct journal *j); /* what was only added is lost */
 
-/* Goes on in a new file, once all that was added is synced to one of the two. If it cannot be, the journal has failed and stays
- * as it is, unless the caller knows (`lose`) and makes up for it: then it is lost, and said to be to those who wait for it.
- * By one thread at a time. */
+/* Goes on in a new file; what was written to the old one is synced, what was only added goes to the new one. If it cannot be synced,
+ * the journal has failed, and does not go on unless the caller knows (`lose`) and makes up for it: then it is lost, and said to be to
+ * those who wait for it. By one thread at a time. */
 enum status journal_start(struct journal *j, const char *name, bool lose) MUST_CHECK;
 /* Any thread. Dropped while no file is open or the journal has failed. */
 void journal_add(struct journal *j, uint16_t kind, struct bytes payload);

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Plants each fault of core/mutant.h in turn: which test sees it first, and after how much?
-#   mutants.sh BUILD SEEDS [name ...]        one row a fault; exit 1 if one lives
+#   UNITS="test ..." mutants.sh BUILD SEEDS [name ...]        one row a fault; exit 1 if one lives
 # In order of cost: some seeds of the simulator, the unit tests, the lines of sim/seeds, more seeds.
 build=$1 seeds=$2 few=30
 shift 2
-sim=$build/anneal-sim units="lattice_stories lattice_shard gossip_agree net_command net_session persist_keeper persist_archive"
+sim=$build/anneal-sim
 table() { sed -n 's/^    X(\([a-z_]*\), "\(.*\)").*/\1 \2/p' core/mutant.h; }
 
 run() { timeout "$seconds" "$@" >"$out/$MUTANT.out" 2>&1; }
@@ -17,7 +17,7 @@ by_seeds() { # first seed, how many
 }
 
 by_units() {
-    for test in $units; do
+    for test in $UNITS; do
         SEEDS=$seeds run "$build/test/unit/$test" && continue
         seed=$(sed -n 's/.*last seed: SEED=\([0-9]*\).*/, seed \1/p' "$out/$MUTANT.out")
         by=$test$seed

@@ -839,6 +839,29 @@ static void tails_are_streamed(void **state) {
     close_world(&w);
 }
 
+/* What it had read of them is void with all the rest: it must not count them as read before it has done so again. */
+static void who_starts_over_reads_the_dead_anew(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    struct site *a = start(&w, 0, 1), *b = start(&w, 1, 2);
+    struct replica_id dead = a->id;
+    assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
+    write_key(a, 1, "of the dead");
+    assert_true(flushes(&w, a, 10 * SECOND));
+    stop(a);
+    for (int again = 0; again < 2; again++) {
+        assert_false(archive_is_closed(b->archive, dead));
+        for (int i = 0; i < 100 && !archive_is_closed(b->archive, dead); i++) run(&w, SECOND / 10);
+        assert_true(archive_is_closed(b->archive, dead));
+        assert_true(has(b, 1, "of the dead"));
+        on_closed(b, b->id);
+        assert_false(has(b, 1, "of the dead"));
+    }
+    close_world(&w);
+}
+
 /* As if its disk had brought back all that `was` had. */
 static struct site *start_again(struct world *w, uint32_t place, struct site *was) {
     w->options.before = was->id;
@@ -902,6 +925,7 @@ int main(void) {
         cmocka_unit_test(hidden_ends_are_not_asked_for_without_end),
         cmocka_unit_test(an_emptied_store_is_filled_again), cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(what_is_here_is_not_read),
         cmocka_unit_test(tails_are_streamed), cmocka_unit_test(behind_until_all_is_stored), cmocka_unit_test(tables_of_members_come_back),
+        cmocka_unit_test(who_starts_over_reads_the_dead_anew),
         cmocka_unit_test(whose_stream_was_closed_while_it_was_down_starts_over)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

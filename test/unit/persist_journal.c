@@ -153,6 +153,58 @@ static void a_sync_that_fails_is_told_to_who_waits(void **state) {
     disk_sim_free(sim);
 }
 
+/* A disk on which another thread writes while the old file is synced. */
+struct busy_disk {
+    struct disk_port disk;
+    struct journal *journal;
+    bool writes;
+};
+
+static enum status busy_sync(void *self, int file) {
+    struct busy_disk *b = self;
+    enum status status = b->disk.sync(b->disk.self, file);
+    if (b->writes) {
+        b->writes = false;
+        add(b->journal, 1, 10);
+        assert_int_equal(journal_write(b->journal), STATUS_OK);
+    }
+    return status;
+}
+static enum status busy_open(void *self, const char *name, int *file) {
+    struct busy_disk *b = self;
+    return b->disk.open(b->disk.self, name, file);
+}
+static enum status busy_append(void *self, int file, struct bytes bytes) {
+    struct busy_disk *b = self;
+    return b->disk.append(b->disk.self, file, bytes);
+}
+static void busy_close(void *self, int file) {
+    struct busy_disk *b = self;
+    b->disk.close(b->disk.self, file);
+}
+
+static void what_is_written_while_a_new_file_begins_is_synced(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed < 20; seed++) {
+        struct disk_sim *sim = disk_sim_new(seed);
+        struct disk_port disk = disk_sim_port(sim);
+        struct busy_disk busy = {.disk = disk};
+        struct journal_report report;
+        busy.journal = journal_new(&(struct disk_port){.open = busy_open, .close = busy_close, .append = busy_append, .sync = busy_sync, .self = &busy});
+        assert_int_equal(journal_start(busy.journal, "j", false), STATUS_OK);
+        add(busy.journal, 0, 10);
+        busy.writes = true;
+        assert_int_equal(journal_start(busy.journal, "new", false), STATUS_OK);
+        assert_false(busy.writes);
+        assert_int_equal(journal_sync(busy.journal), STATUS_OK);
+        disk_sim_crash(sim);
+        struct seen seen = read_back(&disk, &report);
+        assert_int_equal(seen.count, 2);
+        journal_free(busy.journal);
+        disk_sim_free(sim);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crc_is_castagnolis),
@@ -160,6 +212,7 @@ int main(void) {
         cmocka_unit_test(a_bit_that_rots_costs_its_record_alone),
         cmocka_unit_test(a_full_disk_fails_and_a_new_file_goes_on),
         cmocka_unit_test(a_sync_that_fails_is_told_to_who_waits),
+        cmocka_unit_test(what_is_written_while_a_new_file_begins_is_synced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
