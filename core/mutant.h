@@ -62,6 +62,7 @@
     X(ack_before_apply, "a peer counts as having all that it was sent")                              \
     X(ack_of_another_life, "acknowledgements after starting over count for what was lost by it")     \
     X(ack_own_only, "what is applied here counts as applied everywhere")                             \
+    X(dead_still_asked, "who is dead is asked for what others have, at an address where another lives")  \
     X(accept_early, "a peer's vector counts before what it did by then is applied here")             \
     X(gone_stays, "a node that was declared gone goes on as if it were not")                         \
     X(left_holds_nothing, "a member that left no longer counts, though it may still be heard")       \

@@ -92,7 +92,7 @@ static void hangup_member(struct gossip *g, struct member *m) {
 }
 
 static void dial_member(struct gossip *g, struct member *m) {
-    if (m->link >= 0 || m->left) return;
+    if (m->link >= 0 || m->left || m->replaced) return;
     m->link = dial(g, m->address);
     if (m->link >= 0) g->link_member[m->link] = m;
 }
@@ -155,6 +155,7 @@ static void member_fill(struct gossip *g, struct member *m, const struct record 
     m->left = says_left(g, r);
     m->gone = r->flags & FLAG_GONE;
     m->recovered = r->flags & FLAG_RECOVERED;
+    m->replaced = strcmp(m->address, g->config.address) == 0; /* by us */
     m->latest = mem_zero(g->config.shard_count, sizeof *m->latest);
     m->accepted = mem_zero(g->config.shard_count, sizeof *m->accepted);
     m->said = member_status_of(g, m);
@@ -297,7 +298,33 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
     }
 }
 
-void members_heard(struct gossip *g, struct member *m) { m->heard_us = g->now.mono_us; }
+/* Its node was lost, and a new one started in its place: what is sent to it there reaches nobody who would answer. */
+static void replace(struct gossip *g, struct member *m) {
+    m->lives = false;
+    m->replaced = true;
+    hangup_member(g, m);
+    transfer_forget(g, m);
+    pulls_forget(g, m->id);
+}
+
+/* Who speaks lives at its address, unless another did until now. */
+static void move_in(struct gossip *g, struct member *m) {
+    m->lives = true;
+    for (uint32_t i = 0; i < g->member_count; i++) {
+        struct member *other = g->members[i];
+        if (other == m || strcmp(other->address, m->address) != 0) continue;
+        if (other->spoke_us && g->now.mono_us - other->spoke_us < g->config.heartbeat_ms * MS) m->lives = false;
+        else if (!other->replaced) replace(g, other);
+    }
+    if (!m->lives) return;
+    m->replaced = false;
+    dial_member(g, m);
+}
+
+void members_heard(struct gossip *g, struct member *m) {
+    m->heard_us = m->spoke_us = g->now.mono_us;
+    if (!m->lives && !MUTANT(dead_still_asked)) move_in(g, m);
+}
 
 /* -------------------------------------------------------------- messages */
 

@@ -63,6 +63,9 @@ struct member {
     bool silent;        /* left, and not heard since: what still comes of it is too late */
     int64_t heard_us;   /* when its heartbeat grew last, by any way */
     enum member_status said; /* the status that was last noted */
+    int64_t spoke_us;   /* when it sent something itself; 0: never */
+    bool lives;         /* at its address, since it spoke; another that is there now has moved in since: */
+    bool replaced;      /* it is not dialled */
     int link;           /* -1: none */
     bool up;
 

@@ -329,6 +329,46 @@ static void what_still_comes_of_who_left_long_ago_is_dropped(void **state) {
     stop(&b);
 }
 
+static bool is_connected(struct side *s, uint64_t node) {
+    struct member_info info[4];
+    size_t count = gossip_members(s->gossip, info, 4);
+    for (size_t i = 0; i < count; i++)
+        if (info[i].id.node == node) return info[i].connected;
+    fail();
+    return false;
+}
+
+static int count_links(const struct side *s) {
+    int count = 0;
+    for (int i = 0; i < GOSSIP_LINKS; i++) count += s->dialled[i];
+    return count;
+}
+
+/* A node is lost, and another starts at its address: nobody asks the dead any more, nor does the new one dial itself. */
+static void who_moves_in_replaces_who_was_there(void **state) {
+    struct side a, b, c;
+    (void)state;
+    start_both(&a, &b);
+    write_to(&b, 0, "k");
+    run(&a, &b, 3000);
+    assert_true(is_connected(&a, 2));
+    start(&c, &a, 3, "b", "a");
+    a.other = &c;
+    run(&a, &c, 3000);
+    assert_false(is_connected(&a, 2));
+    assert_true(is_connected(&a, 3));
+    assert_false(is_connected(&c, 2));
+    assert_int_equal(count_links(&a), 1);
+    assert_int_equal(count_links(&c), 1);
+    assert_true(are_equal(&a, &c));
+    run(&a, &c, 20000); /* nor later */
+    assert_int_equal(count_links(&a), 1);
+    assert_int_equal(count_links(&c), 1);
+    stop(&a);
+    stop(&b);
+    stop(&c);
+}
+
 /* Also of one who has met nobody; and who starts over is another from then on. */
 static void the_next_process_knows_who_was_before_it(void **state) {
     (void)state;
@@ -359,6 +399,7 @@ int main(void) {
         cmocka_unit_test(peers_that_are_far_away_agree),
         cmocka_unit_test(parts_of_a_message_may_overtake_each_other),
         cmocka_unit_test(what_still_comes_of_who_left_long_ago_is_dropped),
+        cmocka_unit_test(who_moves_in_replaces_who_was_there),
         cmocka_unit_test(the_next_process_knows_who_was_before_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
