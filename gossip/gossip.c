@@ -116,9 +116,9 @@ struct replica_id gossip_before(struct gossip *g) {
     return before;
 }
 
-void gossip_keep(struct gossip *g) {
+void gossip_table(struct gossip *g, struct buf *out) {
     pthread_mutex_lock(&g->lock);
-    g->members_changed = true;
+    members_write(g, out);
     pthread_mutex_unlock(&g->lock);
 }
 

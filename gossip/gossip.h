@@ -109,8 +109,8 @@ int64_t gossip_step(struct gossip *g, const struct gossip_event *event, struct n
 void gossip_recovered(struct gossip *g, struct bytes table);
 /* Which process that was, as the table says; {0} if it does not. */
 struct replica_id gossip_before(struct gossip *g);
-/* The next step keeps the table, though there is nobody in it but us: our next process may ask who it was. */
-void gossip_keep(struct gossip *g);
+/* Appends the table as applied.members would be given it, also if there is nobody in it but us: our next process may ask who it was. */
+void gossip_table(struct gossip *g, struct buf *out);
 /* The cluster has declared this node gone, and said so by another way. */
 void gossip_declared_gone(struct gossip *g, struct replica_id self);
 /* A table that another node kept: who is in it may hold what nobody else remembers, until he has been heard, or is gone. */

@@ -411,19 +411,23 @@ void members_read(struct gossip *g, struct wire_reader *r, struct replica_id sen
     if (m->up && (wants_answer || m->owed_token)) members_send(g, m, false);
 }
 
+void members_write(struct gossip *g, struct buf *out) {
+    struct wire_writer w;
+    wire_init(&w, g->config.replicas);
+    write_all(g, &w);
+    wire_finish(&w, out);
+    wire_fini(&w);
+}
+
 /* Who is kept outlives us: whoever comes back and believes that it is alone takes everything for
  * stable, and forgets what others have not seen. */
 void members_keep(struct gossip *g) {
-    struct wire_writer w;
     struct buf table = {0};
     if (!g->members_changed || !g->config.applied.members) return;
     g->members_changed = false;
-    wire_init(&w, g->config.replicas);
-    write_all(g, &w);
-    wire_finish(&w, &table);
+    members_write(g, &table);
     g->config.applied.members(g->config.applied.self, buf_bytes(&table));
     buf_fini(&table);
-    wire_fini(&w);
 }
 
 struct replica_id members_owner(struct gossip *g, struct bytes table) {

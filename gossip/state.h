@@ -183,6 +183,7 @@ void members_tick(struct gossip *g);
 void members_heard(struct gossip *g, struct member *m);
 void members_link(struct gossip *g, int link, bool up);
 void members_keep(struct gossip *g);
+void members_write(struct gossip *g, struct buf *out); /* the table, as it is kept */
 struct replica_id members_owner(struct gossip *g, struct bytes table); /* who kept it */
 void members_restore(struct gossip *g, struct bytes table);
 void members_start(struct gossip *g);

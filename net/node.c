@@ -55,9 +55,17 @@ void node_keep(struct node *node, struct keeper *keeper, bool recovered) {
     if (recovered) gossip_recovered(node->gossip, keeper_members_found(keeper));
 }
 
+/* On our disk alone: if this process is lost with it, nobody shall wait for it. */
+static void keep_who_we_are(struct node *node) {
+    struct buf table = {0};
+    gossip_table(node->gossip, &table);
+    keeper_members(node->keeper, buf_bytes(&table));
+    buf_fini(&table);
+}
+
 void node_stream(struct node *node, struct archive *archive) {
     node->archive = archive;
-    if (archive) gossip_keep(node->gossip);
+    if (archive && node->keeper) keep_who_we_are(node);
 }
 
 void node_tell_alive(struct node *node) {
