@@ -839,6 +839,43 @@ static void tails_are_streamed(void **state) {
     close_world(&w);
 }
 
+/* As if its disk had brought back all that `was` had. */
+static struct site *start_again(struct world *w, uint32_t place, struct site *was) {
+    w->options.before = was->id;
+    struct site *s = start(w, place, was->id.node);
+    w->options.before = (struct replica_id){0};
+    hear(s, was);
+    return s;
+}
+
+/* The cluster may say that what a node brings back is void: it is not passed on before there was time to, unless the node ends. */
+static void what_a_start_brings_waits_to_be_called_void(void **state) {
+    (void)state;
+    for (int ends = 0; ends < 2; ends++) {
+        struct world w;
+        open_world(&w, 1);
+        struct site *was = start(&w, 0, 1);
+        assert_true(reaches(&w, was, ARCHIVE_STREAMING, 10 * SECOND));
+        was->due_us = INT64_MAX; /* it streams no more */
+        w.sites[0] = NULL;
+        write_key(was, 1, "on the disk alone");
+        struct site *s = start_again(&w, 1, was);
+        assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+        run(&w, 5 * SECOND);
+        struct site *reader = start(&w, 2, 3);
+        assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+        assert_false(has(reader, 1, "on the disk alone"));
+        stop(reader);
+        if (ends) assert_true(flushes(&w, s, SECOND));
+        else run(&w, 7 * SECOND);
+        reader = start(&w, 2, 4);
+        assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+        assert_true(has(reader, 1, "on the disk alone"));
+        w.sites[0] = was;
+        close_world(&w);
+    }
+}
+
 /* What it had read of them is void with all the rest: it must not count them as read before it has done so again. */
 static void who_starts_over_reads_the_dead_anew(void **state) {
     (void)state;
@@ -860,15 +897,6 @@ static void who_starts_over_reads_the_dead_anew(void **state) {
         assert_false(has(b, 1, "of the dead"));
     }
     close_world(&w);
-}
-
-/* As if its disk had brought back all that `was` had. */
-static struct site *start_again(struct world *w, uint32_t place, struct site *was) {
-    w->options.before = was->id;
-    struct site *s = start(w, place, was->id.node);
-    w->options.before = (struct replica_id){0};
-    hear(s, was);
-    return s;
 }
 
 /* Resets may be forgotten that it never heard of: had it been up, it would have been told so. */
@@ -925,7 +953,7 @@ int main(void) {
         cmocka_unit_test(hidden_ends_are_not_asked_for_without_end),
         cmocka_unit_test(an_emptied_store_is_filled_again), cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(what_is_here_is_not_read),
         cmocka_unit_test(tails_are_streamed), cmocka_unit_test(behind_until_all_is_stored), cmocka_unit_test(tables_of_members_come_back),
-        cmocka_unit_test(who_starts_over_reads_the_dead_anew),
+        cmocka_unit_test(what_a_start_brings_waits_to_be_called_void), cmocka_unit_test(who_starts_over_reads_the_dead_anew),
         cmocka_unit_test(whose_stream_was_closed_while_it_was_down_starts_over)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
