@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -24,13 +25,19 @@ static uint64_t rss_bytes(void) {
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+static char os_name[3 * sizeof ((struct utsname *)NULL)->release];
+
+static void take_os_name(void) {
+    struct utsname name;
+    if (uname(&name) == 0) snprintf(os_name, sizeof os_name, "%s %s %s", name.sysname, name.release, name.machine);
+}
+
 struct process_usage os_usage(void) {
-    static struct utsname name;
-    static char os[3 * sizeof name.release];
-    if (!os[0] && uname(&name) == 0) snprintf(os, sizeof os, "%s %s %s", name.sysname, name.release, name.machine);
+    static pthread_once_t named = PTHREAD_ONCE_INIT;
     struct rusage r;
+    pthread_once(&named, take_os_name);
     getrusage(RUSAGE_SELF, &r);
-    return (struct process_usage){.pid = getpid(), .rss_bytes = rss_bytes(), .os = os,
+    return (struct process_usage){.pid = getpid(), .rss_bytes = rss_bytes(), .os = os_name,
                                   .cpu_user_s = (double)r.ru_utime.tv_sec + (double)r.ru_utime.tv_usec / 1e6,
                                   .cpu_system_s = (double)r.ru_stime.tv_sec + (double)r.ru_stime.tv_usec / 1e6};
 }
