@@ -108,10 +108,15 @@ static void hangup_join(struct gossip *g, struct join *j) {
 
 /* ------------------------------------------------------------- the table */
 
-static void member_clear(struct gossip *g, struct member *m) {
+/* Nothing is under way to it, or from it, any more. */
+static void cut_off(struct gossip *g, struct member *m) {
     hangup_member(g, m);
     transfer_forget(g, m);
     pulls_forget(g, m->id);
+}
+
+static void member_clear(struct gossip *g, struct member *m) {
+    cut_off(g, m);
     for (uint32_t i = 0; i < m->ask_count; i++) shard_summary_fini(&m->asks[i].summary);
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         vclock_fini(&m->latest[s]);
@@ -302,9 +307,7 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
 static void replace(struct gossip *g, struct member *m) {
     m->lives = false;
     m->replaced = true;
-    hangup_member(g, m);
-    transfer_forget(g, m);
-    pulls_forget(g, m->id);
+    cut_off(g, m);
 }
 
 /* Who speaks lives at its address, unless another did until now. */

@@ -119,11 +119,11 @@ static void write_added(struct journal *j) {
 }
 
 /* The same. Others may write meanwhile: a slow sync holds up nobody who need not wait for it. */
-static void sync_written(struct journal *j) {
+static void sync_written(struct journal *j, int file) {
     uint64_t end = j->written_end;
     j->syncing = true;
     pthread_mutex_unlock(&j->lock);
-    enum status status = j->disk.sync(j->disk.self, j->file);
+    enum status status = j->disk.sync(j->disk.self, file);
     pthread_mutex_lock(&j->lock);
     j->syncing = false;
     if (status == STATUS_OK)
@@ -143,7 +143,7 @@ static enum status advance(struct journal *j, bool sync) {
         else if (write)
             write_added(j);
         else
-            sync_written(j);
+            sync_written(j, j->file);
     }
     return goal > j->lost_from && goal <= j->lost_end ? j->lost_to : j->failed;
 }
@@ -172,18 +172,6 @@ static void lose_unsynced(struct journal *j) {
     pthread_cond_broadcast(&j->done);
 }
 
-/* With the lock, which is let go meanwhile: what others wrote to the old file after the last sync. They may write to the new one. */
-static void sync_rest(struct journal *j, int old, uint64_t end) {
-    j->syncing = true;
-    pthread_mutex_unlock(&j->lock);
-    enum status status = j->disk.sync(j->disk.self, old);
-    pthread_mutex_lock(&j->lock);
-    j->syncing = false;
-    if (status == STATUS_OK) j->synced_end = end;
-    else j->failed = status;
-    pthread_cond_broadcast(&j->done);
-}
-
 enum status journal_start(struct journal *j, const char *name, bool lose) {
     int file, old;
     enum status status = j->disk.open(j->disk.self, name, &file);
@@ -206,7 +194,7 @@ enum status journal_start(struct journal *j, const char *name, bool lose) {
     j->written_end = j->added_end - j->added.len;
     if (!had || failed) j->synced_end = j->written_end;
     if (MUTANT(rest_unsynced)) j->synced_end = j->written_end;
-    if (j->synced_end < j->written_end) sync_rest(j, old, j->written_end);
+    if (j->synced_end < j->written_end) sync_written(j, old); /* what others wrote to it after the last sync */
     status = j->failed;
     pthread_mutex_unlock(&j->lock);
     if (had) j->disk.close(j->disk.self, old);
