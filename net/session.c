@@ -6,6 +6,7 @@
 
 #include "core/mutant.h"
 #include "net/options.h"
+#include "net/pipeline.h"
 #include "net/resp.h"
 #include "persist/keeper.h"
 
@@ -173,55 +174,14 @@ void session_settled(struct session *s, struct buf *out, enum status failure) {
 /* Why writes are refused; STATUS_OK: they are not. */
 static enum status write_failure(const struct host *h) { return h->node->keeper ? keeper_failure(h->node->keeper) : STATUS_OK; }
 
-/* ----------------------------------------------------------------- pipelines */
-
-#define AHEAD 16u        /* commands whose keys are asked of memory together */
-#define NEAR_KEYS 50000u /* so few are near anyway */
-
-/* Second arguments of the commands that come next in a query: where they are keys, that is where these are. */
-struct ahead {
-    size_t upto; /* what lies before in the query was looked at */
-    size_t count, next;
-    struct key_ref refs[AHEAD];
-    uint32_t shards[AHEAD];
-};
-
-/* Hints at what they will look up, whatever they are. */
-static void look_ahead(struct ahead *a, struct node *node, struct bytes query, size_t from) {
-    struct bytes key;
-    a->upto = from;
-    a->count = a->next = 0;
-    while (a->count < AHEAD && resp_peek(query, &a->upto, &key)) {
-        if (!key.len) continue;
-        a->shards[a->count] = node_locate(node, key, &a->refs[a->count]);
-        a->count++;
-    }
-    if (a->count < 2 || shard_key_count(node->shards[a->shards[0]]) * node->shard_count < NEAR_KEYS) return;
-    for (enum shard_hint step = 0; step < SHARD_HINTS; step++)
-        for (size_t i = 0; i < a->count; i++) {
-            struct shard *shard = node->shards[a->shards[i]];
-            shard_lock(shard);
-            shard_hint(shard, a->refs[i].hash, step);
-            shard_unlock(shard);
-        }
-}
-
-/* The command's, if it was looked at. */
-static void take_located(struct ahead *a, struct call *call) {
-    while (call->argc > 1 && a->next < a->count && a->refs[a->next].name.data < call->argv[1].data) a->next++;
-    if (call->argc < 2 || a->next == a->count || a->refs[a->next].name.data != call->argv[1].data) return;
-    call->first_ref = a->refs[a->next];
-    call->first_shard = a->shards[a->next];
-}
-
 /* In the order of Redis: what cannot be run at all, who may not, what must wait. */
-static void run(struct session *s, const struct bytes *argv, size_t argc, struct now now, struct ahead *ahead, struct buf *out) {
+static void run(struct session *s, const struct bytes *argv, size_t argc, struct now now, struct pipeline *pipeline, struct buf *out) {
     struct host *h = s->host;
     const struct command *c = command_find(argv[0]);
     struct call call = {.node = h->node, .argv = argv, .argc = argc, .out = out, .now_ms = now.wall_ms, .session = s};
     size_t before = out->len;
     enum status failure;
-    if (ahead) take_located(ahead, &call);
+    if (pipeline) pipeline_take(pipeline, &call);
     if (argv != s->waiting_argv) atomic_store_explicit(&s->active_us, now.mono_us, memory_order_relaxed);
     atomic_store_explicit(&s->last, c, memory_order_relaxed);
     s->parked = false;
@@ -250,14 +210,14 @@ bool session_data(struct session *s, struct buf *query, struct buf *out) {
     size_t argc;
     uint64_t commands = 0;
     struct now now = {0};
-    struct ahead ahead;
-    ahead.upto = ahead.count = ahead.next = 0;
+    struct pipeline pipeline;
+    pipeline_init(&pipeline);
     enum resp_result r = RESP_MORE;
     while (!s->closing && !s->parked && !is_full(s) && (r = resp_next(&s->parser, buf_bytes(query), &argv, &argc)) == RESP_COMMAND) {
         if (commands % NOW_COMMANDS == 0) now = node_now(s->host->node);
-        run(s, argv, argc, now, &ahead, out);
+        run(s, argv, argc, now, &pipeline, out);
         commands++;
-        if (s->parser.pos >= ahead.upto) look_ahead(&ahead, s->host->node, buf_bytes(query), s->parser.pos);
+        if (s->parser.pos >= pipeline.upto) pipeline_look(&pipeline, s->host->node, buf_bytes(query), s->parser.pos);
     }
     if (commands) atomic_fetch_add_explicit(&s->host->commands_processed, commands, memory_order_relaxed);
     buf_drop_front(query, MUTANT(fragment_lost) ? query->len : resp_take(&s->parser));

@@ -190,10 +190,12 @@ static bool next_own(struct archive *a) {
     return true;
 }
 
-static void drop_own(struct reader *r) {
-    struct listing *l = &r->manifests;
+/* Nothing more is to be done for the stream at hand. */
+static void end_own(struct archive *a) {
+    struct listing *l = &a->reader.manifests;
     struct listed last = l->keys[l->count - 1];
     while (l->count && search_same_stream(&l->keys[l->count - 1], &last)) l->count--;
+    if (!next_own(a)) begin(a);
 }
 
 /* The cluster held the process for gone that left what is on our disk: others may have forgotten resets that it never heard of. Had
@@ -220,16 +222,14 @@ static void judge_own(struct archive *a) {
     layout_read_segment_key(bytes_str(r->fetch.key), &r->predecessor, &number);
     if (r->by_others && replica_id_compare(r->predecessor, a->config.before) == 0 && !MUTANT(void_goes_on)) start_over(a);
     if (r->is_closed) {
-        drop_own(r);
-        if (!next_own(a)) begin(a);
+        end_own(a);
         return;
     }
     close_stream(a, &r->creation, r->predecessor, number + 1, r->upto, r->images_before);
     r->step = READ_CLOSING;
     if (strcmp(r->creation.key, r->taken) != 0) return;
     archive_note(a, "%s is taken, and is not listed: that stream stays open", r->taken);
-    drop_own(r);
-    if (!next_own(a)) begin(a);
+    end_own(a);
 }
 
 static void begin(struct archive *a) {
@@ -369,8 +369,7 @@ bool read_step(struct archive *a) {
             break;
         }
         archive_count(a, closed, 1);
-        drop_own(r);
-        if (!next_own(a)) begin(a);
+        end_own(a);
         break;
     case READ_LISTING_SEGMENTS:
         if (!listing_over(a, &r->segments)) break;

@@ -184,6 +184,7 @@ static bool finds_reset(const struct model *m, const struct model_op *b, size_t 
 void model_add(struct model *m, struct model_op op) {
     op.had = by_origin(m, op.seen, op.seen_count, &op.had_count);
     op.origin = origin_of(m, &op.at);
+    op.seen = NULL; /* it was lent */
     const struct numbers *before = &m->of_key[op.key];
     op.removed = mem_alloc((before->count + 1) * sizeof *op.removed);
     op.dead = mem_alloc((before->count + 1) * sizeof *op.dead);
