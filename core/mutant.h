@@ -82,6 +82,7 @@
     X(gone_returns, "a member declared gone is no longer, when its next process brings its state back")\
     /* streaming */                                                                                  \
     X(told_first, "what is to be streamed is noted after others were told of it")                    \
+    X(strangers_closed, "the stream of one who is no member is ended, though it may live")              \
     X(strangers_hold_nothing, "resets are forgotten though the stream of one who is no member may go on") \
     X(closed_still, "who started over counts streams as read that it had read before")               \
     X(never_closed, "resets are forgotten while more may come of one that is gone, from the store")  \

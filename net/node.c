@@ -26,9 +26,9 @@ static bool is_sure(void *self) {
     struct keeper *keeper = ((struct node *)self)->keeper;
     return !keeper || keeper_failure(keeper) == STATUS_OK;
 }
-static bool is_closed(void *self, struct replica_id id) {
+static bool is_closed(void *self, struct replica_id id, bool close, bool for_good) {
     struct archive *archive = ((struct node *)self)->archive;
-    return !archive || archive_is_closed(archive, id);
+    return !archive || archive_is_closed(archive, id, close, for_good);
 }
 static void keep_deltas(void *self, struct bytes message) {
     struct keeper *keeper = ((struct node *)self)->keeper;

@@ -208,7 +208,7 @@ void archive_reset(struct archive *a, struct replica_id self) {
     pthread_mutex_lock(&a->lock);
     a->reset = true;
     a->next_self = self;
-    if (!MUTANT(closed_still)) a->tails.closed_count = 0;
+    for (size_t i = 0; i < a->tails.asked_count && !MUTANT(closed_still); i++) a->tails.asked[i].closed = a->tails.asked[i].by_others = false;
     a->tails.stale = true;
     pthread_mutex_unlock(&a->lock);
     pthread_mutex_lock(&a->stream.lock);

@@ -108,9 +108,10 @@ void archive_reset(struct archive *a, struct replica_id self);
 /* The processes that are up, but for this one. Of others, what is here and they did not get to stream is streamed by us, and what
  * they streamed and is not here is read. */
 void archive_alive(struct archive *a, const struct replica_id *ids, size_t count);
-/* Whether all that a process ever streamed is here, and no more can come. If not, that is seen to: its stream is read to its end, and
- * closed there, so that it cannot go on even if it still lives. For those that are gone or have left. */
-bool archive_is_closed(struct archive *a, struct replica_id id);
+/* Whether all that a process ever streamed is here, and no more can come. If that is not known, its stream is read to its end.
+ * `close`: and closed there, so that it cannot go on even if it still lives. `for_good`: closed by others than its node's next
+ * process, which goes on with what it left on the disk: that one, too, will then find that this is void. */
+bool archive_is_closed(struct archive *a, struct replica_id id, bool close, bool for_good);
 /* A checkpoint, soon, however little has grown. */
 void archive_save(struct archive *a);
 void archive_set(struct archive *a, const struct archive_settings *settings);

@@ -180,8 +180,9 @@ bool stream_is_idle(struct archive *a);
 struct tails {
     enum { TAIL_IDLE, TAIL_LISTING, TAIL_SEARCHING, TAIL_READING, TAIL_MANIFESTS, TAIL_MANIFEST, TAIL_CLOSING } step;
     struct replica_id id;     /* whose tail it is about */
-    bool close;               /* it is to be closed; it is already: */
-    bool is_closed;
+    bool close;               /* it is to be closed, if it is not yet, */
+    bool for_good;            /* or only by its next process */
+    bool is_closed, by_others;
     char taken[LAYOUT_KEY_BYTES]; /* as the reader's */
     uint64_t next, images_before; /* number in its stream, and what its head says */
     struct creation creation;
@@ -196,20 +197,24 @@ struct tails {
     uint64_t *sums;           /* by replica: mutations of it when we looked last, while it was up: then */
     uint32_t sum_count;
     int64_t look_at_us;
-    struct replica_id *closed, *to_close; /* with the lock, as the next two */
-    size_t closed_count, to_close_count;
+    struct asked {            /* of all whose ends gossip wants to know; with the lock, as the next two */
+        struct replica_id id;
+        bool close, for_good; /* it wants that; */
+        bool closed, by_others; /* it is so */
+        int64_t at_us;        /* to be looked at again, if it is not */
+    } *asked;
+    size_t asked_count;
     bool stale;               /* all is void that was here when this one was begun */
     struct lost {
         struct replica_id id;
         int64_t at_us; /* to be looked at then */
-        bool close;
     } *lost;
     size_t lost_count;
 };
-/* The last segment of a stream, with nothing in it; of a process of our own node, we are the next. */
-void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before);
+/* The last segment of a stream, with nothing in it. */
+void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before, bool by_next);
 void tail_begin(struct archive *a); /* what is here now is in the store, or owed */
-void tail_was_closed(struct archive *a, struct replica_id id); /* its stream, and was read */
+void tail_was_closed(struct archive *a, struct replica_id id, bool by_others); /* its stream, and was read */
 void tail_step(struct archive *a);
 void tail_fini(struct archive *a);
 

@@ -889,9 +889,9 @@ static void who_starts_over_reads_the_dead_anew(void **state) {
     assert_true(flushes(&w, a, 10 * SECOND));
     stop(a);
     for (int again = 0; again < 2; again++) {
-        assert_false(archive_is_closed(b->archive, dead));
-        for (int i = 0; i < 100 && !archive_is_closed(b->archive, dead); i++) run(&w, SECOND / 10);
-        assert_true(archive_is_closed(b->archive, dead));
+        assert_false(archive_is_closed(b->archive, dead, true, true));
+        for (int i = 0; i < 100 && !archive_is_closed(b->archive, dead, true, true); i++) run(&w, SECOND / 10);
+        assert_true(archive_is_closed(b->archive, dead, true, true));
         assert_true(has(b, 1, "of the dead"));
         on_closed(b, b->id);
         assert_false(has(b, 1, "of the dead"));
@@ -913,8 +913,8 @@ static void whose_stream_was_closed_while_it_was_down_starts_over(void **state) 
         write_key(a, 2, "on the disk alone");
         a->due_us = INT64_MAX; /* it is down; what its disk has is in its memory */
         w.sites[0] = NULL;
-        for (int i = 0; i < 100 && closed && !archive_is_closed(b->archive, a->id); i++) run(&w, SECOND / 10);
-        if (closed) assert_true(archive_is_closed(b->archive, a->id));
+        for (int i = 0; i < 100 && closed && !archive_is_closed(b->archive, a->id, true, true); i++) run(&w, SECOND / 10);
+        if (closed) assert_true(archive_is_closed(b->archive, a->id, true, true));
         for (int again = 0; again < 3; again++) { /* it closes the stream itself, if nobody else has; and again it ends before it is up */
             struct site *next = start_again(&w, 2, a);
             assert_true(reaches(&w, next, ARCHIVE_STREAMING, 30 * SECOND));
