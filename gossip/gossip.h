@@ -72,7 +72,8 @@ struct gossip_config {
     struct {
         void (*deltas)(void *self, struct bytes message); /* a message of deltas, some of them applied */
         void (*changed)(void *self, uint32_t shard);      /* by an answer */
-        void (*reset)(void *self);                        /* all shards started over */
+        void (*resetting)(void *self);                    /* all shards are about to start over: until reset nothing of them is kept */
+        void (*reset)(void *self);                        /* they have */
         void (*members)(void *self, struct bytes table);  /* somebody came, left, is gone */
         void *self;
     } applied;

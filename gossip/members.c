@@ -284,6 +284,7 @@ void members_start_over(struct gossip *g) {
     g->epoch++;
     g->recovered = false;
     g->members_changed = true; /* who we are is kept with them */
+    if (g->config.applied.resetting) g->config.applied.resetting(g->config.applied.self);
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         struct shard_view *v = &g->shards[s];
         shard_lock(g->config.shards[s]);

@@ -38,6 +38,10 @@ static void keep_changed(void *self, uint32_t shard) {
     struct keeper *keeper = ((struct node *)self)->keeper;
     if (keeper) keeper_changed(keeper, shard);
 }
+static void keep_resetting(void *self) {
+    struct keeper *keeper = ((struct node *)self)->keeper;
+    if (keeper) keeper_reset_begin(keeper);
+}
 static void keep_reset(void *self) {
     struct node *node = self;
     if (node->keeper) keeper_reset(node->keeper);
@@ -99,6 +103,7 @@ static struct gossip *start_gossip(struct node *node, const struct node_config *
     gossip.sure = is_sure;
     gossip.applied.deltas = keep_deltas;
     gossip.applied.changed = keep_changed;
+    gossip.applied.resetting = keep_resetting;
     gossip.applied.reset = keep_reset;
     gossip.applied.members = keep_members;
     gossip.applied.self = node;

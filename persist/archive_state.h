@@ -296,6 +296,7 @@ struct archive {
 
     _Atomic uint64_t *dirty; /* bits */
     atomic_bool any_dirty, flushing, save;
+    atomic_bool reset; /* self is new, and nothing is to be streamed in the name of the one before; set with the stream's lock */
     _Atomic int64_t dirty_us, out_us; /* since when: something is dirty, is on its way; 0: nothing is */
     _Atomic int64_t segment_us, keep_ms;
     _Atomic uint32_t checkpoints;
@@ -304,7 +305,6 @@ struct archive {
     pthread_mutex_t lock; /* of what is below */
     struct buf members;
     bool members_new; /* since they were last streamed */
-    bool reset;       /* self is new */
     struct replica_id next_self;
     struct archive_status status;
 };

@@ -42,6 +42,7 @@ struct site {
     int64_t due_us;
     uint64_t heard;
     uint32_t closed; /* times that we were held for gone */
+    bool starts_over; /* in its next step */
 };
 
 /* ------------------------------------------------------------------- world */
@@ -76,6 +77,24 @@ static void open_world(struct world *w, uint64_t seed) {
     keyring_cluster(&w->options.keys, bytes_str("c"), SHARDS);
 }
 
+static void write_key(struct site *s, uint64_t which, const char *value);
+
+static enum status submit_through(void *self, struct store_request *request) {
+    struct store *store = &((struct site *)self)->store;
+    return store->submit(store->self, request);
+}
+
+/* As another thread could, in the midst of a step. */
+static struct store_request *poll_through(void *self) {
+    struct site *s = self;
+    if (s->starts_over) {
+        s->starts_over = false;
+        on_closed(s, s->id);
+        write_key(s, 2, "since");
+    }
+    return store_poll(&s->store);
+}
+
 static struct site *start(struct world *w, uint32_t place, uint64_t node) {
     struct site *s = mem_zero(1, sizeof *s);
     uint16_t self;
@@ -90,6 +109,9 @@ static struct site *start(struct world *w, uint32_t place, uint64_t node) {
     s->store = store_sim_open(w->bucket, &settings);
     struct archive_config config = w->options;
     config.store = s->store;
+    config.store.submit = submit_through;
+    config.store.poll = poll_through;
+    config.store.self = s;
     config.clock = (struct clock_port){clock_now, clock_entropy, w};
     config.shards = s->shards;
     config.shard_count = SHARDS;
@@ -928,6 +950,54 @@ static void whose_stream_was_closed_while_it_was_down_starts_over(void **state) 
     }
 }
 
+static void who_starts_over_in_the_midst_of_a_step_streams_all_of_it(void **state) {
+    (void)state;
+    for (int closed = 0; closed < 2; closed++) {
+        struct world w;
+        struct archive_status status;
+        open_world(&w, 1);
+        struct site *a = start(&w, 0, 1), *b = start(&w, 1, 2);
+        assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
+        assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
+        for (uint64_t i = 0; i < 12; i++) write_key(a, i % 3, "before");
+        run(&w, 5 * SECOND);
+        for (int i = 0; i < 100 && closed && !archive_is_closed(b->archive, a->id, true, true); i++) run(&w, SECOND / 10);
+        run(&w, SECOND);
+        a->starts_over = true;
+        run(&w, 30 * SECOND);
+        assert_true(has(a, 2, "since"));
+        struct site *reader = start(&w, 2, 3);
+        assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 30 * SECOND));
+        assert_true(has(reader, 2, "since"));
+        archive_status(reader->archive, w.now_us, &status);
+        assert_int_equal(status.read_gaps, 0);
+        close_world(&w);
+    }
+}
+
+static void looking_does_not_close(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    struct site *a = start(&w, 0, 1), *b = start(&w, 1, 2);
+    struct replica_id first = a->id;
+    assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
+    write_key(a, 1, "streamed");
+    assert_true(flushes(&w, a, 10 * SECOND));
+    for (int i = 0; i < 100; i++, run(&w, SECOND / 10)) assert_false(archive_is_closed(b->archive, first, false, false));
+    assert_true(has(b, 1, "streamed"));
+    stop(a);
+    a = start(&w, 0, 1); /* it closes what it wrote before */
+    assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
+    for (int i = 0; i < 100 && !archive_is_closed(b->archive, first, false, false); i++) run(&w, SECOND / 10);
+    assert_true(archive_is_closed(b->archive, first, false, false));
+    for (int i = 0; i < 100; i++, run(&w, SECOND / 10)) assert_false(archive_is_closed(b->archive, first, false, true));
+    for (int i = 0; i < 100 && !archive_is_closed(b->archive, first, true, true); i++) run(&w, SECOND / 10);
+    assert_true(archive_is_closed(b->archive, first, true, true));
+    close_world(&w);
+}
+
 static void tables_of_members_come_back(void **state) {
     (void)state;
     struct world w;
@@ -954,6 +1024,7 @@ int main(void) {
         cmocka_unit_test(an_emptied_store_is_filled_again), cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(what_is_here_is_not_read),
         cmocka_unit_test(tails_are_streamed), cmocka_unit_test(behind_until_all_is_stored), cmocka_unit_test(tables_of_members_come_back),
         cmocka_unit_test(what_a_start_brings_waits_to_be_called_void), cmocka_unit_test(who_starts_over_reads_the_dead_anew),
-        cmocka_unit_test(whose_stream_was_closed_while_it_was_down_starts_over)};
+        cmocka_unit_test(whose_stream_was_closed_while_it_was_down_starts_over),
+        cmocka_unit_test(who_starts_over_in_the_midst_of_a_step_streams_all_of_it), cmocka_unit_test(looking_does_not_close)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
