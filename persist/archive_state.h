@@ -183,6 +183,7 @@ struct tails {
     bool close;               /* it is to be closed, if it is not yet, */
     bool for_good;            /* or only by its next process */
     bool is_closed, by_others;
+    bool collected;           /* nothing is there any more, if nothing is: a segment under way would have arrived */
     char taken[LAYOUT_KEY_BYTES]; /* as the reader's */
     uint64_t next, images_before; /* number in its stream, and what its head says */
     struct creation creation;
@@ -201,6 +202,7 @@ struct tails {
         struct replica_id id;
         bool close, for_good; /* it wants that; */
         bool closed, by_others; /* it is so */
+        int64_t since_us;     /* looked at first; 0: not yet */
         int64_t at_us;        /* to be looked at again, if it is not */
     } *asked;
     size_t asked_count;
@@ -258,6 +260,7 @@ struct compactor {
     size_t all_count, base;   /* what is before `base` goes */
     struct vclock *covered;   /* by shard, of base */
     struct search search;
+    struct replica_id ended;  /* the last of whom it was seen that others ended its stream */
     struct seen *seen;
     size_t seen_count;
     uint64_t round;

@@ -114,6 +114,7 @@ static bool take_asked(struct archive *a, struct asked *out) {
     for (size_t i = 0; i < t->asked_count && !any; i++) {
         struct asked *it = &t->asked[i];
         if (is_answered(it) || it->at_us > a->now.mono_us) continue;
+        if (!it->since_us) it->since_us = a->now.mono_us;
         it->at_us = a->now.mono_us + LOOK_US;
         *out = *it;
         any = true;
@@ -177,7 +178,7 @@ static void begin(struct archive *a, struct replica_id id, bool close, bool for_
     t->id = id;
     t->close = close;
     t->for_good = for_good;
-    t->is_closed = t->by_others = false;
+    t->is_closed = t->by_others = t->collected = false;
     pthread_mutex_lock(&a->lock);
     t->stale = false;
     pthread_mutex_unlock(&a->lock);
@@ -187,6 +188,11 @@ static void begin(struct archive *a, struct replica_id id, bool close, bool for_
     *(strrchr(key, '/') + 1) = 0;
     listing_begin(a, &t->listing, &a->config.store, key);
     t->step = TAIL_LISTING;
+}
+
+static void begin_asked(struct archive *a, const struct asked *asked) {
+    begin(a, asked->id, asked->close, asked->for_good);
+    a->tails.collected = !asked->for_good && a->now.mono_us - asked->since_us >= GRACE_US;
 }
 
 static void read_manifest(struct archive *a) {
@@ -235,7 +241,7 @@ static void end(struct archive *a) {
     if (t->close && (t->for_good ? !t->by_others : !t->is_closed)) {
         close_stream(a, &t->creation, t->id, t->next, t->stored, t->images_before, false);
         t->step = TAIL_CLOSING;
-    } else if (t->is_closed) {
+    } else if (t->is_closed || (t->collected && !t->next)) {
         now_closed(a);
     } else {
         is_over(a);
@@ -249,7 +255,7 @@ void tail_step(struct archive *a) {
     switch (t->step) {
     case TAIL_IDLE:
         if (take_lost(a, &id)) begin(a, id, false, false);
-        else if (take_asked(a, &asked)) begin(a, asked.id, asked.close, asked.for_good);
+        else if (take_asked(a, &asked)) begin_asked(a, &asked);
         break;
     case TAIL_LISTING:
         if (!listing_over(a, &t->listing)) break;
