@@ -6,8 +6,8 @@ answered (Start) and of the nodes after everything was healed (Node). Nothing he
 What must be there in the end is what *certainly survives* (`survives`): it was acknowledged, and
 - its process still runs, or has a log (kill -9 takes nothing from a log, whatever appendfsync is), or
 - WAIT, asked later by the same connection, counted more nodes than there were that could lose it again.
-A delete that found nothing wrote nothing, so neither log nor WAIT is about it. It shows what its process had applied, of anybody:
-that lasts as long as the process, or `keeps` it.
+A delete that found nothing wrote nothing that a log or WAIT could keep. It shows what its process had applied, of anybody: that is
+there as long as the process is, and in the end if the process `keeps` it.
 What was not answered may have happened, or may yet happen, until the end. What was refused did not happen."""
 import bisect
 from collections import defaultdict
