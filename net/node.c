@@ -69,7 +69,11 @@ static void keep_who_we_are(struct node *node) {
 
 void node_stream(struct node *node, struct archive *archive) {
     node->archive = archive;
-    if (archive && node->keeper) keep_who_we_are(node);
+}
+
+void node_judged(void *self) {
+    struct node *node = self;
+    if (node->keeper) keep_who_we_are(node);
 }
 
 void node_tell_alive(struct node *node) {

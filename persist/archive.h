@@ -65,6 +65,9 @@ struct archive_config {
     } source;
     /* Something was read into a shard. May be NULL, as all below. */
     void (*changed)(void *arg, uint32_t shard);
+    /* What the process before us left on the disk is not void, or has been voided: from now on our next process may take us for the
+     * one that left it, and not before. May be NULL. */
+    void (*judged)(void *arg);
     /* Others have closed our stream, or that of the process before us, since they hold us for gone: archive_reset is to follow. */
     void (*closed)(void *arg, struct replica_id self);
     /* A table of members that some node kept; see gossip. */

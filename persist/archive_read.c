@@ -225,7 +225,7 @@ static void judge_own(struct archive *a) {
         end_own(a);
         return;
     }
-    close_stream(a, &r->creation, r->predecessor, number + 1, r->upto, r->images_before, true);
+    close_stream(a, &r->creation, r->predecessor, number + 1, r->upto, r->images_before, true, a->config.self.incarnation);
     r->step = READ_CLOSING;
     if (strcmp(r->creation.key, r->taken) != 0) return;
     archive_note(a, "%s is taken, and is not listed: that stream stays open", r->taken);
@@ -234,6 +234,8 @@ static void judge_own(struct archive *a) {
 
 static void begin(struct archive *a) {
     struct reader *r = &a->reader;
+    if (!r->judged && a->config.judged) a->config.judged(a->config.arg);
+    r->judged = true;
     look_around(a);
     r->used = 0;
     r->parts_damaged = r->vanished = r->broken = r->second = false;

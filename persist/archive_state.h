@@ -139,6 +139,7 @@ struct reader {
     uint64_t gaps, images;    /* of the segments */
     bool second;              /* they are read again: an image may have filled a gap */
     bool broken;              /* something is lost to whoever reads the store */
+    bool judged;              /* what processes before this one left is not void, or has been voided */
     bool again;               /* all was begun anew, when again_from was the newest that was good */
     uint64_t again_from;
     struct vclock *stored;    /* by shard: what the store has */
@@ -183,6 +184,7 @@ struct tails {
     bool close;               /* it is to be closed, if it is not yet, */
     bool for_good;            /* or only by its next process */
     bool is_closed, by_others;
+    uint64_t after;           /* the process of its node that goes on with what it left, 0: none, or who knows */
     bool collected;           /* nothing is there any more, if nothing is: a segment under way would have arrived */
     char taken[LAYOUT_KEY_BYTES]; /* as the reader's */
     uint64_t next, images_before; /* number in its stream, and what its head says */
@@ -214,7 +216,8 @@ struct tails {
     size_t lost_count;
 };
 /* The last segment of a stream, with nothing in it. */
-void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before, bool by_next);
+void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before, bool by_next,
+                  uint64_t next);
 void tail_begin(struct archive *a); /* what is here now is in the store, or owed */
 void tail_was_closed(struct archive *a, struct replica_id id, bool by_others); /* its stream, and was read */
 void tail_step(struct archive *a);

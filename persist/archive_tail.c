@@ -166,6 +166,7 @@ static void visit_stream(struct archive *a, size_t from, size_t covered, size_t 
 static void saw_head(struct archive *a, const struct segment_head *head) {
     a->tails.is_closed = a->tails.is_closed || head->closed;
     a->tails.by_others = a->tails.by_others || (head->closed && !head->by_next);
+    if (head->closed && head->next) a->tails.after = head->next;
     if (head->number + 1 == a->tails.next) a->tails.images_before = segment_images_before(head);
     for (uint32_t s = 0; s < head->shard_count; s++) store_has(a, s, head->upto[s]);
 }
@@ -179,6 +180,7 @@ static void begin(struct archive *a, struct replica_id id, bool close, bool for_
     t->close = close;
     t->for_good = for_good;
     t->is_closed = t->by_others = t->collected = false;
+    t->after = 0;
     pthread_mutex_lock(&a->lock);
     t->stale = false;
     pthread_mutex_unlock(&a->lock);
@@ -218,14 +220,20 @@ static void now_closed(struct archive *a) {
     struct tails *t = &a->tails;
     pthread_mutex_lock(&a->lock);
     if (!t->stale) note_closed(t, t->id, t->by_others);
+    if (t->close && t->for_good && t->after && !MUTANT(next_goes_on)) { /* that one has what is void now */
+        struct asked *it = asked_about(t, (struct replica_id){t->id.node, t->after});
+        if (it->at_us == INT64_MAX) it->at_us = 0;
+        it->close = it->for_good = true;
+    }
     pthread_mutex_unlock(&a->lock);
     is_over(a);
 }
 
-void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before, bool by_next) {
+void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before, bool by_next,
+                  uint64_t next) {
     char key[LAYOUT_KEY_BYTES];
     struct buf text = {0};
-    struct segment_head head = {.writer = writer, .number = number, .made_ms = a->now.wall_ms, .closed = true, .by_next = by_next,
+    struct segment_head head = {.writer = writer, .number = number, .made_ms = a->now.wall_ms, .closed = true, .by_next = by_next, .next = next,
                                 .shard_count = a->config.shard_count, .images_before = images_before};
     head.upto = (uint64_t *)(uintptr_t)upto; /* it is only read */
     segment_head_write(&head, a->config.replicas, &text);
@@ -239,7 +247,7 @@ static void end(struct archive *a) {
     struct tails *t = &a->tails;
     if (is_more_here(a, true)) archive_count(a, tails, 1);
     if (t->close && (t->for_good ? !t->by_others : !t->is_closed)) {
-        close_stream(a, &t->creation, t->id, t->next, t->stored, t->images_before, false);
+        close_stream(a, &t->creation, t->id, t->next, t->stored, t->images_before, false, t->after);
         t->step = TAIL_CLOSING;
     } else if (t->is_closed || (t->collected && !t->next)) {
         now_closed(a);
