@@ -69,7 +69,7 @@ struct gossip_config {
     /* What was applied of others, for whoever keeps it; each may be NULL. With the gossip's lock held. */
     struct {
         void (*deltas)(void *self, struct bytes message); /* a message of deltas, some of them applied */
-        void (*changed)(void *self, uint32_t shard);      /* by an answer */
+        void (*changed)(void *self, uint32_t shard);      /* by an answer; with the shard's lock as well */
         void (*reset)(void *self);                        /* all shards started over */
         void (*members)(void *self, struct bytes table);  /* somebody came, left, is gone */
         void *self;
