@@ -71,6 +71,7 @@
     X(answer_unseen, "a digest does not tell of what an answer brought")                             \
     /* keeping */                                                                                    \
     X(commit_unwritten, "writes are acknowledged before they are on the disk")                       \
+    X(came_upon_unlogged, "what an own mutation came upon is logged up to a second later")           \
     X(gap_unlogged, "what no longer is in the log of mutations is not logged by an image either")    \
     X(remote_unlogged, "mutations of others are not logged")                                         \
     X(recovered_unsynced, "what a process before wrote and did not sync is not synced when it is read")\

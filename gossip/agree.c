@@ -473,6 +473,7 @@ static bool read_answer(struct gossip *g, struct wire_reader *r, uint32_t s, uin
     }
     shard_lock(shard);
     enum status status = shard_read_answer(shard, r, &v->pull.asked, g->now.wall_ms);
+    if (status == STATUS_OK && g->config.applied.changed) g->config.applied.changed(g->config.applied.self, s);
     shard_unlock(shard);
     pull_end(g, v);
     if (status != STATUS_OK) {
@@ -483,7 +484,6 @@ static bool read_answer(struct gossip *g, struct wire_reader *r, uint32_t s, uin
     v->wants_cells = v->wants_everything = false;
     v->finer = (struct shard_refinement){0};
     if (!MUTANT(answer_unseen)) shard_view_changed(g, s);
-    if (g->config.applied.changed) g->config.applied.changed(g->config.applied.self, s);
     return true;
 }
 

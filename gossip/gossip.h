@@ -71,7 +71,7 @@ struct gossip_config {
     /* What was applied of others, for whoever keeps it; each may be NULL. With the gossip's lock held. */
     struct {
         void (*deltas)(void *self, struct bytes message); /* a message of deltas, some of them applied */
-        void (*changed)(void *self, uint32_t shard);      /* by an answer */
+        void (*changed)(void *self, uint32_t shard);      /* by an answer; with the shard's lock as well */
         void (*resetting)(void *self);                    /* all shards are about to start over: until reset nothing of them is kept */
         void (*reset)(void *self);                        /* they have */
         void (*members)(void *self, struct bytes table);  /* somebody came, left, is gone */

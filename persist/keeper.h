@@ -77,7 +77,8 @@ enum status keeper_sync(struct keeper *k) MUST_CHECK;
 /* Remote mutations were applied: the message in which they came (wire.h), a number and then
  * (shard + 1, delta)* 0. */
 void keeper_deltas(struct keeper *k, struct bytes message);
-/* The shard has changed by what no message of deltas tells: an image follows within a second. */
+/* The shard has changed by what no message of deltas tells: an image follows within a second, and where each commit is synced,
+ * with the next own mutation. Cheap; with any locks, best with the shard's. */
 void keeper_changed(struct keeper *k, uint32_t shard);
 /* Who is in the cluster: a text of gossip's own, the last of which comes back. Survives the machine. */
 void keeper_members(struct keeper *k, struct bytes table);
