@@ -2,59 +2,103 @@
 # Plants each fault of core/mutant.h in turn: which test sees it first, and after how much?
 #   UNITS="test ..." mutants.sh BUILD SEEDS [name ...]        one row a fault; exit 1 if one lives
 # In order of cost: some seeds of the simulator, the unit tests, the lines of sim/seeds, more seeds.
+#
+# First all of them without a fault. They must pass, in a third of the time that each is given with one, or
+# whatever is wrong with them, or too slow here, would count as caught. Nor is caught what fails to say so:
+# a test that was not there, or that somebody killed.
 build=$1 seeds=$2 few=30
 shift 2
 sim=$build/anneal-sim
+stages="early units lines late"
 table() { sed -n 's/^    X(\([a-z_]*\), "\(.*\)").*/\1 \2/p' core/mutant.h; }
 
-run() { timeout "$seconds" "$@" >"$out/$MUTANT.out" 2>&1; }
-
-# A fault may keep the nodes busy for ever: what takes far too long is caught as well.
-by_seeds() { # first seed, how many
-    run "$sim" --seed "$1" --seeds "$2" --ops 400 --stop && return 1
-    seed=$(sed -n 's/^seed \([0-9]*\):.*/seed \1/p' "$out/$MUTANT.out" | head -n 1)
-    by="simulator, ${seed:-no end}"
+# 0: it passes; 1: it fails, or has no end, and $after tells; 2: it did neither.
+run() { # its words for a failure, as sed prints how much it took; the test
+    words=$1
+    shift
+    [ "$MUTANT" = none ] && limit=$((limit / 3))
+    code=0
+    timeout "$limit" "$@" >"$log" 2>&1 || code=$?
+    [ $code = 0 ] && return 0
+    after="no end"
+    [ $code = 124 ] && return 1
+    after=$(sed -n "$words" "$log" | head -n 1)
+    [ -n "$after" ] && return 1
+    after=-
+    case $code in
+    125 | 126 | 127 | 137 | 143) ;; # timeout failed, cannot be run, is not there, killed
+    *) [ $code -gt 128 ] && return 1 ;;
+    esac
+    echo "MUTANT=$MUTANT: exit $code, and no word of a failure: $*" >>"$out/spoilt"
+    return 2
 }
 
-by_units() {
-    for test in $UNITS; do
-        SEEDS=$seeds run "$build/test/unit/$test" && continue
-        seed=$(sed -n 's/.*last seed: SEED=\([0-9]*\).*/, seed \1/p' "$out/$MUTANT.out")
-        by=$test$seed
-        return 0
+by_seeds() { # first, how many
+    by=simulator
+    run 's/^\(seed [0-9]*\):.*/\1/p' "$sim" --seed "$1" --seeds "$2" --ops 400 --stop
+}
+early() { limit=20 && by_seeds 1 "$few"; }
+late() { limit=120 && by_seeds $((few + 1)) $((seeds - few)); }
+
+units() {
+    for by in $UNITS; do
+        limit=120
+        SEEDS=$seeds run 's/.*last seed: SEED=\([0-9]*\).*/seed \1/p; s/.* FAILED TEST.*/-/p' "$build/test/unit/$by" || return
     done
-    return 1
 }
 
-by_lines() {
-    number=0
+lines() {
+    number=0 by=sim/seeds
     while read -r options; do
         case $options in '' | '#'*) continue ;; esac
-        number=$((number + 1))
+        number=$((number + 1)) limit=120
         # shellcheck disable=SC2086
-        run "$sim" $options --stop || { by="sim/seeds, line $number" && return 0; }
+        run "s/^seed [0-9]*:.*/line $number/p" "$sim" $options --stop || return
     done <sim/seeds
-    return 1
 }
+
+tenths() { date +%s%N | cut -c 1-11; }
 
 try() {
-    MUTANT=$1 by=nothing && export MUTANT
-    seconds=20 && by_seeds 1 "$few" || { seconds=120 && false; } || by_units || by_lines || by_seeds $((few + 1)) $((seeds - few))
-    printf '%-22s %-26s %s\n' "$1" "$by" "$(table | sed -n "s/^$1 //p")" >"$out/$1.row"
+    started=$(tenths) caught=0
+    for stage in $stages; do
+        $stage || { caught=$? && break; }
+    done
+    [ $caught = 2 ] && return
+    [ $caught = 0 ] && by=nothing after=-
+    took=$(($(tenths) - started))
+    printf '%-22s %-16s %-9s %5s.%s  %s\n' "$MUTANT" "$by" "$after" $((took / 10)) $((took % 10)) "$(table | sed -n "s/^$MUTANT //p")" >"$out/$MUTANT.row"
 }
 
-if [ "${1:-}" = --one ]; then
-    out=$3
-    try "$2"
-    exit
-fi
+control() {
+    $1 && return
+    [ $? = 2 ] || echo "no fault, $limit s: $by fails, $after"
+    tail -n 5 "$log"
+} >>"$out/spoilt"
+
+case ${1:-} in
+--one) out=$2 MUTANT=$3 log=$2/$3.out && export MUTANT && try && exit ;;
+--control) out=$2 MUTANT=none log=$2/$3.out && export MUTANT && control "$3" && exit ;;
+esac
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT INT TERM
+each() { xargs -P "$(nproc)" -I {} sh "$0" "$build" "$seeds" "$1" "$out" {}; }
+sure() {
+    [ -s "$out/spoilt" ] || return 0
+    cat "$out/spoilt"
+    echo "planted faults: nothing is known of them, for a test fails by itself or cannot be run"
+    exit 1
+}
+
 names=${*:-$(table | cut -d' ' -f1)}
 started=$(date +%s)
 # shellcheck disable=SC2086
-printf '%s\n' $names | xargs -P "$(nproc)" -I {} sh "$0" "$build" "$seeds" --one {} "$out"
-printf '%-22s %-26s %s\n' fault "caught by" "what it is"
+printf '%s\n' $stages | each --control
+sure
+# shellcheck disable=SC2086
+printf '%s\n' $names | each --one
+sure
+printf '%-22s %-16s %-9s %7s  %s\n' fault "caught by" after seconds "what it is"
 for name in $names; do cat "$out/$name.row"; done
 rows=$(cat "$out"/*.row | wc -l) lives=$(cat "$out"/*.row | grep -c '^[a-z_]*  *nothing  ')
 echo "planted faults: $((rows - lives)) passed, $lives failed (caught and not), in $(($(date +%s) - started)) s"
