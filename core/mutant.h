@@ -43,7 +43,7 @@
     X(dot_twice, "a DEL takes the dot of the mutation before it")                                    \
     X(same_incarnation, "a node that restarts is the same replica again")                            \
     X(sadd_without_dot, "SADD of a member that is there takes no dot")                               \
-    X(refused_nx_writes, "a SET NX that is refused is written all the same")                         \
+    X(refused_nx_writes, "a SET NX that is refused is written all the same, and told to others")     \
     /* expiry */                                                                                     \
     X(ttl_rounded, "an expiry is rounded on its way")                                                \
     X(shortest_expiry, "of concurrent expiries the shortest counts")                                 \
@@ -51,6 +51,7 @@
     X(set_keeps_ttl, "SET does not clear the expiry")                                                \
     X(expiry_stays, "the last member that goes leaves the expiry behind")                            \
     /* bookkeeping */                                                                                \
+    X(ttl_relative, "an expiry travels as what is left of it")                                       \
     X(cell_missed, "the sum of a cell is not kept when an expiry changes")                           \
     X(settle_in_passing, "what is empty is removed while its table is walked")                       \
     X(account_missed, "a value that is replaced stays in the account")                               \

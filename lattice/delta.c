@@ -57,6 +57,7 @@ struct parsed {
     struct increment *increments;
     size_t unit_count, unit_cap, payload_count, payload_cap, removed_dot_count, removed_dot_cap,
         increment_count, increment_cap;
+    int64_t late_ms; /* our clock less the sender's, for a planted fault */
 };
 
 static void flush_free(struct flush *flush) {
@@ -402,6 +403,16 @@ static bool is_news(const struct shard *shard, const struct parsed *p, const str
 
 /* Adds what the unit says lives, if our context lacks it. */
 static void add_unit(struct shard *shard, const struct parsed *p, const struct unit *u) {
+/* As it came, but for planted faults: rounded to seconds, or told as what was left of it. */
+static struct bytes expiry_heard(const struct parsed *p, struct bytes at, uint8_t heard[EXPIRY_BYTES]) {
+    uint64_t ms = 0;
+    for (int i = 0; i < 8; i++) ms = ms << 8 | at.data[i];
+    if (ms == EXPIRY_NEVER || !(MUTANT(ttl_rounded) || MUTANT(ttl_relative))) return at;
+    ms = MUTANT(ttl_rounded) ? ms - ms % 1000 : ms + (uint64_t)p->late_ms;
+    for (int i = 0; i < 8; i++) heard[i] = (uint8_t)(ms >> (56 - 8 * i));
+    return bytes_of(heard, EXPIRY_BYTES);
+}
+
     if (!is_news(shard, p, u)) return;
     struct spot spot;
     struct key_ref ref = {u->key, u->key_hash};
@@ -412,8 +423,9 @@ static void add_unit(struct shard *shard, const struct parsed *p, const struct u
         const struct payload *payload = &p->payloads[u->dots_at + i];
         /* One answer may name an element twice: by its key and by itself. */
         if (context_has(&shard->context, payload->dot) || element_find(spot.element, payload->dot)) continue;
-        spot_add(shard, &spot, payload->dot, payload->clock, payload->value);
-        if (MUTANT(ttl_rounded) && spot.field_hash == KIND_EXPIRY) spot.loose->siblings[0].data[7] &= 0xf0;
+        uint8_t heard[EXPIRY_BYTES];
+        bool expires = spot.field_hash == KIND_EXPIRY;
+        spot_add(shard, &spot, payload->dot, payload->clock, expires ? expiry_heard(p, payload->value, heard) : payload->value);
         if (MUTANT(drop_loser) && spot.element->sibling_count > 1) element_drop(spot.loose, spot.loose->siblings[0].dot, &shard->account);
     }
     for (uint32_t i = 0; i < u->increments_count; i++) {
@@ -496,6 +508,7 @@ enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, in
     uint64_t applied = vclock_get(&shard->context.applied, d.origin);
     bool gap = applied < d.lo && !MUTANT(ignore_gap);
     if (gap) status = STATUS_ERR_GAP;
+    d.parsed.late_ms = now_ms - (int64_t)(d.clock >> 16);
     if (gap || applied >= d.hi) goto out;
     for (size_t i = 0; i < d.parsed.unit_count; i++) {
         if (i % AHEAD == 0) expect_units(shard, &d.parsed, i);
@@ -1047,6 +1060,7 @@ enum status shard_read_answer(struct shard *shard, struct wire_reader *reader, c
     judge_answer(shard, &a);
     reserve_keys(shard, &a.parsed);
     for (size_t i = 0; i < a.parsed.unit_count; i += MUTANT(half_answer) ? 2 : 1) add_unit(shard, &a.parsed, &a.parsed.units[i]);
+    a.parsed.late_ms = now_ms - (int64_t)(a.clock >> 16);
     log_answer(shard, &a);
     context_merge(&shard->context, &a.context);
     context_merge_applied(&shard->context, &a.context);
