@@ -294,6 +294,7 @@ enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, u
         for (size_t i = 0; i < count; i++) write_record(shard, &d, &records[i]);
     }
     wire_u64(writer, 0); /* no unit has n = lo: this ends them */
+    if (MUTANT(context_of_delta)) wire_context(writer, &shard->context);
     *upto = hi;
     records_mark(&shard->log, hi);
     return STATUS_OK;
@@ -303,6 +304,7 @@ struct delta {
     uint16_t origin;
     uint64_t lo, hi, clock;
     struct parsed parsed;
+    struct context whole; /* of the sender, which a planted fault tells */
 };
 
 static bool read_unit(const struct shard *shard, struct wire_reader *r, struct delta *d, uint64_t past) {
@@ -348,7 +350,7 @@ static bool parse_delta(const struct shard *shard, struct wire_reader *r, struct
     for (;;) {
         uint64_t past = wire_read_u64(r);
         if (r->bad) return false;
-        if (past == 0) return true;
+        if (past == 0) return !MUTANT(context_of_delta) || wire_read_context(r, &d->whole);
         if (!read_unit(shard, r, d, past)) return false;
     }
 }
@@ -401,8 +403,6 @@ static bool is_news(const struct shard *shard, const struct parsed *p, const str
     return u->increments_count > 0;
 }
 
-/* Adds what the unit says lives, if our context lacks it. */
-static void add_unit(struct shard *shard, const struct parsed *p, const struct unit *u) {
 /* As it came, but for planted faults: rounded to seconds, or told as what was left of it. */
 static struct bytes expiry_heard(const struct parsed *p, struct bytes at, uint8_t heard[EXPIRY_BYTES]) {
     uint64_t ms = 0;
@@ -413,6 +413,8 @@ static struct bytes expiry_heard(const struct parsed *p, struct bytes at, uint8_
     return bytes_of(heard, EXPIRY_BYTES);
 }
 
+/* Adds what the unit says lives, if our context lacks it. */
+static void add_unit(struct shard *shard, const struct parsed *p, const struct unit *u) {
     if (!is_news(shard, p, u)) return;
     struct spot spot;
     struct key_ref ref = {u->key, u->key_hash};
@@ -506,9 +508,9 @@ enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, in
         goto out;
     }
     uint64_t applied = vclock_get(&shard->context.applied, d.origin);
+    d.parsed.late_ms = now_ms - (int64_t)(d.clock >> 16);
     bool gap = applied < d.lo && !MUTANT(ignore_gap);
     if (gap) status = STATUS_ERR_GAP;
-    d.parsed.late_ms = now_ms - (int64_t)(d.clock >> 16);
     if (gap || applied >= d.hi) goto out;
     for (size_t i = 0; i < d.parsed.unit_count; i++) {
         if (i % AHEAD == 0) expect_units(shard, &d.parsed, i);
@@ -516,8 +518,10 @@ enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, in
         if (d.parsed.units[i].n > applied) log_unit(shard, &d, &d.parsed.units[i]);
     }
     context_apply(&shard->context, d.origin, d.hi);
+    if (MUTANT(context_of_delta)) context_merge(&shard->context, &d.whole);
     observe(shard, d.clock, now_ms);
 out:
+    context_fini(&d.whole);
     parsed_fini(&d.parsed);
     return status;
 }
@@ -1013,10 +1017,10 @@ static void judge_answer(struct shard *shard, struct answer *a) {
     if (a->scope == SCOPE_CELLS) {
         judge_shard(shard, &unsent, in_mask, a);
         uint64_t before = shard->elements;
-        if (!MUTANT(keep_learned_late)) judge_shard(shard, &late, off_mask, a);
+        if (!MUTANT(keep_learned_late)) judge_shard(shard, MUTANT(context_of_cells) ? &unsent : &late, off_mask, a);
         shard->paths.learned_late += before - shard->elements;
     }
-    for (size_t i = 0; i < a->record_count; i++) {
+    for (size_t i = 0; i < a->record_count && !MUTANT(unnamed_kept); i++) {
         struct unit named = {.key_hash = a->records[i].key_hash, .field_hash = a->records[i].field_hash};
         judge_unit(shard, &named, &unsent);
     }
@@ -1056,11 +1060,11 @@ enum status shard_read_answer(struct shard *shard, struct wire_reader *reader, c
         status = STATUS_ERR_MALFORMED;
         goto out;
     }
+    a.parsed.late_ms = now_ms - (int64_t)(a.clock >> 16);
     count_answer(shard, &a);
     judge_answer(shard, &a);
     reserve_keys(shard, &a.parsed);
     for (size_t i = 0; i < a.parsed.unit_count; i += MUTANT(half_answer) ? 2 : 1) add_unit(shard, &a.parsed, &a.parsed.units[i]);
-    a.parsed.late_ms = now_ms - (int64_t)(a.clock >> 16);
     log_answer(shard, &a);
     context_merge(&shard->context, &a.context);
     context_merge_applied(&shard->context, &a.context);
