@@ -9,7 +9,7 @@
 #define MUTANT_TABLE(X)                                                                              \
     /* joins and contexts */                                                                         \
     X(applied_by_context, "a removed dot that was not seen counts as applied")                       \
-    X(drop_loser, "of concurrent writes one is dropped where they meet")                             \
+    X(drop_loser, "of concurrent writes the older is dropped where they meet")                             \
     X(forget_unseen, "removed dots that were not seen yet are forgotten")                            \
     X(keep_before, "a delta's write leaves the write right before it")                               \
     X(context_of_part, "what was removed claims all that came before it")                            \

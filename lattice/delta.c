@@ -404,6 +404,12 @@ static bool is_news(const struct shard *shard, const struct parsed *p, const str
 }
 
 /* As it came, but for planted faults: rounded to seconds, or told as what was left of it. */
+/* A planted fault, of two. */
+static void drop_loser(struct shard *shard, struct element *e) {
+    const struct sibling *newest = element_newest(e, shard->config.replicas);
+    element_drop(e, e->siblings[newest == e->siblings].dot, &shard->account);
+}
+
 static struct bytes expiry_heard(const struct parsed *p, struct bytes at, uint8_t heard[EXPIRY_BYTES]) {
     uint64_t ms = 0;
     for (int i = 0; i < 8; i++) ms = ms << 8 | at.data[i];
@@ -428,7 +434,7 @@ static void add_unit(struct shard *shard, const struct parsed *p, const struct u
         uint8_t heard[EXPIRY_BYTES];
         bool expires = spot.field_hash == KIND_EXPIRY;
         spot_add(shard, &spot, payload->dot, payload->clock, expires ? expiry_heard(p, payload->value, heard) : payload->value);
-        if (MUTANT(drop_loser) && spot.element->sibling_count > 1) element_drop(spot.loose, spot.loose->siblings[0].dot, &shard->account);
+        if (MUTANT(drop_loser) && spot.element->sibling_count > 1) drop_loser(shard, spot.loose);
     }
     for (uint32_t i = 0; i < u->increments_count; i++) {
         const struct increment *inc = &p->increments[u->increments_at + i];
