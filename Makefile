@@ -19,7 +19,7 @@ OPS     ?= 1000
 
 ifneq ($(SAN),)
 BUILD   := build/$(SAN)
-SANFLAGS := -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
+SANFLAGS := -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer -DLOCKS_CHECKED
 endif
 
 # Only the Maelstrom node and the inspector speak JSON, only object stores HTTP.
@@ -113,7 +113,7 @@ MUTANTS := build/mutants
 MUTANT_UNITS := lattice_stories lattice_shard gossip_agree net_command net_session persist_journal persist_keeper persist_archive
 MUTANT_TESTS := $(addprefix $(MUTANTS)/test/unit/,$(MUTANT_UNITS))
 mutants: deps ## plant faults, one after the other: each must be caught; ONLY=name,... SEEDS=300
-	@$(MAKE) --no-print-directory BUILD=$(MUTANTS) OPT="-O2 -DMUTANTS" SAN= $(MUTANTS)/anneal-sim $(MUTANT_TESTS)
+	@$(MAKE) --no-print-directory BUILD=$(MUTANTS) OPT="-O2 -DMUTANTS -DLOCKS_CHECKED" SAN= $(MUTANTS)/anneal-sim $(MUTANT_TESTS)
 	@UNITS="$(MUTANT_UNITS)" sh test/mutants.sh $(MUTANTS) $(if $(filter file,$(origin SEEDS)),300,$(SEEDS)) $(subst $(comma), ,$(ONLY))
 
 maelstrom: deps ## Maelstrom's workloads under partitions, judged by us, some minutes; MAELSTROM_ARGS="--only g-set --nodes 5"

@@ -100,7 +100,10 @@
     X(newest_is_base, "what only the newest manifest covers is deleted at once")                     \
     /* clients */                                                                                    \
     X(fragment_lost, "what follows a command in its buffer is dropped with it")                      \
-    X(unlock_unseen, "gossip hears only of the first write to a shard")
+    X(unlock_unseen, "gossip hears only of the first write to a shard")                              \
+    X(lock_first_alone, "a command on several keys locks the shard of the first alone")              \
+    X(lock_of_another, "what is locked is what was located ahead, be it for another argument")       \
+    X(lock_given_back, "a long copy gives the lock back in between, and goes on with what it found")
 
 enum mutant {
     MUTANT_NONE,

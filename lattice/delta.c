@@ -279,6 +279,7 @@ static size_t next_own(struct records_at *at, const struct delta_writer *d, stru
 
 enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, uint64_t after,
                               uint64_t *upto) {
+    shard_assert_held(shard);
     uint16_t self = shard->config.self;
     uint64_t hi = vclock_get(&shard->context.applied, self);
     if (hi <= after) return STATUS_ERR_NOT_FOUND;
@@ -403,13 +404,13 @@ static bool is_news(const struct shard *shard, const struct parsed *p, const str
     return u->increments_count > 0;
 }
 
-/* As it came, but for planted faults: rounded to seconds, or told as what was left of it. */
 /* A planted fault, of two. */
 static void drop_loser(struct shard *shard, struct element *e) {
     const struct sibling *newest = element_newest(e, shard->config.replicas);
     element_drop(e, e->siblings[newest == e->siblings].dot, &shard->account);
 }
 
+/* As it came, but for planted faults: rounded to seconds, or told as what was left of it. */
 static struct bytes expiry_heard(const struct parsed *p, struct bytes at, uint8_t heard[EXPIRY_BYTES]) {
     uint64_t ms = 0;
     for (int i = 0; i < 8; i++) ms = ms << 8 | at.data[i];
@@ -507,6 +508,7 @@ static void observe(struct shard *shard, uint64_t clock, int64_t now_ms) {
 }
 
 enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, int64_t now_ms) {
+    shard_assert_held(shard);
     struct delta d = {0};
     enum status status = STATUS_OK;
     if (!parse_delta(shard, reader, &d)) {
@@ -556,6 +558,7 @@ static bool bit_in(const uint8_t *mask, size_t at) { return mask[at / 8] >> (at 
 static void set_bit(uint8_t *mask, size_t at) { mask[at / 8] |= (uint8_t)(1u << (at % 8)); }
 
 void shard_summarise(const struct shard *shard, bool cells, struct shard_summary *out) {
+    shard_assert_held(shard);
     *out = (struct shard_summary){.has_cells = cells};
     context_copy(&out->context, &shard->context);
     if (cells) memcpy(out->cells, shard->cells, sizeof out->cells);
@@ -618,6 +621,7 @@ void shard_summarise_finely(struct shard *shard, const struct shard_refinement *
 #define ELEMENTS_A_CELL_LEAST 4u /* below, finer cells are not worth another round */
 
 bool shard_wants_finer(struct shard *shard, const struct shard_summary *asker, struct shard_refinement *out) {
+    shard_assert_held(shard);
     *out = (struct shard_refinement){0};
     if (!asker->has_cells || asker->refinement.bits) return false;
     if (shard->elements < ELEMENTS_A_CELL_LEAST * SHARD_CELLS || answer_scope(shard, asker) != SCOPE_CELLS) return false;
@@ -832,6 +836,7 @@ static void write_named(struct shard *shard, struct answer_writer *a, const stru
 }
 
 enum status shard_write_answer(struct shard *shard, struct wire_writer *w, const struct shard_summary *asker) {
+    shard_assert_held(shard);
     enum scope scope = answer_scope(shard, asker);
     if (scope == SCOPE_CELLS && !asker->has_cells) return STATUS_ERR_GAP;
     size_t count = 0;
@@ -1060,6 +1065,7 @@ static void log_answer(struct shard *shard, const struct answer *a) {
 
 enum status shard_read_answer(struct shard *shard, struct wire_reader *reader, const struct shard_summary *asked,
                               int64_t now_ms) {
+    shard_assert_held(shard);
     struct answer a = {.asked = asked};
     enum status status = STATUS_OK;
     if (!parse_answer(shard, reader, &a) || claims_our_future(shard, &a.context)) {
