@@ -9,10 +9,14 @@
 #define MUTANT_TABLE(X)                                                                              \
     /* joins and contexts */                                                                         \
     X(applied_by_context, "a removed dot that was not seen counts as applied")                       \
-    X(drop_loser, "of concurrent writes one is dropped where they meet")                             \
+    X(drop_loser, "of concurrent writes the older is dropped where they meet")                             \
     X(forget_unseen, "removed dots that were not seen yet are forgotten")                            \
     X(keep_before, "a delta's write leaves the write right before it")                               \
     X(context_of_part, "what was removed claims all that came before it")                            \
+    X(context_of_delta, "a delta of one origin claims all that its sender knows of any")             \
+    X(context_of_cells, "an answer by cells is judged in those that it leaves out as well")          \
+    X(digest_by_context, "a digest tells what its sender knows of, applied or not")                  \
+    X(unnamed_kept, "what an answer no longer has, where it names an element, is kept")              \
     X(ignore_gap, "a delta is applied that does not continue what was")                              \
     X(half_answer, "an answer counts as applied, but a part of its content is left out")             \
     X(keep_learned_late, "what was learned since a pull was asked is not judged by the answer")      \
@@ -28,6 +32,7 @@
     X(flush_by_names, "an answer by names leaves out what a flush removed")                          \
     /* counters */                                                                                   \
     X(floor_by_total, "of two floors the one with the greater total counts")                         \
+    X(floor_of_before, "a floor is taken from the total of what began after it")                     \
     X(floor_forgotten_early, "dead increments are forgotten before all have seen their reset")       \
     X(forget_touched, "dead increments are forgotten though they were touched since")                \
     X(push_others_increments, "a reset pushes the increments of others as well")                     \
@@ -43,9 +48,10 @@
     X(dot_twice, "a DEL takes the dot of the mutation before it")                                    \
     X(same_incarnation, "a node that restarts is the same replica again")                            \
     X(sadd_without_dot, "SADD of a member that is there takes no dot")                               \
-    X(refused_nx_writes, "a SET NX that is refused is written all the same")                         \
+    X(refused_nx_writes, "a SET NX that is refused is written all the same, and told to others")     \
     /* expiry */                                                                                     \
     X(ttl_rounded, "an expiry is rounded on its way")                                                \
+    X(ttl_relative, "an expiry travels as what is left of it")                                       \
     X(shortest_expiry, "of concurrent expiries the shortest counts")                                 \
     X(persist_loses, "PERSIST loses against a concurrent expiry")                                    \
     X(set_keeps_ttl, "SET does not clear the expiry")                                                \
@@ -100,7 +106,10 @@
     X(newest_is_base, "what only the newest manifest covers is deleted at once")                     \
     /* clients */                                                                                    \
     X(fragment_lost, "what follows a command in its buffer is dropped with it")                      \
-    X(unlock_unseen, "gossip hears only of the first write to a shard")
+    X(unlock_unseen, "gossip hears only of the first write to a shard")                              \
+    X(lock_first_alone, "a command on several keys locks the shard of the first alone")              \
+    X(lock_of_another, "what is locked is what was located ahead, be it for another argument")       \
+    X(lock_given_back, "a long copy gives the lock back in between, and goes on with what it found")
 
 enum mutant {
     MUTANT_NONE,

@@ -130,7 +130,7 @@ struct node *node_new(const struct node_config *config) {
     struct replica_id self = {config->node_id, MUTANT(same_incarnation) ? 1 : node->clock.entropy(node->clock.self)};
     uint16_t index;
     if (replicas_intern(node->replicas, self, &index) != STATUS_OK) assert(false);
-    struct shard_config shard = {node->replicas, node->seed, index, config->log_bytes_max / config->shards};
+    struct shard_config shard = {node->replicas, node->seed, index, config->log_bytes_max / config->shards, true};
     node->shards = mem_zero(config->shards, sizeof *node->shards);
     node->locked_at = mem_zero(config->shards, sizeof *node->locked_at);
     for (uint32_t i = 0; i < config->shards; i++) node->shards[i] = shard_new(i, &shard);
