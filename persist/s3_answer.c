@@ -112,7 +112,7 @@ bool s3_range_right(const char *content_range, uint64_t offset, uint64_t len, ui
     const char *at = content_range + 6;
     if (!number(&at, '-', &first) || !number(&at, '/', &last) || !number(&at, 0, &size)) return false;
     if (first != offset || last < first || last >= size || last - first + 1 != came) return false;
-    return last + 1 == size || (len > 0 && came == len);
+    return len == 0 ? last + 1 == size : came == len || (came < len && last + 1 == size);
 }
 
 /* ---------------------------------------------------------------- listings */

@@ -125,6 +125,7 @@ static void ranges_are_those_that_were_asked_for(void **state) {
     assert_false(s3_range_right("bytes 5-9/100", 5, 5, 4));
     assert_false(s3_range_right("bytes 5-9/100", 5, 0, 5));
     assert_false(s3_range_right("bytes 5-9/100", 5, 6, 5));
+    assert_false(s3_range_right("bytes 95-99/100", 95, 3, 5));
 }
 
 static const char page[] = "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>b</Name>"
