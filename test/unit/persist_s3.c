@@ -110,6 +110,8 @@ static void the_words_of_an_error_are_found(void **state) {
     assert_string_equal(error.code, "");
     s3_error_read(bytes_str("<Error><Code>0123456789012345678901234567890123456789012345678901234567890123456789</Code>"), &error);
     assert_int_equal(strlen(error.code), sizeof error.code - 1);
+    s3_error_read(bytes_str("<Error><Code>A</Code>\n<X>x<Code>B</Code>y</X>\n</Error>"), &error);
+    assert_string_equal(error.code, "A");
     assert_true(s3_is_error(bytes_str("\n  <?xml version='1.0'?><Error/>")));
     assert_false(s3_is_error(bytes_str("<CompleteMultipartUploadResult/>")));
 }
