@@ -64,7 +64,7 @@ TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(PERSIST_TESTS) $(NET
 FUZZ    := build/fuzz
 FUZZ_CC := clang
 FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-FUZZ_TARGETS := numbers glob texts table records resp session commands wire liar settle keeper objects gossip
+FUZZ_TARGETS := numbers glob texts table records resp s3 session commands wire liar settle keeper objects gossip
 FUZZ_SHARED := $(filter-out $(patsubst %,test/fuzz/%.c,$(FUZZ_TARGETS)),$(wildcard test/fuzz/*.c))
 FUZZ_SOURCES := $(filter-out $(OS_FILES),$(NODE)) $(FUZZ_SHARED)
 FUZZ_BINARIES := $(patsubst %,$(FUZZ)/%,$(FUZZ_TARGETS))
