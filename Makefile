@@ -127,7 +127,7 @@ stress: deps ## real nodes killed, stopped and cut off under load, and a judge; 
 differential: all ## random commands to a node and to redis-server; N=1000000 SEED=...
 	@BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(or $(N),1000000) $(SEED)
 
-fuzz: fuzz-deps ## random bytes to all that reads bytes, and to joins, sanitized; TIME=60 seconds for each, ONLY=resp,glob
+fuzz: fuzz-deps ## random bytes to what reads bytes of others, and to joins, sanitized; TIME=60 seconds for each, ONLY=resp,glob
 	@$(MAKE) --no-print-directory fuzz-build
 	@sh test/fuzz.sh $(FUZZ) $(or $(TIME),60) $(or $(subst $(comma), ,$(ONLY)),$(FUZZ_TARGETS))
 
