@@ -132,6 +132,7 @@ static void start(struct world *w) {
     enum status status = keeper_recover(w->keeper, w->clock.wall_ms, &w->recovery, &error);
     CHECK(status == STATUS_OK || error.len > 0);
     w->runs = status == STATUS_OK;
+    if (!w->runs) fuzz_show("does not run:", buf_bytes(&error));
     buf_fini(&error);
     for (uint32_t i = 0; i < SHARDS; i++) recount_shard(w->shards[i]);
 }
