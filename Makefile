@@ -19,7 +19,7 @@ OPS     ?= 1000
 
 ifneq ($(SAN),)
 BUILD   := build/$(SAN)
-SANFLAGS := -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer
+SANFLAGS := -fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer -DLOCKS_CHECKED
 endif
 
 # Only the Maelstrom node and the inspector speak JSON, only object stores HTTP.
@@ -110,10 +110,10 @@ sim-same: $(BUILD)/anneal-sim ## the same trace from gcc -O2 and clang -O0
 
 # Faults planted by core/mutant.h, in a build of their own.
 MUTANTS := build/mutants
-MUTANT_UNITS := lattice_stories lattice_shard gossip_agree net_command net_session persist_journal persist_keeper persist_archive
+MUTANT_UNITS := lattice_stories net_command net_session persist_journal gossip_agree persist_archive lattice_shard persist_keeper
 MUTANT_TESTS := $(addprefix $(MUTANTS)/test/unit/,$(MUTANT_UNITS))
 mutants: deps ## plant faults, one after the other: each must be caught; ONLY=name,... SEEDS=300
-	@$(MAKE) --no-print-directory BUILD=$(MUTANTS) OPT="-O2 -DMUTANTS" SAN= $(MUTANTS)/anneal-sim $(MUTANT_TESTS)
+	@$(MAKE) --no-print-directory BUILD=$(MUTANTS) OPT="-O2 -DMUTANTS -DLOCKS_CHECKED" SAN= $(MUTANTS)/anneal-sim $(MUTANT_TESTS)
 	@UNITS="$(MUTANT_UNITS)" sh test/mutants.sh $(MUTANTS) $(if $(filter file,$(origin SEEDS)),300,$(SEEDS)) $(subst $(comma), ,$(ONLY))
 
 maelstrom: deps ## Maelstrom's workloads under partitions, judged by us, some minutes; MAELSTROM_ARGS="--only g-set --nodes 5"

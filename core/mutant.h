@@ -9,10 +9,14 @@
 #define MUTANT_TABLE(X)                                                                              \
     /* joins and contexts */                                                                         \
     X(applied_by_context, "a removed dot that was not seen counts as applied")                       \
-    X(drop_loser, "of concurrent writes one is dropped where they meet")                             \
+    X(drop_loser, "of concurrent writes the older is dropped where they meet")                             \
     X(forget_unseen, "removed dots that were not seen yet are forgotten")                            \
     X(keep_before, "a delta's write leaves the write right before it")                               \
     X(context_of_part, "what was removed claims all that came before it")                            \
+    X(context_of_delta, "a delta of one origin claims all that its sender knows of any")             \
+    X(context_of_cells, "an answer by cells is judged in those that it leaves out as well")          \
+    X(digest_by_context, "a digest tells what its sender knows of, applied or not")                  \
+    X(unnamed_kept, "what an answer no longer has, where it names an element, is kept")              \
     X(ignore_gap, "a delta is applied that does not continue what was")                              \
     X(half_answer, "an answer counts as applied, but a part of its content is left out")             \
     X(keep_learned_late, "what was learned since a pull was asked is not judged by the answer")      \
@@ -28,6 +32,7 @@
     X(flush_by_names, "an answer by names leaves out what a flush removed")                          \
     /* counters */                                                                                   \
     X(floor_by_total, "of two floors the one with the greater total counts")                         \
+    X(floor_of_before, "a floor is taken from the total of what began after it")                     \
     X(floor_forgotten_early, "dead increments are forgotten before all have seen their reset")       \
     X(forget_touched, "dead increments are forgotten though they were touched since")                \
     X(push_others_increments, "a reset pushes the increments of others as well")                     \
@@ -43,9 +48,10 @@
     X(dot_twice, "a DEL takes the dot of the mutation before it")                                    \
     X(same_incarnation, "a node that restarts is the same replica again")                            \
     X(sadd_without_dot, "SADD of a member that is there takes no dot")                               \
-    X(refused_nx_writes, "a SET NX that is refused is written all the same")                         \
+    X(refused_nx_writes, "a SET NX that is refused is written all the same, and told to others")     \
     /* expiry */                                                                                     \
     X(ttl_rounded, "an expiry is rounded on its way")                                                \
+    X(ttl_relative, "an expiry travels as what is left of it")                                       \
     X(shortest_expiry, "of concurrent expiries the shortest counts")                                 \
     X(persist_loses, "PERSIST loses against a concurrent expiry")                                    \
     X(set_keeps_ttl, "SET does not clear the expiry")                                                \
@@ -71,6 +77,7 @@
     X(answer_unseen, "a digest does not tell of what an answer brought")                             \
     /* keeping */                                                                                    \
     X(commit_unwritten, "writes are acknowledged before they are on the disk")                       \
+    X(came_upon_unlogged, "what an own mutation came upon is logged up to a second later")           \
     X(gap_unlogged, "what no longer is in the log of mutations is not logged by an image either")    \
     X(remote_unlogged, "mutations of others are not logged")                                         \
     X(recovered_unsynced, "what a process before wrote and did not sync is not synced when it is read")\
@@ -82,6 +89,11 @@
     X(gone_returns, "a member declared gone is no longer, when its next process brings its state back")\
     /* streaming */                                                                                  \
     X(told_first, "what is to be streamed is noted after others were told of it")                    \
+    X(reset_in_step, "what a node writes once it has started over is streamed in its old name")          \
+    X(reset_unheld, "what is written while a node starts over counts as logged by the numbers of before") \
+    X(end_collected, "the word that a node's stream was ended by others is garbage in time")             \
+    X(next_goes_on, "who ends a stream that its next process had closed leaves that one be")             \
+    X(strangers_closed, "the stream of one who is no member is ended, though it may live")              \
     X(strangers_hold_nothing, "resets are forgotten though the stream of one who is no member may go on") \
     X(closed_still, "who started over counts streams as read that it had read before")               \
     X(never_closed, "resets are forgotten while more may come of one that is gone, from the store")  \
@@ -94,7 +106,10 @@
     X(newest_is_base, "what only the newest manifest covers is deleted at once")                     \
     /* clients */                                                                                    \
     X(fragment_lost, "what follows a command in its buffer is dropped with it")                      \
-    X(unlock_unseen, "gossip hears only of the first write to a shard")
+    X(unlock_unseen, "gossip hears only of the first write to a shard")                              \
+    X(lock_first_alone, "a command on several keys locks the shard of the first alone")              \
+    X(lock_of_another, "what is locked is what was located ahead, be it for another argument")       \
+    X(lock_given_back, "a long copy gives the lock back in between, and goes on with what it found")
 
 enum mutant {
     MUTANT_NONE,

@@ -51,6 +51,16 @@ void shard_view_changed(struct gossip *g, uint32_t shard) {
     g->shards[shard].stale = true;
 }
 
+/* A planted fault: what is known of, applied or not. */
+static void join_known(struct vclock *into, const struct shard *shard) {
+    struct shard_summary all;
+    shard_summarise(shard, false, &all);
+    vclock_join(into, &all.context.prefix);
+    for (uint32_t i = 0; i < all.context.extra_count; i++)
+        vclock_raise(into, dot_replica(all.context.extra[i]), dot_counter(all.context.extra[i]));
+    shard_summary_fini(&all);
+}
+
 void shard_view_look(struct gossip *g, uint32_t index) {
     struct shard_view *v = &g->shards[index];
     if (!v->stale) return;
@@ -60,6 +70,7 @@ void shard_view_look(struct gossip *g, uint32_t index) {
     shard_lock(shard);
     vclock_fini(&v->applied);
     vclock_copy(&v->applied, shard_applied(shard));
+    if (MUTANT(digest_by_context)) join_known(&v->applied, shard);
     v->root = shard_digest(shard);
     shard_unlock(shard);
     v->vector_hash = vector_hash(g, index, &v->applied);
@@ -473,6 +484,7 @@ static bool read_answer(struct gossip *g, struct wire_reader *r, uint32_t s, uin
     }
     shard_lock(shard);
     enum status status = shard_read_answer(shard, r, &v->pull.asked, g->now.wall_ms);
+    if (status == STATUS_OK && g->config.applied.changed) g->config.applied.changed(g->config.applied.self, s);
     shard_unlock(shard);
     pull_end(g, v);
     if (status != STATUS_OK) {
@@ -483,7 +495,6 @@ static bool read_answer(struct gossip *g, struct wire_reader *r, uint32_t s, uin
     v->wants_cells = v->wants_everything = false;
     v->finer = (struct shard_refinement){0};
     if (!MUTANT(answer_unseen)) shard_view_changed(g, s);
-    if (g->config.applied.changed) g->config.applied.changed(g->config.applied.self, s);
     return true;
 }
 
@@ -517,10 +528,6 @@ static void stable_vector(struct gossip *g, uint32_t s, struct vclock *out) {
 void stable_tick(struct gossip *g) {
     if (g->now.mono_us < g->next_stable_us) return;
     g->next_stable_us = g->now.mono_us + STABLE_MS * MS;
-    for (uint32_t i = 0; i < g->member_count; i++) {
-        struct member *m = g->members[i];
-        if (!member_may_write(m) && !m->closed) m->closed = !g->config.closed || g->config.closed(g->config.applied.self, m->id);
-    }
     if (members_hold(g)) return;
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         struct vclock stable;

@@ -57,6 +57,7 @@ struct parsed {
     struct increment *increments;
     size_t unit_count, unit_cap, payload_count, payload_cap, removed_dot_count, removed_dot_cap,
         increment_count, increment_cap;
+    int64_t late_ms; /* our clock less the sender's, for a planted fault */
 };
 
 static void flush_free(struct flush *flush) {
@@ -278,6 +279,7 @@ static size_t next_own(struct records_at *at, const struct delta_writer *d, stru
 
 enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, uint64_t after,
                               uint64_t *upto) {
+    shard_assert_held(shard);
     uint16_t self = shard->config.self;
     uint64_t hi = vclock_get(&shard->context.applied, self);
     if (hi <= after) return STATUS_ERR_NOT_FOUND;
@@ -293,6 +295,7 @@ enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, u
         for (size_t i = 0; i < count; i++) write_record(shard, &d, &records[i]);
     }
     wire_u64(writer, 0); /* no unit has n = lo: this ends them */
+    if (MUTANT(context_of_delta)) wire_context(writer, &shard->context);
     *upto = hi;
     records_mark(&shard->log, hi);
     return STATUS_OK;
@@ -302,6 +305,7 @@ struct delta {
     uint16_t origin;
     uint64_t lo, hi, clock;
     struct parsed parsed;
+    struct context whole; /* of the sender, which a planted fault tells */
 };
 
 static bool read_unit(const struct shard *shard, struct wire_reader *r, struct delta *d, uint64_t past) {
@@ -347,7 +351,7 @@ static bool parse_delta(const struct shard *shard, struct wire_reader *r, struct
     for (;;) {
         uint64_t past = wire_read_u64(r);
         if (r->bad) return false;
-        if (past == 0) return true;
+        if (past == 0) return !MUTANT(context_of_delta) || wire_read_context(r, &d->whole);
         if (!read_unit(shard, r, d, past)) return false;
     }
 }
@@ -400,6 +404,22 @@ static bool is_news(const struct shard *shard, const struct parsed *p, const str
     return u->increments_count > 0;
 }
 
+/* A planted fault, of two. */
+static void drop_loser(struct shard *shard, struct element *e) {
+    const struct sibling *newest = element_newest(e, shard->config.replicas);
+    element_drop(e, e->siblings[newest == e->siblings].dot, &shard->account);
+}
+
+/* As it came, but for planted faults: rounded to seconds, or told as what was left of it. */
+static struct bytes expiry_heard(const struct parsed *p, struct bytes at, uint8_t heard[EXPIRY_BYTES]) {
+    uint64_t ms = 0;
+    for (int i = 0; i < 8; i++) ms = ms << 8 | at.data[i];
+    if (ms == EXPIRY_NEVER || !(MUTANT(ttl_rounded) || MUTANT(ttl_relative))) return at;
+    ms = MUTANT(ttl_rounded) ? ms - ms % 1000 : ms + (uint64_t)p->late_ms;
+    for (int i = 0; i < 8; i++) heard[i] = (uint8_t)(ms >> (56 - 8 * i));
+    return bytes_of(heard, EXPIRY_BYTES);
+}
+
 /* Adds what the unit says lives, if our context lacks it. */
 static void add_unit(struct shard *shard, const struct parsed *p, const struct unit *u) {
     if (!is_news(shard, p, u)) return;
@@ -412,9 +432,10 @@ static void add_unit(struct shard *shard, const struct parsed *p, const struct u
         const struct payload *payload = &p->payloads[u->dots_at + i];
         /* One answer may name an element twice: by its key and by itself. */
         if (context_has(&shard->context, payload->dot) || element_find(spot.element, payload->dot)) continue;
-        spot_add(shard, &spot, payload->dot, payload->clock, payload->value);
-        if (MUTANT(ttl_rounded) && spot.field_hash == KIND_EXPIRY) spot.loose->siblings[0].data[7] &= 0xf0;
-        if (MUTANT(drop_loser) && spot.element->sibling_count > 1) element_drop(spot.loose, spot.loose->siblings[0].dot, &shard->account);
+        uint8_t heard[EXPIRY_BYTES];
+        bool expires = spot.field_hash == KIND_EXPIRY;
+        spot_add(shard, &spot, payload->dot, payload->clock, expires ? expiry_heard(p, payload->value, heard) : payload->value);
+        if (MUTANT(drop_loser) && spot.element->sibling_count > 1) drop_loser(shard, spot.loose);
     }
     for (uint32_t i = 0; i < u->increments_count; i++) {
         const struct increment *inc = &p->increments[u->increments_at + i];
@@ -487,6 +508,7 @@ static void observe(struct shard *shard, uint64_t clock, int64_t now_ms) {
 }
 
 enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, int64_t now_ms) {
+    shard_assert_held(shard);
     struct delta d = {0};
     enum status status = STATUS_OK;
     if (!parse_delta(shard, reader, &d)) {
@@ -494,6 +516,7 @@ enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, in
         goto out;
     }
     uint64_t applied = vclock_get(&shard->context.applied, d.origin);
+    d.parsed.late_ms = now_ms - (int64_t)(d.clock >> 16);
     bool gap = applied < d.lo && !MUTANT(ignore_gap);
     if (gap) status = STATUS_ERR_GAP;
     if (gap || applied >= d.hi) goto out;
@@ -503,8 +526,10 @@ enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, in
         if (d.parsed.units[i].n > applied) log_unit(shard, &d, &d.parsed.units[i]);
     }
     context_apply(&shard->context, d.origin, d.hi);
+    if (MUTANT(context_of_delta)) context_merge(&shard->context, &d.whole);
     observe(shard, d.clock, now_ms);
 out:
+    context_fini(&d.whole);
     parsed_fini(&d.parsed);
     return status;
 }
@@ -533,6 +558,7 @@ static bool bit_in(const uint8_t *mask, size_t at) { return mask[at / 8] >> (at 
 static void set_bit(uint8_t *mask, size_t at) { mask[at / 8] |= (uint8_t)(1u << (at % 8)); }
 
 void shard_summarise(const struct shard *shard, bool cells, struct shard_summary *out) {
+    shard_assert_held(shard);
     *out = (struct shard_summary){.has_cells = cells};
     context_copy(&out->context, &shard->context);
     if (cells) memcpy(out->cells, shard->cells, sizeof out->cells);
@@ -595,6 +621,7 @@ void shard_summarise_finely(struct shard *shard, const struct shard_refinement *
 #define ELEMENTS_A_CELL_LEAST 4u /* below, finer cells are not worth another round */
 
 bool shard_wants_finer(struct shard *shard, const struct shard_summary *asker, struct shard_refinement *out) {
+    shard_assert_held(shard);
     *out = (struct shard_refinement){0};
     if (!asker->has_cells || asker->refinement.bits) return false;
     if (shard->elements < ELEMENTS_A_CELL_LEAST * SHARD_CELLS || answer_scope(shard, asker) != SCOPE_CELLS) return false;
@@ -809,6 +836,7 @@ static void write_named(struct shard *shard, struct answer_writer *a, const stru
 }
 
 enum status shard_write_answer(struct shard *shard, struct wire_writer *w, const struct shard_summary *asker) {
+    shard_assert_held(shard);
     enum scope scope = answer_scope(shard, asker);
     if (scope == SCOPE_CELLS && !asker->has_cells) return STATUS_ERR_GAP;
     size_t count = 0;
@@ -1000,10 +1028,10 @@ static void judge_answer(struct shard *shard, struct answer *a) {
     if (a->scope == SCOPE_CELLS) {
         judge_shard(shard, &unsent, in_mask, a);
         uint64_t before = shard->elements;
-        if (!MUTANT(keep_learned_late)) judge_shard(shard, &late, off_mask, a);
+        if (!MUTANT(keep_learned_late)) judge_shard(shard, MUTANT(context_of_cells) ? &unsent : &late, off_mask, a);
         shard->paths.learned_late += before - shard->elements;
     }
-    for (size_t i = 0; i < a->record_count; i++) {
+    for (size_t i = 0; i < a->record_count && !MUTANT(unnamed_kept); i++) {
         struct unit named = {.key_hash = a->records[i].key_hash, .field_hash = a->records[i].field_hash};
         judge_unit(shard, &named, &unsent);
     }
@@ -1037,12 +1065,14 @@ static void log_answer(struct shard *shard, const struct answer *a) {
 
 enum status shard_read_answer(struct shard *shard, struct wire_reader *reader, const struct shard_summary *asked,
                               int64_t now_ms) {
+    shard_assert_held(shard);
     struct answer a = {.asked = asked};
     enum status status = STATUS_OK;
     if (!parse_answer(shard, reader, &a) || claims_our_future(shard, &a.context)) {
         status = STATUS_ERR_MALFORMED;
         goto out;
     }
+    a.parsed.late_ms = now_ms - (int64_t)(a.clock >> 16);
     count_answer(shard, &a);
     judge_answer(shard, &a);
     reserve_keys(shard, &a.parsed);

@@ -9,7 +9,7 @@
 
 __int128 increment_value(const struct increment *i) {
     if (!increment_live(i)) return 0;
-    return i->floor_n >= i->gen ? fixed_add(i->total, -i->floor) : i->total;
+    return i->floor_n >= i->gen || MUTANT(floor_of_before) ? fixed_add(i->total, -i->floor) : i->total;
 }
 
 bool increment_join(struct increment *into, const struct increment *from) {

@@ -584,6 +584,7 @@ void shard_free(struct shard *shard) {
 }
 
 void shard_reset(struct shard *shard, uint16_t self) {
+    shard_assert_held(shard);
     uint64_t clock = shard->clock;
     bool holds[SHARD_HOLDERS];
     memcpy(holds, shard->holds, sizeof holds);
@@ -594,10 +595,35 @@ void shard_reset(struct shard *shard, uint16_t self) {
     shard->config.self = self;
 }
 
-void shard_lock(struct shard *shard) { pthread_mutex_lock(&shard->lock); }
+#ifdef LOCKS_CHECKED
+static _Thread_local char of_this_thread;
+
+static void note_holder(struct shard *shard, bool held) {
+    shard->lock_count += held;
+    __atomic_store_n(&shard->holder, held ? &of_this_thread : NULL, __ATOMIC_RELAXED);
+}
+
+void shard_assert_held(const struct shard *shard) {
+    assert(!shard->config.shared || __atomic_load_n(&shard->holder, __ATOMIC_RELAXED) == &of_this_thread);
+}
+
+uint64_t shard_lock_count(const struct shard *shard) {
+    shard_assert_held(shard);
+    return shard->lock_count;
+}
+#else
+static void note_holder(const struct shard *shard, bool held) { (void)shard, (void)held; }
+#endif
+
+void shard_lock(struct shard *shard) {
+    pthread_mutex_lock(&shard->lock);
+    note_holder(shard, true);
+}
 
 void shard_unlock(struct shard *shard) {
+    shard_assert_held(shard);
     shard->clock_held = false;
+    note_holder(shard, false);
     pthread_mutex_unlock(&shard->lock);
 }
 
@@ -636,6 +662,7 @@ static bool key_visible(const struct key *key, int64_t now_ms) {
 }
 
 struct key *shard_find(struct shard *shard, struct key_ref ref, int64_t now_ms) {
+    shard_assert_held(shard);
     struct key *key = shard_key_by_ref(shard, ref);
     return key && key_visible(key, now_ms) ? key : NULL;
 }
@@ -682,6 +709,7 @@ static struct age age_of(const struct shard *shard, const struct key *key, enum 
 }
 
 enum key_type key_type(const struct shard *shard, const struct key *key) {
+    shard_assert_held(shard);
     if (form_of(key) != FORM_LOOSE) return key_live(key) ? KEY_STRING : KEY_NONE;
     bool has[4] = {[KEY_STRING] = element_live(&key->string),
                    [KEY_SET] = key->members_live > 0,
@@ -711,11 +739,13 @@ static struct bytes element_render(const struct shard *shard, const struct eleme
 }
 
 struct bytes key_string(const struct shard *shard, const struct key *key, struct scratch *scratch) {
+    shard_assert_held(shard);
     struct view view;
     return element_render(shard, string_of(key, &view), scratch);
 }
 
 struct bytes field_value(const struct shard *shard, const struct field *field, struct scratch *scratch) {
+    shard_assert_held(shard);
     struct view view;
     return element_render(shard, element_in(field, &view), scratch);
 }
@@ -728,6 +758,7 @@ uint64_t key_field_count(const struct key *key, enum key_type type) {
 static enum kind kind_for(enum key_type type) { return type == KEY_SET ? KIND_MEMBER : KIND_FIELD; }
 
 struct field *key_field(const struct shard *shard, const struct key *key, enum key_type type, struct bytes name) {
+    shard_assert_held(shard);
     uint64_t hash = shard_field_hash(shard, kind_for(type), name);
     struct field *field = table_find(fields_of(key, kind_for(type)), hash, same_field, &name);
     return field && field_live(field) ? field : NULL;
@@ -743,6 +774,7 @@ struct field *key_field_next(const struct key *key, enum key_type type, size_t *
 uint64_t shard_key_count(const struct shard *shard) { return __atomic_load_n(&shard->live, __ATOMIC_RELAXED); }
 
 struct key *shard_key_next(struct shard *shard, size_t *at, int64_t now_ms) {
+    shard_assert_held(shard);
     struct key *key;
     while ((key = table_next(&shard->keys, at)))
         if (key_visible(key, now_ms)) return key;
@@ -752,6 +784,7 @@ struct key *shard_key_next(struct shard *shard, size_t *at, int64_t now_ms) {
 #define RANDOM_TRIES 32
 
 struct key *shard_key_random(struct shard *shard, struct rng *rng, int64_t now_ms) {
+    shard_assert_held(shard);
     for (int i = 0; i < RANDOM_TRIES; i++) {
         struct key *key = table_random(&shard->keys, rng);
         if (key && key_visible(key, now_ms)) return key;
@@ -787,6 +820,7 @@ static void visit_visible(void *item, void *arg) {
 
 uint32_t shard_key_scan(struct shard *shard, uint32_t cursor, size_t want, int64_t now_ms,
                         void (*visit)(struct key *key, void *arg), void *arg) {
+    shard_assert_held(shard);
     struct key_visit v = {visit, arg, now_ms};
     return table_scan(&shard->keys, cursor, want, visit_visible, &v);
 }
@@ -812,15 +846,20 @@ uint32_t key_field_scan(const struct key *key, enum key_type type, uint32_t curs
 
 static uint16_t self_of(const struct shard *shard) { return shard->config.self; }
 
-uint64_t shard_tick(struct shard *shard, int64_t now_ms) { return hlc_tick(&shard->clock, now_ms); }
+uint64_t shard_tick(struct shard *shard, int64_t now_ms) {
+    shard_assert_held(shard);
+    return hlc_tick(&shard->clock, now_ms);
+}
 
 void shard_write_at(struct shard *shard, uint64_t clock) {
+    shard_assert_held(shard);
     assert(clock >= shard->clock);
     shard->clock = clock;
     shard->clock_held = true;
 }
 
 static uint64_t next_dot(struct shard *shard, int64_t now_ms) {
+    shard_assert_held(shard);
     uint64_t n = vclock_get(&shard->context.applied, self_of(shard)) + 1;
     context_apply(&shard->context, self_of(shard), n);
     if (!shard->clock_held) hlc_tick(&shard->clock, now_ms);
@@ -982,6 +1021,7 @@ static uint16_t expiry_origin(const struct key *key) {
 }
 
 size_t shard_expire_due(struct shard *shard, int64_t now_ms, int64_t grace_ms, size_t max, int64_t *next_ms) {
+    shard_assert_held(shard);
     struct due due;
     size_t removed = 0;
     while (removed < max && due_pop(&shard->due, now_ms, &due)) {
@@ -1000,6 +1040,7 @@ size_t shard_expire_due(struct shard *shard, int64_t now_ms, int64_t grace_ms, s
 }
 
 bool shard_delete(struct shard *shard, struct key_ref ref, int64_t now_ms) {
+    shard_assert_held(shard);
     struct key *key = shard_key_by_ref(shard, ref);
     if (!key) return false;
     bool visible = key_visible(key, now_ms);
@@ -1053,6 +1094,7 @@ const struct shard_paths *shard_paths(const struct shard *shard) { return &shard
 uint64_t shard_mem_bytes(const struct shard *shard) { return shard->account.bytes + shard->log.bytes; }
 
 uint64_t shard_digest(const struct shard *shard) {
+    shard_assert_held(shard);
     return hash_content(bytes_of(shard->cells, sizeof shard->cells), shard->index);
 }
 
@@ -1072,6 +1114,7 @@ static bool forget_grave(struct shard *shard, const struct element_name *name) {
 }
 
 void shard_hold(struct shard *shard, enum shard_holder holder, uint64_t counter) {
+    shard_assert_held(shard);
     shard->holds[holder] = true;
     shard->held[holder] = counter;
 }
@@ -1112,6 +1155,7 @@ static void forget_settled(struct shard *shard, const struct vclock *stable) {
 uint16_t shard_self(const struct shard *shard) { return shard->config.self; }
 
 void shard_stable(struct shard *shard, const struct vclock *stable) {
+    shard_assert_held(shard);
     uint64_t upto = written(shard);
     struct dot dot;
     forget_settled(shard, stable);

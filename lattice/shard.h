@@ -36,6 +36,7 @@ struct shard_config {
     struct hash_seed seed;     /* of the cluster: the same on every node */
     uint16_t self;             /* this process's replica index */
     uint64_t log_bytes_max;    /* beyond it the oldest records are forgotten */
+    bool shared;               /* between threads: builds that check locks do so here */
 };
 
 struct shard *shard_new(uint32_t index, const struct shard_config *config);
@@ -46,6 +47,13 @@ void shard_reset(struct shard *shard, uint16_t self);
 void shard_lock(struct shard *shard);
 /* What was written since shard_lock is one group: it arrives whole or not at all. */
 void shard_unlock(struct shard *shard);
+/* How often it was locked, if this build checks locks (LOCKS_CHECKED: sanitizers, planted faults), else 0: whoever has
+ * not given the lock back finds what there was. Such a build ends where a shared shard is used without its lock. */
+#ifdef LOCKS_CHECKED
+uint64_t shard_lock_count(const struct shard *shard);
+#else
+static inline uint64_t shard_lock_count(const struct shard *shard) { return (void)shard, 0; }
+#endif
 /* For writers of several elements, who want to win or lose against concurrent ones as a whole: a
  * clock past all that was written here, and the one that all writes carry until shard_unlock. */
 uint64_t shard_tick(struct shard *shard, int64_t now_ms);

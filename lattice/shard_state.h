@@ -76,6 +76,10 @@ struct graves {
 
 struct shard {
     pthread_mutex_t lock;
+#ifdef LOCKS_CHECKED
+    const void *holder; /* of the lock: something of its thread's */
+    uint64_t lock_count;
+#endif
     uint32_t index;
     struct shard_config config;
     struct table keys;
@@ -113,6 +117,13 @@ struct spot {
     struct view view;
     bool was_live, was_expiring;
 };
+
+/* Whoever calls has the lock. */
+#ifdef LOCKS_CHECKED
+void shard_assert_held(const struct shard *shard);
+#else
+static inline void shard_assert_held(const struct shard *shard) { (void)shard; }
+#endif
 
 uint64_t shard_field_hash(const struct shard *shard, enum kind kind, struct bytes name);
 /* Where an element's cell is: the high 8 bits; those below them cut it finer. */

@@ -33,6 +33,7 @@ static void write_fields(struct call *call, const struct place *from, const stru
     collect(from, &text, &lens, &count);
     if (to->key) shard_delete(to->shard, to->ref, call->now_ms);
     for (size_t i = 0; i < count; i += 2) {
+        if (MUTANT(lock_given_back)) shard_unlock(to->shard), shard_lock(to->shard);
         struct bytes name = bytes_of(text.data + at, lens[i]), value = bytes_of(text.data + at + lens[i], lens[i + 1]);
         if (type == KEY_SET)
             shard_add_member(to->shard, to->ref, name, call->now_ms);

@@ -116,14 +116,14 @@ void cmd_set(struct call *call) {
     bool asks = o.get || o.nx || o.xx;
     struct place place = asks ? call_place(call, call->argv[1]) : call_locate(call, call->argv[1]);
     if (o.get && !call_expects(call, &place, KEY_STRING)) return;
-    bool write = MUTANT(refused_nx_writes) || (!(o.nx && place.key) && !(o.xx && !place.key));
+    bool write = !(o.nx && place.key) && !(o.xx && !place.key);
     if (o.get)
         reply_text(call, &place);
     else if (write)
         resp_status(call->out, "OK");
     else
         resp_null(call->out);
-    if (write) write_text(call, &place, call->argv[2], &o);
+    if (write || MUTANT(refused_nx_writes)) write_text(call, &place, call->argv[2], &o);
 }
 
 void cmd_setnx(struct call *call) {

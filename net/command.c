@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/mutant.h"
 #include "net/resp.h"
 #include "net/session.h"
 
@@ -57,6 +58,7 @@ struct locks {
     uint32_t few[16];
     uint32_t *index; /* few, or on the heap; sorted, no repeats */
     size_t count;
+    uint64_t lock_count; /* of all of them, when they were taken */
 };
 
 /* A count that is no number, or that the arguments do not bear out, is the handler's to refuse. */
@@ -85,18 +87,25 @@ static void lock_many(struct call *call, const struct command *c, struct locks *
     qsort(locks->index, keys, sizeof *locks->index, by_index);
     for (size_t i = 0; i < keys; i++)
         if (i == 0 || locks->index[i] != locks->index[i - 1]) locks->index[locks->count++] = locks->index[i];
+    if (MUTANT(lock_first_alone) && locks->count) locks->count = 1;
 }
 
 static bool is_first(const struct call *call, struct bytes key) {
     return key.data && key.data == call->first_ref.name.data && key.len == call->first_ref.name.len;
 }
 
+static uint64_t lock_count_of(const struct call *call, const struct locks *locks) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < locks->count; i++) sum += shard_lock_count(call->node->shards[locks->index[i]]);
+    return sum;
+}
+
 static void lock_keys(struct call *call, const struct command *c, struct locks *locks) {
     locks->index = locks->few;
-    locks->count = 0;
+    locks->count = locks->lock_count = 0;
     if (!c->first_key) return;
     if (c->first_key == c->last_key && (size_t)c->first_key < call->argc) {
-        if (!is_first(call, call->argv[c->first_key]))
+        if (MUTANT(lock_of_another) ? !call->first_ref.name.data : !is_first(call, call->argv[c->first_key]))
             call->first_shard = node_locate(call->node, call->argv[c->first_key], &call->first_ref);
         locks->few[0] = call->first_shard;
         locks->count = 1;
@@ -104,6 +113,7 @@ static void lock_keys(struct call *call, const struct command *c, struct locks *
         lock_many(call, c, locks);
     }
     for (size_t i = 0; i < locks->count; i++) node_lock(call->node, locks->index[i]);
+    locks->lock_count = lock_count_of(call, locks);
 }
 
 /* Of two concurrent commands that write the same keys, one wins all of them: its writes carry one
@@ -123,6 +133,7 @@ void call_unlock(struct call *call, uint32_t shard) {
 }
 
 static void unlock_keys(struct call *call, struct locks *locks) {
+    assert(locks->lock_count == lock_count_of(call, locks)); /* nobody came in between */
     for (size_t i = locks->count; i > 0; i--) call_unlock(call, locks->index[i - 1]);
     if (locks->index != locks->few) mem_free(locks->index);
 }

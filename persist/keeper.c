@@ -120,6 +120,11 @@ static void set_bit(_Atomic uint64_t *bits, atomic_bool *any, uint32_t at) {
     if (!atomic_load(any)) atomic_store(any, true);
 }
 
+static bool take_bit(_Atomic uint64_t *bits, uint32_t at) {
+    uint64_t bit = UINT64_C(1) << (at % 64);
+    return atomic_load(&bits[at / 64]) & bit && atomic_fetch_and(&bits[at / 64], ~bit) & bit;
+}
+
 void keeper_dirty(struct keeper *k, uint32_t shard) {
     if (k->config.logs) set_bit(k->dirty, &k->any_dirty, shard);
 }
@@ -135,8 +140,9 @@ static void write_image(struct keeper *k, struct journal *to, uint32_t index) {
     buf_fini(&image);
 }
 
-/* Own mutations that are not logged yet. Who comes while another is at it waits for that one,
- * lest it takes for logged what is only about to be. */
+/* Own mutations that are not logged yet, and what they came upon, if no record tells of it: what it had replaced is not named by
+ * a DEL of it, and would be back. Where a second may be lost, that can wait for the second. Who comes while another is at it waits for that one, lest it takes for logged what is only
+ * about to be. */
 static void gather(struct keeper *k) {
     if (!atomic_load(&k->any_dirty) && !atomic_load(&k->gathering)) return;
     pthread_mutex_lock(&k->gather);
@@ -144,12 +150,14 @@ static void gather(struct keeper *k) {
     if (atomic_exchange(&k->any_dirty, false)) {
         struct replay_deltas deltas;
         struct buf message = {0};
+        bool always = atomic_load(&k->sync) == SYNC_ALWAYS;
         replay_deltas_begin(&deltas, &k->shards);
         for (uint32_t at = 0; at < k->config.shard_count; at += 64)
             for (uint64_t bits = atomic_exchange(&k->dirty[at / 64], 0); bits; bits &= bits - 1) {
                 uint32_t index = at + (uint32_t)__builtin_ctzll(bits);
+                bool changed = always && !MUTANT(came_upon_unlogged) && take_bit(k->changed, index);
                 bool reached = replay_deltas_add(&deltas, &k->shards, index, HOLDER_DISK, &k->logged[index]);
-                if (!reached && !MUTANT(gap_unlogged)) write_image(k, k->log, index);
+                if ((!reached && !MUTANT(gap_unlogged)) || changed) write_image(k, k->log, index);
             }
         if (replay_deltas_end(&deltas, &message)) journal_add(k->log, RECORD_DELTAS, buf_bytes(&message));
         buf_fini(&message);
@@ -188,12 +196,15 @@ void keeper_deltas(struct keeper *k, struct bytes message) {
     if (k->config.logs && !MUTANT(remote_unlogged)) journal_add(k->log, RECORD_DELTAS, message);
 }
 
+void keeper_reset_begin(struct keeper *k) {
+    if (k->config.logs && !MUTANT(reset_unheld)) pthread_mutex_lock(&k->gather);
+}
+
 void keeper_reset(struct keeper *k) {
     if (!k->config.logs) return;
-    pthread_mutex_lock(&k->gather);
     for (uint32_t s = 0; s < k->config.shard_count; s++) k->logged[s] = 0;
     journal_add(k->log, RECORD_RESET, (struct bytes){0});
-    pthread_mutex_unlock(&k->gather);
+    if (!MUTANT(reset_unheld)) pthread_mutex_unlock(&k->gather);
     if (commit(k, true) != STATUS_OK) {} /* it says so, and what heals it is a checkpoint */
 }
 
@@ -220,11 +231,15 @@ void keeper_members(struct keeper *k, struct bytes table) {
 
 struct bytes keeper_members_found(const struct keeper *k) { return buf_bytes(&k->members); }
 
+/* One at a time under the lock: who logs own mutations finds the bit, or the image in the log. */
 static void log_changed(struct keeper *k) {
     if (!atomic_exchange(&k->any_changed, false)) return;
-    for (uint32_t at = 0; at < k->config.shard_count; at += 64)
-        for (uint64_t bits = atomic_exchange(&k->changed[at / 64], 0); bits; bits &= bits - 1)
-            write_image(k, k->log, at + (uint32_t)__builtin_ctzll(bits));
+    for (uint32_t at = 0; at < k->config.shard_count; at++) {
+        if (!(atomic_load_explicit(&k->changed[at / 64], memory_order_relaxed) >> (at % 64) & 1)) continue;
+        pthread_mutex_lock(&k->gather);
+        if (take_bit(k->changed, at)) write_image(k, k->log, at);
+        pthread_mutex_unlock(&k->gather);
+    }
 }
 
 enum status keeper_close(struct keeper *k) {

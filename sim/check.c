@@ -161,7 +161,9 @@ static bool was_issued(struct run *r, const struct node *node, uint32_t shard, s
 static void check_context(struct run *r, uint32_t index, uint32_t shard) {
     const struct node *node = world_node(r->world, index);
     struct shard_summary now;
+    shard_lock(node->shards[shard]);
     shard_summarise(node->shards[shard], false, &now);
+    shard_unlock(node->shards[shard]);
     const struct context *c = &now.context;
     bool right = true;
     for (uint32_t i = 1; i < c->applied.count; i++) right = right && was_issued(r, node, shard, dot_make((uint16_t)i, c->applied.counter[i]));

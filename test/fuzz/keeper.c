@@ -351,6 +351,7 @@ static void record_seeds(void) {
     for (uint8_t i = 0; i < 8; i++) write_one(&w, (uint8_t)(i * 9));
     CHECK(keeper_commit(w.keeper) == STATUS_OK);
     keeper_members(w.keeper, bytes_str("members"));
+    keeper_reset_begin(w.keeper);
     keeper_reset(w.keeper);
     for (uint8_t i = 0; i < 4; i++) write_one(&w, (uint8_t)(i * 17));
     CHECK(keeper_commit(w.keeper) == STATUS_OK);

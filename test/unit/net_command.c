@@ -34,10 +34,14 @@ static void tell(struct node *from, struct node *to) {
         struct buf bytes = {0};
         uint64_t upto;
         wire_init(&writer, from->replicas);
+        shard_lock(from->shards[i]);
         assert_int_equal(shard_write_delta(from->shards[i], &writer, 0, &upto), STATUS_OK);
+        shard_unlock(from->shards[i]);
         wire_finish(&writer, &bytes);
         assert_int_equal(wire_open(&reader, buf_bytes(&bytes), to->replicas), STATUS_OK);
+        shard_lock(to->shards[i]);
         assert_int_equal(shard_read_delta(to->shards[i], &reader, wall_ms), STATUS_OK);
+        shard_unlock(to->shards[i]);
         wire_close(&reader);
         wire_fini(&writer);
         buf_fini(&bytes);

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <cmocka.h>
 
 #include "net/options.h"
@@ -368,6 +369,20 @@ static void shutdown_is_asked_for_once_it_is_understood(void **state) {
     close_place(p);
 }
 
+/* In a pipeline the word behind the command's name is looked up ahead as a key, which here it is not. */
+static void a_key_that_comes_later_is_found_in_a_pipeline_too(void **state) {
+    (void)state;
+    struct place_to_be *p = open_place("");
+    struct client c = connect(p);
+    for (char key = 'a'; key <= 'd'; key++) {
+        char lines[128];
+        snprintf(lines, sizeof lines, "*3\r\n$3\r\nSET\r\n$1\r\n%c\r\n$1\r\n1\r\n*3\r\n$6\r\nOBJECT\r\n$8\r\nENCODING\r\n$1\r\n%c\r\n", key, key);
+        says(&c, lines, "+OK\r\n$3\r\nint\r\n");
+    }
+    hang_up(&c);
+    close_place(p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stranger_may_only_introduce_himself),
@@ -384,6 +399,7 @@ int main(void) {
         cmocka_unit_test(a_pause_without_end_is_one),
         cmocka_unit_test(a_held_command_keeps_its_place_in_reply_modes),
         cmocka_unit_test(shutdown_is_asked_for_once_it_is_understood),
+        cmocka_unit_test(a_key_that_comes_later_is_found_in_a_pipeline_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,9 +11,15 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
 #include "core/mem.h"
+#include "persist/disk_posix.h"
 #include "persist/keeper.h"
 #include "sim/disk.h"
+#include "test/exchange.h"
 
 enum { SHARDS = 3, KEYS = 12 };
 
@@ -292,6 +298,7 @@ static void an_empty_checkpoint_covers_no_log(void **state) {
     for (int i = 0; i < 20; i++) write_something(&w);
     assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
     assert_int_not_equal(digest(&w), nothing);
+    keeper_reset_begin(w.keeper);
     keeper_reset(w.keeper);
     assert_int_equal(w.disk.open(w.disk.self, "anneal-checkpoint.00000000000000000009", &file), STATUS_OK);
     w.disk.close(w.disk.self, file);
@@ -305,15 +312,123 @@ static void an_empty_checkpoint_covers_no_log(void **state) {
     close_world(&w);
 }
 
+static void *commit(void *keeper) {
+    assert_int_equal(keeper_commit(keeper), STATUS_OK);
+    return NULL;
+}
+
+/* A client of another thread writes and commits while all starts over: on a real disk, as threads are real. */
+static void what_is_written_while_all_starts_over_comes_back(void **state) {
+    (void)state;
+    struct world w = {.now = {1000000, 1000000}, .sync = SYNC_ALWAYS};
+    struct buf error = {0};
+    char dir[] = "/tmp/anneal-keeper-XXXXXX", command[64];
+    assert_non_null(mkdtemp(dir));
+    struct disk *disk = disk_open(dir, &error);
+    assert_non_null(disk);
+    w.disk = disk_port(disk);
+    rng_seed(&w.rng, 3);
+    start(&w);
+    for (int i = 0; i < 50; i++) write_something(&w);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+    uint16_t self;
+    pthread_t client;
+    assert_int_equal(replicas_intern(w.replicas, (struct replica_id){1, ++w.incarnation}, &self), STATUS_OK);
+    keeper_reset_begin(w.keeper);
+    for (uint32_t s = 0; s < SHARDS; s++) {
+        shard_lock(w.shards[s]);
+        shard_reset(w.shards[s], self);
+        shard_unlock(w.shards[s]);
+    }
+    for (int i = 0; i < 10; i++) write_something(&w);
+    assert_int_equal(pthread_create(&client, NULL, commit, w.keeper), 0);
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    keeper_reset(w.keeper);
+    pthread_join(client, NULL);
+    uint64_t before = digest(&w);
+    stop(&w);
+    start(&w);
+    assert_int_equal(digest(&w), before);
+    assert_int_equal(w.recovery.gaps + w.recovery.malformed + w.recovery.damaged, 0);
+    stop(&w);
+    disk_close(disk);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+    buf_fini(&error);
+}
+
+/* The one asks the other for what it lacks. */
+static void pull(struct shard *to, struct replicas *to_replicas, struct shard *from, struct replicas *from_replicas, int64_t now_ms) {
+    struct shard_summary asked, heard;
+    struct wire_writer writer;
+    struct wire_reader reader;
+    struct buf bytes = {0};
+    shard_summarise(to, true, &asked);
+    exchange_summary(to_replicas, &asked, from_replicas, &heard);
+    wire_init(&writer, from_replicas);
+    assert_int_equal(shard_write_answer(from, &writer, &heard), STATUS_OK);
+    wire_finish(&writer, &bytes);
+    wire_fini(&writer);
+    assert_int_equal(wire_open(&reader, buf_bytes(&bytes), to_replicas), STATUS_OK);
+    assert_int_equal(shard_read_answer(to, &reader, &asked, now_ms), STATUS_OK);
+    wire_close(&reader);
+    buf_fini(&bytes);
+    shard_summary_fini(&asked);
+    shard_summary_fini(&heard);
+}
+
+static struct key_ref key_named(struct world *w, const char *name) { return shard_ref(w->shards[0], bytes_str(name)); }
+
+static void set_key(struct world *w, struct shard *shard, const char *value) {
+    shard_set(shard, key_named(w, "k"), bytes_str(value), false, w->now.wall_ms);
+}
+
+static void restart(struct world *w) {
+    stop(w);
+    disk_sim_kill(w->sim);
+    start(w);
+}
+
+/* Of a value that another replaced and we delete in its place nothing is back. */
+static void what_a_write_came_upon_comes_back_with_it(void **state) {
+    (void)state;
+    struct world w;
+    struct replicas *replicas = replicas_new();
+    uint16_t self;
+    open_world(&w, 1, SYNC_ALWAYS);
+    assert_int_equal(replicas_intern(replicas, (struct replica_id){2, 1}, &self), STATUS_OK);
+    struct shard *other = shard_new(0, &(struct shard_config){.replicas = replicas, .self = self, .log_bytes_max = 400});
+    set_key(&w, w.shards[0], "old");
+    keeper_dirty(w.keeper, 0);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+    restart(&w);
+    pull(other, replicas, w.shards[0], w.replicas, w.now.wall_ms);
+    set_key(&w, other, "new");
+    pull(w.shards[0], w.replicas, other, replicas, w.now.wall_ms);
+    keeper_changed(w.keeper, 0);
+    assert_true(shard_delete(w.shards[0], key_named(&w, "k"), w.now.wall_ms));
+    keeper_dirty(w.keeper, 0);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+    uint64_t before = digest(&w);
+    restart(&w);
+    assert_null(shard_find(w.shards[0], key_named(&w, "k"), w.now.wall_ms));
+    assert_int_equal(digest(&w), before);
+    shard_free(other);
+    replicas_free(replicas);
+    close_world(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_committed_comes_back),
         cmocka_unit_test(a_disk_that_fails_costs_what_was_refused),
         cmocka_unit_test(a_checkpoint_that_fails_hides_nothing),
         cmocka_unit_test(rot_is_put_aside_and_the_rest_is_there),
+        cmocka_unit_test(what_a_write_came_upon_comes_back_with_it),
         cmocka_unit_test(files_of_another_cluster_are_refused),
         cmocka_unit_test(a_checkpoint_leaves_one_file_and_an_empty_log),
         cmocka_unit_test(an_empty_checkpoint_covers_no_log),
+        cmocka_unit_test(what_is_written_while_all_starts_over_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
