@@ -64,7 +64,7 @@ TESTS   := $(CORE_TESTS) $(LATTICE_TESTS) $(GOSSIP_TESTS) $(PERSIST_TESTS) $(NET
 FUZZ    := build/fuzz
 FUZZ_CC := clang
 FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-FUZZ_TARGETS := numbers glob texts table records resp session commands wire liar settle keeper objects gossip
+FUZZ_TARGETS := numbers glob texts table records resp s3 session commands wire liar settle keeper objects gossip maelstrom
 FUZZ_SHARED := $(filter-out $(patsubst %,test/fuzz/%.c,$(FUZZ_TARGETS)),$(wildcard test/fuzz/*.c))
 FUZZ_SOURCES := $(filter-out $(OS_FILES),$(NODE)) $(FUZZ_SHARED)
 FUZZ_BINARIES := $(patsubst %,$(FUZZ)/%,$(FUZZ_TARGETS))
@@ -127,7 +127,7 @@ stress: deps ## real nodes killed, stopped and cut off under load, and a judge; 
 differential: all ## random commands to a node and to redis-server; N=1000000 SEED=...
 	@BUILD=$(BUILD) $(PYTHON) test/integration/differential.py $(or $(N),1000000) $(SEED)
 
-fuzz: fuzz-deps ## random bytes to all that reads bytes, and to joins, sanitized; TIME=60 seconds for each, ONLY=resp,glob
+fuzz: fuzz-deps ## random bytes to what reads bytes of others, and to joins, sanitized; TIME=60 seconds for each, ONLY=resp,glob
 	@$(MAKE) --no-print-directory fuzz-build
 	@sh test/fuzz.sh $(FUZZ) $(or $(TIME),60) $(or $(subst $(comma), ,$(ONLY)),$(FUZZ_TARGETS))
 
@@ -231,6 +231,8 @@ $(FUZZ)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,$(FUZZ_CC) $<)$(FUZZ_CC) $(filter-out $(SANFLAGS),$(CFLAGS)) $(FUZZ_SAN) -fsanitize=fuzzer-no-link $(PKG_CFLAGS) -c $< -o $@
 
+$(FUZZ)/maelstrom: $(patsubst %.c,$(FUZZ)/obj/%.o,$(filter-out $(OS_FILES),$(wildcard sim/maelstrom*.c)))
+$(FUZZ)/maelstrom: LDLIBS += $(JSON_LIBS)
 $(FUZZ_BINARIES): $(FUZZ)/%: $(FUZZ)/obj/test/fuzz/%.o $(patsubst %.c,$(FUZZ)/obj/%.o,$(FUZZ_SOURCES))
 	$(call run,link $@)$(FUZZ_CC) $(FUZZ_SAN) -fsanitize=fuzzer -pthread $^ -o $@ $(filter-out $(MALLOC),$(LDLIBS))
 

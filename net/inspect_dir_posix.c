@@ -48,6 +48,7 @@ struct directory {
     struct file *files; /* checkpoints, then logs, each by their numbers */
     size_t count;
     const struct file *newest; /* checkpoint; NULL: none */
+    uint64_t covering; /* the last one that has anything in it: to the keeper, resets before it are over */
     struct state state;
     char *header;     /* what all of them should begin with */
     bool *has_image;  /* by shard: in the newest checkpoint or in what it does not cover */
@@ -233,12 +234,13 @@ static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
     struct file *f = d->file;
     f->records[kind <= RECORD_MEMBERS ? kind : 0]++;
     if (d->print) print_record(d, kind, payload);
+    if (f->kind == FILE_CHECKPOINT && kind != RECORD_HEADER && kind != RECORD_MEMBERS) d->covering = f->number;
     if (!d->state.shards || f->foreign || d->look) {
     } else if (kind == RECORD_IMAGE)
         take_image(d, payload);
     else if (kind == RECORD_DELTAS)
         state_deltas(&d->state, payload, &f->tally);
-    else if (kind == RECORD_RESET && !is_covered(d, f))
+    else if (kind == RECORD_RESET && f->number >= d->covering)
         state_reset(&d->state);
     d->at += JOURNAL_HEADER_BYTES + payload.len;
     return true;

@@ -15,18 +15,20 @@ static void copy_text(struct bytes text, char *out, size_t size) {
     buf_fini(&decoded);
 }
 
+/* The text that came is the element's own, and not behind another one in it. */
+static bool is_in(const struct xml *xml, const char *element) { return bytes_equal(xml->open[xml->depth - 1], bytes_str(element)); }
+
 /* Whatever can be read is read: it is for people, and for s3_judge. */
 void s3_error_read(struct bytes body, struct s3_error *out) {
     struct xml xml;
-    struct bytes text, name = {0};
+    struct bytes text;
     xml_init(&xml, body);
     *out = (struct s3_error){0};
     for (enum xml_token token; (token = xml_next(&xml, &text)) != XML_END && token != XML_BAD;) {
-        if (token == XML_OPEN) name = text;
         if (token != XML_TEXT || xml.depth != 2) continue;
-        if (bytes_equal(name, bytes_str("Code"))) copy_text(text, out->code, sizeof out->code);
-        if (bytes_equal(name, bytes_str("Message"))) copy_text(text, out->message, sizeof out->message);
-        if (bytes_equal(name, bytes_str("Region"))) copy_text(text, out->region, sizeof out->region);
+        if (is_in(&xml, "Code")) copy_text(text, out->code, sizeof out->code);
+        if (is_in(&xml, "Message")) copy_text(text, out->message, sizeof out->message);
+        if (is_in(&xml, "Region")) copy_text(text, out->region, sizeof out->region);
     }
 }
 
@@ -39,12 +41,10 @@ bool s3_is_error(struct bytes body) {
 
 bool s3_text(struct bytes body, const char *element, struct buf *out) {
     struct xml xml;
-    struct bytes text, name = {0};
+    struct bytes text;
     xml_init(&xml, body);
-    for (enum xml_token token; (token = xml_next(&xml, &text)) != XML_END && token != XML_BAD;) {
-        if (token == XML_OPEN) name = text;
-        if (token == XML_TEXT && xml.depth == 2 && bytes_equal(name, bytes_str(element))) return xml_decode(text, out);
-    }
+    for (enum xml_token token; (token = xml_next(&xml, &text)) != XML_END && token != XML_BAD;)
+        if (token == XML_TEXT && xml.depth == 2 && is_in(&xml, element)) return xml_decode(text, out);
     return false;
 }
 
@@ -112,7 +112,7 @@ bool s3_range_right(const char *content_range, uint64_t offset, uint64_t len, ui
     const char *at = content_range + 6;
     if (!number(&at, '-', &first) || !number(&at, '/', &last) || !number(&at, 0, &size)) return false;
     if (first != offset || last < first || last >= size || last - first + 1 != came) return false;
-    return last + 1 == size || (len > 0 && came == len);
+    return len == 0 ? last + 1 == size : came == len || (came < len && last + 1 == size);
 }
 
 /* ---------------------------------------------------------------- listings */
@@ -163,32 +163,31 @@ static bool end_entry(struct page *p) {
     return true;
 }
 
-static bool take_text(struct page *p, bool in_contents, struct bytes name, struct bytes text) {
+static bool take_text(struct page *p, bool in_contents, const struct xml *xml, struct bytes text) {
     int64_t number;
-    if (in_contents && bytes_equal(name, bytes_str("Key"))) return xml_decode(text, &p->key);
-    if (in_contents && bytes_equal(name, bytes_str("Size"))) {
+    if (in_contents && is_in(xml, "Key")) return xml_decode(text, &p->key);
+    if (in_contents && is_in(xml, "Size")) {
         if (!bytes_to_i64(text, &number) || number < 0) return false;
         p->size = (uint64_t)number;
     }
-    if (!in_contents && bytes_equal(name, bytes_str("IsTruncated"))) p->truncated = bytes_is(text, "true");
+    if (!in_contents && is_in(xml, "IsTruncated")) p->truncated = bytes_is(text, "true");
     return true;
 }
 
 static bool read_page(struct page *p, struct bytes body) {
     struct xml xml;
-    struct bytes text, name = {0};
+    struct bytes text;
     enum xml_token token;
     bool in_contents = false;
     xml_init(&xml, body);
     if (xml_next(&xml, &text) != XML_OPEN || !bytes_equal(text, bytes_str("ListBucketResult"))) return false;
     while ((token = xml_next(&xml, &text)) != XML_END && token != XML_BAD) {
-        if (token == XML_OPEN) name = text;
         if (token == XML_OPEN && xml.depth == 2) {
             in_contents = bytes_equal(text, bytes_str("Contents"));
             p->key.len = 0;
             p->size = 0;
         }
-        if (token == XML_TEXT && xml.depth == (in_contents ? 3 : 2) && !take_text(p, in_contents, name, text)) return false;
+        if (token == XML_TEXT && xml.depth == (in_contents ? 3 : 2) && !take_text(p, in_contents, &xml, text)) return false;
         if (token == XML_CLOSE && xml.depth == 1 && in_contents && !end_entry(p)) return false;
     }
     return token == XML_END;

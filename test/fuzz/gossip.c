@@ -17,6 +17,7 @@ enum what {
     WRITE, TICK, TIME, UP, DOWN, DELIVER, DELIVER_ALL, REPEAT, DROP, PAUSE, RAW, FORGET, LIES, BEND = LIES, CUT, FORGE,
     FORGE_KNOWN, RUMOUR, LEAVE, WHATS
 };
+#define TABLES 192 /* from there on */
 #define FILL 255 /* what is written: a hash that is worth finer cells */
 
 static void open_shaped(struct net *n, uint8_t shape) {
@@ -120,6 +121,22 @@ static void send_raw(struct net *n, unsigned to, struct input *in) {
     fuzz_exact_free(frame);
 }
 
+/* What a disk or a bucket says of who is in the cluster: another's table, bent, or anything. */
+static void read_table(struct net *n, unsigned to, bool starts, struct input *in) {
+    struct gossip *gossip = n->nodes[to].node->gossip;
+    struct buf table = {0};
+    if (input_byte(in) & 1) gossip_table(n->nodes[(to + 1) % NET_NODES].node->gossip, &table);
+    size_t place = input_byte(in);
+    uint8_t value = input_byte(in);
+    if (table.len) table.data[place % table.len] = value;
+    buf_put_bytes(&table, input_bytes(in, input_byte(in)));
+    struct bytes exact = fuzz_exact(buf_bytes(&table));
+    if (starts) gossip_recovered(gossip, exact);
+    else gossip_heard(gossip, exact);
+    fuzz_exact_free(exact);
+    buf_fini(&table);
+}
+
 static void pass_frame(struct net *n, enum what what, uint8_t argument, struct input *in) {
     if (!n->frame_count) return;
     unsigned at = argument % n->frame_count;
@@ -158,7 +175,13 @@ static enum what step(struct net *n, struct input *in) {
     case DELIVER_ALL: deliver_all(n); break;
     case PAUSE: gossip_pause(node->gossip, argument & 1); break;
     case RUMOUR: spread_rumour(n, who, argument, in); break;
-    case RAW: send_raw(n, who, in); break;
+    case RAW:
+        if (argument < TABLES) {
+            send_raw(n, who, in);
+            break;
+        }
+        read_table(n, who, false, in);
+        return BEND; /* it may have been a lie */
     case FORGET: forget(node, argument); break;
     case LEAVE: run(node, 2, (const char *const[]){"anneal", "leave"}); break;
     case FORGE:
@@ -197,8 +220,10 @@ static void check_node(struct net *n, unsigned i) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct input in = input_of(data, size);
     static struct net n;
-    bool lied = false;
-    open_shaped(&n, input_byte(&in));
+    uint8_t shape = input_byte(&in);
+    bool lied = shape & 4;
+    open_shaped(&n, shape);
+    if (shape & 4) read_table(&n, 2, true, &in);
     for (int i = 0; i < STEPS_MAX && in.left; i++)
         if (step(&n, &in) >= LIES) lied = true;
     if (!lied) check_settled(&n);
@@ -229,7 +254,8 @@ static void put_talk(struct buf *seed, enum what with) {
         put(seed, WRITE, turn % NET_NODES, (uint8_t)(turn * 7));
         put(seed, TIME, 0, turn);
         put(seed, TICK, turn % NET_NODES, 0);
-        put(seed, with, turn % NET_NODES, turn);
+        put(seed, with, turn % NET_NODES, (uint8_t)(with == RAW ? TABLES + turn : turn));
+        if (with == RAW) buf_put(seed, (uint8_t[]){1, (uint8_t)(turn * 9), turn, 0}, 4);
         if (with == RUMOUR) buf_put_byte(seed, 30);
         for (uint8_t i = 0; i < 30 && with == RUMOUR; i++) buf_put_byte(seed, i ? (uint8_t)(i * turn) : turn);
         if (with == BEND || with == CUT) buf_put(seed, (uint8_t[]){(uint8_t)(HEADER + turn * 5), 0, turn}, 3);

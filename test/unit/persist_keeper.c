@@ -288,6 +288,30 @@ static void a_checkpoint_leaves_one_file_and_an_empty_log(void **state) {
     close_world(&w);
 }
 
+/* It is removed as what says nothing is: what a log says must not depend on whether it is still there. */
+static void an_empty_checkpoint_covers_no_log(void **state) {
+    (void)state;
+    struct world w;
+    int file;
+    open_world(&w, 6, SYNC_ALWAYS);
+    uint64_t nothing = digest(&w);
+    for (int i = 0; i < 20; i++) write_something(&w);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+    assert_int_not_equal(digest(&w), nothing);
+    keeper_reset_begin(w.keeper);
+    keeper_reset(w.keeper);
+    assert_int_equal(w.disk.open(w.disk.self, "anneal-checkpoint.00000000000000000009", &file), STATUS_OK);
+    w.disk.close(w.disk.self, file);
+    for (int i = 0; i < 2; i++) {
+        stop(&w);
+        disk_sim_kill(w.sim);
+        start(&w);
+        assert_int_equal(w.recovery.checkpoints, i == 0);
+        assert_int_equal(digest(&w), nothing);
+    }
+    close_world(&w);
+}
+
 static void *commit(void *keeper) {
     assert_int_equal(keeper_commit(keeper), STATUS_OK);
     return NULL;
@@ -403,6 +427,7 @@ int main(void) {
         cmocka_unit_test(what_a_write_came_upon_comes_back_with_it),
         cmocka_unit_test(files_of_another_cluster_are_refused),
         cmocka_unit_test(a_checkpoint_leaves_one_file_and_an_empty_log),
+        cmocka_unit_test(an_empty_checkpoint_covers_no_log),
         cmocka_unit_test(what_is_written_while_all_starts_over_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

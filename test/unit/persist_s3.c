@@ -110,6 +110,8 @@ static void the_words_of_an_error_are_found(void **state) {
     assert_string_equal(error.code, "");
     s3_error_read(bytes_str("<Error><Code>0123456789012345678901234567890123456789012345678901234567890123456789</Code>"), &error);
     assert_int_equal(strlen(error.code), sizeof error.code - 1);
+    s3_error_read(bytes_str("<Error><Code>A</Code>\n<X>x<Code>B</Code>y</X>\n</Error>"), &error);
+    assert_string_equal(error.code, "A");
     assert_true(s3_is_error(bytes_str("\n  <?xml version='1.0'?><Error/>")));
     assert_false(s3_is_error(bytes_str("<CompleteMultipartUploadResult/>")));
 }
@@ -125,6 +127,7 @@ static void ranges_are_those_that_were_asked_for(void **state) {
     assert_false(s3_range_right("bytes 5-9/100", 5, 5, 4));
     assert_false(s3_range_right("bytes 5-9/100", 5, 0, 5));
     assert_false(s3_range_right("bytes 5-9/100", 5, 6, 5));
+    assert_false(s3_range_right("bytes 95-99/100", 95, 3, 5));
 }
 
 static const char page[] = "<?xml version=\"1.0\"?><ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>b</Name>"
