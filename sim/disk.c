@@ -10,10 +10,15 @@
 #define NAME_MAX_BYTES 64
 #define TORN_BYTES_MAX 64
 
+struct span {
+    size_t from, to;
+};
+
 struct file {
     char name[NAME_MAX_BYTES]; /* "": removed, but open */
     struct buf data;
     size_t synced;
+    struct buf doomed; /* struct span, in order: a sync of them failed, and none will be tried again */
     int opened;
     bool used;
 };
@@ -34,6 +39,7 @@ struct disk_sim *disk_sim_new(uint64_t seed) {
 
 static void forget(struct file *f) {
     buf_fini(&f->data);
+    buf_fini(&f->doomed);
     *f = (struct file){0};
 }
 
@@ -53,6 +59,8 @@ static struct file *find(struct disk_sim *d, const char *name) {
         if (d->files[i].used && strcmp(d->files[i].name, name) == 0) return &d->files[i];
     return NULL;
 }
+
+bool disk_sim_has(const struct disk_sim *d, const char *name) { return find((struct disk_sim *)(uintptr_t)d, name) != NULL; }
 
 /* A file that is removed lives on until it is closed. */
 static void unlink_file(struct file *f) {
@@ -92,10 +100,34 @@ static enum status sim_append(void *self, int file, struct bytes bytes) {
     return status;
 }
 
+/* What is behind `end` is not there, or in another span. */
+static void cut_doomed(struct file *f, size_t end) {
+    struct span *spans = (struct span *)(void *)f->doomed.data;
+    size_t count = f->doomed.len / sizeof *spans;
+    while (count && spans[count - 1].from >= end) count--;
+    if (count && spans[count - 1].to > end) spans[count - 1].to = end;
+    f->doomed.len = count * sizeof *spans;
+}
+
+static void doom_unsynced(struct file *f) {
+    struct span span = {f->synced, f->data.len};
+    cut_doomed(f, f->synced);
+    if (span.from == span.to) return;
+    struct memory *caller = memory_become(NULL);
+    buf_put(&f->doomed, &span, sizeof span);
+    memory_become(caller);
+}
+
+/* One that fails leaves what it was to write marked as written, as Linux does: readers still see it, and later
+ * syncs do not try it again. */
 static enum status sim_sync(void *self, int file) {
     struct disk_sim *d = self;
-    if (rng_below(&d->rng, 1000000) < d->sync_fails) return STATUS_ERR_IO;
-    d->files[file].synced = d->files[file].data.len;
+    struct file *f = &d->files[file];
+    if (rng_below(&d->rng, 1000000) < d->sync_fails) {
+        doom_unsynced(f);
+        return STATUS_ERR_IO;
+    }
+    f->synced = f->data.len;
     return STATUS_OK;
 }
 
@@ -103,6 +135,7 @@ static enum status sim_cut(void *self, int file, uint64_t size) {
     struct file *f = &((struct disk_sim *)self)->files[file];
     if (size < f->data.len) f->data.len = (size_t)size;
     if (f->synced > f->data.len) f->synced = f->data.len;
+    cut_doomed(f, f->data.len);
     return STATUS_OK;
 }
 
@@ -149,14 +182,26 @@ static void close_all(struct disk_sim *d) {
 
 void disk_sim_kill(struct disk_sim *d) { close_all(d); }
 
+static void tear_end(struct disk_sim *d, struct file *f) {
+    if (f->data.len == f->synced) return;
+    f->data.len = f->synced + (size_t)rng_below(&d->rng, f->data.len - f->synced + 1);
+    size_t torn = (size_t)rng_below(&d->rng, TORN_BYTES_MAX);
+    for (size_t at = f->data.len; at > f->synced && torn > 0; at--, torn--) f->data.data[at - 1] = (uint8_t)rng_below(&d->rng, 256);
+}
+
+static void lose_doomed(struct file *f) {
+    cut_doomed(f, f->data.len);
+    const struct span *spans = (const struct span *)(const void *)f->doomed.data;
+    for (size_t i = 0; i < f->doomed.len / sizeof *spans; i++) memset(f->data.data + spans[i].from, 0, spans[i].to - spans[i].from);
+    f->doomed.len = 0;
+}
+
 void disk_sim_crash(struct disk_sim *d) {
     close_all(d);
     for (int i = 0; i < FILES_MAX; i++) {
         struct file *f = &d->files[i];
-        if (f->data.len == f->synced) continue;
-        f->data.len = f->synced + (size_t)rng_below(&d->rng, f->data.len - f->synced + 1);
-        size_t torn = (size_t)rng_below(&d->rng, TORN_BYTES_MAX);
-        for (size_t at = f->data.len; at > f->synced && torn > 0; at--, torn--) f->data.data[at - 1] = (uint8_t)rng_below(&d->rng, 256);
+        tear_end(d, f);
+        lose_doomed(f);
         f->synced = f->data.len;
     }
 }

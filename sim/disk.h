@@ -1,5 +1,5 @@
 /* A disk in memory that does what disks do: forgets what was not synced when the machine stops,
- * tears the last write, fills up, fails.
+ * tears the last write, fills up, fails, and for good: what a sync that failed was to write, no later one does.
  *
  * Names are durable at once, which is what the port promises of rename and open-then-sync. */
 #ifndef ANNEAL_SIM_DISK_H
@@ -14,7 +14,7 @@ void disk_sim_free(struct disk_sim *disk);
 struct disk_port disk_sim_port(struct disk_sim *disk);
 
 /* The machine stops: of what was not synced an arbitrary part stays, and the last bytes of that may be
- * garbage. Files that were open are closed. */
+ * garbage; what a sync had failed on is zeros, were it synced since or not. Files that were open are closed. */
 void disk_sim_crash(struct disk_sim *disk);
 /* Only the process stops: what was written stays. */
 void disk_sim_kill(struct disk_sim *disk);
@@ -24,6 +24,7 @@ void disk_sim_fail(struct disk_sim *disk, uint32_t appends, uint32_t syncs);
 void disk_sim_limit(struct disk_sim *disk, uint64_t bytes);
 /* Flips a bit somewhere; false if there are no bytes. */
 bool disk_sim_rot(struct disk_sim *disk);
+bool disk_sim_has(const struct disk_sim *disk, const char *name);
 uint64_t disk_sim_bytes(const struct disk_sim *disk);
 
 #endif

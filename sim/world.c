@@ -113,7 +113,7 @@ void node_is_up(struct sim_node *n) {
     struct world *w = n->world;
     schedule_tick(n, w->now_us);
     if (w->ports.restart) w->ports.restart(w->ports.arg, n->index, WORLD_UP);
-    n->is_void = false;
+    n->is_void = n->lost_doubted = false;
 }
 
 void node_start(struct sim_node *n) {
@@ -370,6 +370,7 @@ void world_free(struct world *w) {
 struct node *world_node(struct world *w, uint32_t index) { return w->nodes[index].dead || w->nodes[index].loading ? NULL : w->nodes[index].node; }
 bool world_lost_power(const struct world *w, uint32_t index) { return w->nodes[index].lost_power; }
 bool world_is_void(const struct world *w, uint32_t index) { return w->nodes[index].is_void; }
+bool world_lost_doubted(const struct world *w, uint32_t index) { return w->nodes[index].lost_doubted; }
 bool world_has_rotted(const struct world *w, uint32_t index) { return w->nodes[index].rotten; }
 bool world_stands_still(const struct world *w, uint32_t index) { return w->nodes[index].stopped_until_us > w->now_us; }
 uint32_t world_node_count(const struct world *w) { return w->node_count; }

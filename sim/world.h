@@ -119,6 +119,8 @@ bool world_lost_power(const struct world *w, uint32_t index);
 bool world_has_rotted(const struct world *w, uint32_t index);
 /* What its disk brought back was void, by the object store's word: it started over before it was up, perhaps several times. */
 bool world_is_void(const struct world *w, uint32_t index);
+/* Since it was last up its machine has stopped, before what a process before had failed to sync was written anew. */
+bool world_lost_doubted(const struct world *w, uint32_t index);
 /* Ends well, and comes back as after a crash. */
 void world_stop(struct world *w, uint32_t index, int64_t down_us);
 /* Loses its memory; comes back, empty and as another replica, after down_us. With a disk: with what is on it. */

@@ -1,6 +1,7 @@
 /* Disks of nodes: what is kept on them, how it comes back, what they do wrong. */
 #include <stdio.h>
 
+#include "persist/keeper_files.h"
 #include "sim/world_state.h"
 
 static void note(void *arg, const char *text) {
@@ -70,6 +71,7 @@ void node_forget_disk(struct sim_node *n, bool power) {
     keeper_free(n->keeper);
     n->keeper = NULL;
     n->node->keeper = NULL;
+    n->lost_doubted = n->lost_doubted || (power && disk_sim_has(n->disk, KEEPER_DOUBT));
     if (power) disk_sim_crash(n->disk);
     else disk_sim_kill(n->disk);
     n->lost_power = power;

@@ -51,6 +51,7 @@ struct sim_node {
     enum status failure;   /* of the keeper, as it last was */
     uint64_t saves;
     bool lost_power, rotten, is_void;
+    bool lost_doubted;     /* see world.h */
     struct memory *memory; /* of its process; NULL: it never runs out */
     const uint64_t *only;  /* it runs out in code of which this counts the ends; NULL: in any */
     bool dead;             /* it did, and nobody has cleared up yet */
