@@ -28,6 +28,7 @@ struct disk_sim {
     struct rng rng;
     uint32_t append_fails, sync_fails;
     uint64_t limit;
+    struct disk_stats stats;
 };
 
 struct disk_sim *disk_sim_new(uint64_t seed) {
@@ -53,6 +54,8 @@ uint64_t disk_sim_bytes(const struct disk_sim *d) {
     for (int i = 0; i < FILES_MAX; i++) bytes += d->files[i].data.len;
     return bytes;
 }
+
+void disk_sim_stats(const struct disk_sim *d, struct disk_stats *out) { *out = d->stats; }
 
 static struct file *find(struct disk_sim *d, const char *name) {
     for (int i = 0; i < FILES_MAX; i++)
@@ -92,6 +95,8 @@ static enum status sim_append(void *self, int file, struct bytes bytes) {
     enum status status = STATUS_OK;
     if (rng_below(&d->rng, 1000000) < d->append_fails) status = STATUS_ERR_IO;
     if (used + bytes.len > d->limit) status = STATUS_ERR_FULL;
+    d->stats.appends_failed += status == STATUS_ERR_IO;
+    d->stats.full += status == STATUS_ERR_FULL;
     uint64_t room = d->limit > used ? d->limit - used : 0, part = bytes.len < room ? bytes.len : room;
     if (status != STATUS_OK) bytes.len = (size_t)rng_below(&d->rng, part + 1);
     struct memory *caller = memory_become(NULL);
@@ -125,6 +130,7 @@ static enum status sim_sync(void *self, int file) {
     struct file *f = &d->files[file];
     if (rng_below(&d->rng, 1000000) < d->sync_fails) {
         doom_unsynced(f);
+        d->stats.syncs_failed++;
         return STATUS_ERR_IO;
     }
     f->synced = f->data.len;
@@ -185,13 +191,15 @@ void disk_sim_kill(struct disk_sim *d) { close_all(d); }
 static void tear_end(struct disk_sim *d, struct file *f) {
     if (f->data.len == f->synced) return;
     f->data.len = f->synced + (size_t)rng_below(&d->rng, f->data.len - f->synced + 1);
+    d->stats.unsynced++;
     size_t torn = (size_t)rng_below(&d->rng, TORN_BYTES_MAX);
     for (size_t at = f->data.len; at > f->synced && torn > 0; at--, torn--) f->data.data[at - 1] = (uint8_t)rng_below(&d->rng, 256);
 }
 
-static void lose_doomed(struct file *f) {
+static void lose_doomed(struct disk_sim *d, struct file *f) {
     cut_doomed(f, f->data.len);
     const struct span *spans = (const struct span *)(const void *)f->doomed.data;
+    d->stats.doomed += f->doomed.len != 0;
     for (size_t i = 0; i < f->doomed.len / sizeof *spans; i++) memset(f->data.data + spans[i].from, 0, spans[i].to - spans[i].from);
     f->doomed.len = 0;
 }
@@ -201,7 +209,7 @@ void disk_sim_crash(struct disk_sim *d) {
     for (int i = 0; i < FILES_MAX; i++) {
         struct file *f = &d->files[i];
         tear_end(d, f);
-        lose_doomed(f);
+        lose_doomed(d, f);
         f->synced = f->data.len;
     }
 }

@@ -8,6 +8,19 @@
 #include "core/rng.h"
 #include "persist/disk.h"
 
+#define DISK_STATS(X)                                             \
+    X(appends_failed, "appends that failed")                      \
+    X(syncs_failed, "syncs that failed")                          \
+    X(full, "appends to full disks")                              \
+    X(unsynced, "files that lost what was not synced")            \
+    X(doomed, "files that lost what a sync had failed on")
+
+struct disk_stats {
+#define X(name, help) uint64_t name;
+    DISK_STATS(X)
+#undef X
+};
+
 struct disk_sim;
 struct disk_sim *disk_sim_new(uint64_t seed);
 void disk_sim_free(struct disk_sim *disk);
@@ -26,5 +39,6 @@ void disk_sim_limit(struct disk_sim *disk, uint64_t bytes);
 bool disk_sim_rot(struct disk_sim *disk);
 bool disk_sim_has(const struct disk_sim *disk, const char *name);
 uint64_t disk_sim_bytes(const struct disk_sim *disk);
+void disk_sim_stats(const struct disk_sim *disk, struct disk_stats *out);
 
 #endif

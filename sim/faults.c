@@ -71,8 +71,9 @@ static void slow(struct world *w) {
 
 static void jump(struct world *w) {
     struct sim_node *n = any_node(w);
+    int64_t before_ms = n->skew_ms;
     n->skew_ms = world_between(w, -w->swarm->skew_ms, w->swarm->skew_ms);
-    w->stats.jumps++;
+    w->stats.jumps += n->skew_ms != before_ms;
 }
 
 /* -------------------------------------------------------------------- disks */
@@ -130,6 +131,8 @@ void world_faults_begin(struct world *w) {
         struct sim_node *n = &w->nodes[i];
         n->skew_ms = world_between(w, -w->swarm->skew_ms, w->swarm->skew_ms);
         n->drift = world_between(w, -w->swarm->drift, w->swarm->drift);
+        w->stats.skewed += n->skew_ms != 0;
+        w->stats.drifting += n->drift != 0;
         disk_heals(n);
     }
     store_faults(w);

@@ -166,6 +166,12 @@ static void print_total(const struct total *t) {
 #define X(name, help) print_taken(t->world.name, help);
     WORLD_STATS(X)
 #undef X
+#define X(name, help) print_taken(t->world.disks.name, help);
+    DISK_STATS(X)
+#undef X
+#define X(name, help) print_taken(t->world.bucket.name, help);
+    BUCKET_RUN_STATS(X)
+#undef X
 #define X(name, help) print_taken(t->paths.name, help);
     SHARD_PATHS(X)
 #undef X

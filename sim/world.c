@@ -274,6 +274,9 @@ static void run_event(struct world *w, const struct event *e) {
     case EVENT_ARCHIVE:
         if (same_life && n->archive && n->archive_at_us == e->at_us) node_archives(n);
         break;
+    case EVENT_CRASH:
+        if (w->hostile) world_crash(w, e->node, e->from);
+        break;
     case EVENT_STORE_BACK: store_is_back(w); break;
     }
 }
@@ -343,6 +346,7 @@ struct world *world_new(uint64_t seed, const struct swarm *swarm, const struct w
     assert(swarm->nodes <= WORLD_NODES_MAX);
     struct world *w = mem_zero(1, sizeof *w);
     rng_seed(&w->rng, seed);
+    rng_seed(&w->rare, seed ^ 0x4a4e);
     w->swarm = swarm;
     w->node_count = (uint32_t)swarm->nodes;
     world_store_open(w, seed);
@@ -360,7 +364,7 @@ void world_free(struct world *w) {
         if (n->node) node_forget_archive(n, true);
         if (n->node) node_forget_disk(n, false);
         if (n->node) node_free(n->node);
-        if (n->disk) disk_sim_free(n->disk);
+        node_throw_disk_away(n);
         if (n->memory) memory_free(n->memory);
     }
     world_store_close(w);
@@ -376,6 +380,13 @@ bool world_stands_still(const struct world *w, uint32_t index) { return w->nodes
 uint32_t world_node_count(const struct world *w) { return w->node_count; }
 struct rng *world_rng(struct world *w) { return &w->rng; }
 int64_t world_now_us(const struct world *w) { return w->now_us; }
-void world_stats(const struct world *w, struct world_stats *out) { *out = w->stats; }
+
+void world_stats(const struct world *w, struct world_stats *out) {
+    *out = w->stats;
+    for (uint32_t i = 0; i < w->node_count; i++)
+        if (w->nodes[i].disk) disk_counts(w->nodes[i].disk, &out->disks);
+    if (w->bucket) bucket_sim_stats(w->bucket, &out->bucket);
+}
+
 uint64_t world_trace_hash(const struct world *w) { return w->trace; }
 void world_verbose(struct world *w, bool verbose) { w->verbose = verbose; }

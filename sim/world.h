@@ -10,6 +10,8 @@
 
 #include "core/rng.h"
 #include "net/node.h"
+#include "sim/disk.h"
+#include "sim/store.h"
 #include "sim/swarm.h"
 
 #define WORLD_STATS(X)                                                 \
@@ -27,6 +29,8 @@
     X(crashes, "crashes")                                              \
     X(stops, "nodes that stood still")                                 \
     X(slows, "nodes that became slow")                                 \
+    X(skewed, "clocks that were off from the start")                   \
+    X(drifting, "clocks that drifted")                                 \
     X(jumps, "clock jumps")                                            \
     X(joins, "nodes that joined late")                                     \
     X(power_lost, "crashes that took what was not synced")                 \
@@ -61,12 +65,15 @@
     X(disks_lost, "disks that were lost with their machine")               \
     X(ooms_archive, "nodes whose memory ran out while they streamed")      \
     X(disk_failures, "nodes that refused writes, by the disk")             \
+    X(dying, "nodes that crashed right after their disk had failed")        \
     X(disk_heals, "nodes that took writes again")
 
 struct world_stats {
 #define X(name, help) uint64_t name;
     WORLD_STATS(X)
 #undef X
+    struct disk_stats disks;
+    struct bucket_stats bucket;
 };
 
 struct world;

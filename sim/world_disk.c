@@ -60,7 +60,7 @@ bool node_recover(struct sim_node *n) {
                (unsigned long long)recovery.images, (unsigned long long)recovery.messages, (unsigned long long)recovery.gaps);
     node_keep(n->node, n->keeper, any);
     n->incarnation = any ? gossip_self(n->node->gossip).incarnation : 0;
-    n->failure = STATUS_OK;
+    n->failure = keeper_failure(n->keeper); /* a process before may have left it so */
     n->saves = 0;
     plan_step(n, 1);
     return true;
@@ -86,6 +86,20 @@ void node_forget_all(struct sim_node *n) {
     memory_give_back(n->memory);
 }
 
+/* What a disk does when it dies: it fails, its node ends, is back, and ends again, all before it could make up for the failure. */
+static void disk_dies(struct sim_node *n) {
+    struct world *w = n->world;
+    int64_t at_us = w->now_us;
+    if (!w->hostile || !w->swarm->dying || !rng_percent(&w->rare, (unsigned)w->swarm->dying)) return;
+    for (uint64_t times = 1 + rng_below(&w->rare, 3); times > 0; times--) {
+        uint32_t down_us = (uint32_t)rng_below(&w->rare, 20000);
+        at_us += 1 + (int64_t)rng_below(&w->rare, UINT64_C(1) << rng_below(&w->rare, 19));
+        event_push(w, (struct event){.at_us = at_us, .kind = EVENT_CRASH, .node = n->index, .from = down_us});
+        at_us += down_us;
+    }
+    w->stats.dying++;
+}
+
 struct keeping {
     struct sim_node *n;
     int64_t next_us;
@@ -103,7 +117,10 @@ void node_keeps(struct sim_node *n) {
     if (!node_runs(n, &w->stats.ooms_keeper, keep, &step)) return;
     keeper_status(n->keeper, &now);
     if (now.saves != n->saves) ++*(now.last_save == STATUS_OK ? &w->stats.checkpoints : &w->stats.checkpoints_failed);
-    if (n->failure == STATUS_OK && now.failure != STATUS_OK) w->stats.disk_failures++;
+    if (n->failure == STATUS_OK && now.failure != STATUS_OK) {
+        w->stats.disk_failures++;
+        disk_dies(n);
+    }
     if (n->failure != STATUS_OK && now.failure == STATUS_OK) w->stats.disk_heals++;
     n->saves = now.saves;
     n->failure = now.failure;
@@ -117,12 +134,26 @@ void node_recovered_step(struct sim_node *n) {
     n->world->stats.recovered_gone++;
 }
 
+void disk_counts(const struct disk_sim *disk, struct disk_stats *sum) {
+    struct disk_stats one;
+    disk_sim_stats(disk, &one);
+#define X(name, help) sum->name += one.name;
+    DISK_STATS(X)
+#undef X
+}
+
+void node_throw_disk_away(struct sim_node *n) {
+    if (!n->disk) return;
+    disk_counts(n->disk, &n->world->stats.disks);
+    disk_sim_free(n->disk);
+    n->disk = NULL;
+}
+
 void world_lose(struct world *w, uint32_t index, int64_t down_us) {
     struct sim_node *n = &w->nodes[index];
     world_crash(w, index, down_us);
     if (!n->disk) return;
-    disk_sim_free(n->disk);
-    n->disk = NULL;
+    node_throw_disk_away(n);
     n->rotten = true;
     w->stats.disks_lost++;
 }

@@ -11,7 +11,7 @@
 #define MINUTE_US INT64_C(60000000)
 
 enum event_kind { EVENT_TICK, EVENT_CONNECT, EVENT_DISCONNECT, EVENT_ARRIVE, EVENT_SENT, EVENT_START, EVENT_FAULT, EVENT_KEEPER, EVENT_ROOM,
-                  EVENT_ARCHIVE, EVENT_STORE_BACK };
+                  EVENT_ARCHIVE, EVENT_STORE_BACK, EVENT_CRASH };
 
 struct event {
     int64_t at_us;
@@ -63,6 +63,7 @@ struct sim_node {
 
 struct world {
     struct rng rng;
+    struct rng rare; /* for what came later: seeds without it run as they always did */
     const struct swarm *swarm;
     bool hostile;
     int64_t now_us;
@@ -92,6 +93,8 @@ bool node_runs(struct sim_node *n, uint64_t *ends, void (*code)(void *arg), void
 /* world_disk.c. False: the node cannot start. */
 bool node_recover(struct sim_node *n);
 void node_forget_disk(struct sim_node *n, bool power); /* before the node is freed; the process or the machine stops */
+void node_throw_disk_away(struct sim_node *n);
+void disk_counts(const struct disk_sim *disk, struct disk_stats *sum);
 void node_forget_all(struct sim_node *n);              /* the process has ended where it stood */
 void node_keeps(struct sim_node *n);                   /* the keeper's step */
 void node_recovered_step(struct sim_node *n);          /* after each of gossip's */
