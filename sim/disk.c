@@ -9,6 +9,7 @@
 #define FILES_MAX 256
 #define NAME_MAX_BYTES 64
 #define TORN_BYTES_MAX 64
+#define SECTOR_BYTES 512
 
 struct span {
     size_t from, to;
@@ -25,8 +26,9 @@ struct file {
 
 struct disk_sim {
     struct file files[FILES_MAX];
-    struct rng rng;
+    struct rng rng, rare; /* the other is for what came later: seeds without it run as they always did */
     uint32_t append_fails, sync_fails;
+    unsigned holes;
     uint64_t limit;
     struct disk_stats stats;
 };
@@ -34,6 +36,7 @@ struct disk_sim {
 struct disk_sim *disk_sim_new(uint64_t seed) {
     struct disk_sim *d = mem_zero(1, sizeof *d);
     rng_seed(&d->rng, seed);
+    rng_seed(&d->rare, seed ^ 0x4a4e);
     d->limit = UINT64_MAX;
     return d;
 }
@@ -196,6 +199,22 @@ static void tear_end(struct disk_sim *d, struct file *f) {
     for (size_t at = f->data.len; at > f->synced && torn > 0; at--, torn--) f->data.data[at - 1] = (uint8_t)rng_below(&d->rng, 256);
 }
 
+/* Sectors are written in any order: a later one may be there, and one before it not. */
+static void make_holes(struct disk_sim *d, struct file *f) {
+    if (f->data.len == f->synced || !d->holes || !rng_percent(&d->rare, d->holes)) return;
+    unsigned share = 5 + (unsigned)rng_below(&d->rare, 90);
+    bool any = false, behind = false;
+    for (size_t at = f->synced, end; at < f->data.len; at = end) {
+        end = (at / SECTOR_BYTES + 1) * SECTOR_BYTES;
+        if (end > f->data.len) end = f->data.len;
+        bool hole = rng_percent(&d->rare, share);
+        behind = behind || (any && !hole);
+        any = any || hole;
+        if (hole) memset(f->data.data + at, 0, end - at);
+    }
+    d->stats.holes += behind;
+}
+
 static void lose_doomed(struct disk_sim *d, struct file *f) {
     cut_doomed(f, f->data.len);
     const struct span *spans = (const struct span *)(const void *)f->doomed.data;
@@ -209,6 +228,7 @@ void disk_sim_crash(struct disk_sim *d) {
     for (int i = 0; i < FILES_MAX; i++) {
         struct file *f = &d->files[i];
         tear_end(d, f);
+        make_holes(d, f);
         lose_doomed(d, f);
         f->synced = f->data.len;
     }
@@ -218,6 +238,8 @@ void disk_sim_fail(struct disk_sim *d, uint32_t appends, uint32_t syncs) {
     d->append_fails = appends;
     d->sync_fails = syncs;
 }
+
+void disk_sim_holes(struct disk_sim *d, unsigned percent) { d->holes = percent; }
 
 void disk_sim_limit(struct disk_sim *d, uint64_t bytes) { d->limit = bytes; }
 

@@ -13,6 +13,7 @@
     X(syncs_failed, "syncs that failed")                          \
     X(full, "appends to full disks")                              \
     X(unsynced, "files that lost what was not synced")            \
+    X(holes, "files that lost a part, and kept what was written behind it") \
     X(doomed, "files that lost what a sync had failed on")
 
 struct disk_stats {
@@ -27,12 +28,14 @@ void disk_sim_free(struct disk_sim *disk);
 struct disk_port disk_sim_port(struct disk_sim *disk);
 
 /* The machine stops: of what was not synced an arbitrary part stays, and the last bytes of that may be
- * garbage; what a sync had failed on is zeros, were it synced since or not. Files that were open are closed. */
+ * garbage, or parts of it missing; what a sync had failed on is zeros, were it synced since or not. Files that were open are closed. */
 void disk_sim_crash(struct disk_sim *disk);
 /* Only the process stops: what was written stays. */
 void disk_sim_kill(struct disk_sim *disk);
 /* Of so many in a million calls; an append that fails may have done a part of its work. */
 void disk_sim_fail(struct disk_sim *disk, uint32_t appends, uint32_t syncs);
+/* Of so many percent of the files that are not synced when the machine stops any 512 bytes may be zeros, not only the last. */
+void disk_sim_holes(struct disk_sim *disk, unsigned percent);
 /* No byte more than these, in all files; UINT64_MAX for no limit. */
 void disk_sim_limit(struct disk_sim *disk, uint64_t bytes);
 /* Flips a bit somewhere; false if there are no bytes. */

@@ -41,6 +41,7 @@ bool node_recover(struct sim_node *n) {
     if (!w->swarm->disks) return true;
     if (!n->disk) n->disk = new_disk(w);
     let_fail(n);
+    disk_sim_holes(n->disk, (unsigned)w->swarm->holes);
     struct keeper_config config = {
         .disk = disk_sim_port(n->disk), .shards = n->node->shards, .shard_count = n->node->shard_count,
         .replicas = n->node->replicas, .cluster = "sim", .logs = true, .sync = (enum keeper_sync)w->swarm->sync,

@@ -58,6 +58,7 @@ static void open_world(struct world *w, uint64_t seed, enum keeper_sync sync) {
     *w = (struct world){.now = {1000000, 1000000}, .sync = sync};
     rng_seed(&w->rng, seed);
     w->sim = disk_sim_new(seed);
+    disk_sim_holes(w->sim, 50);
     w->disk = disk_sim_port(w->sim);
     start(w);
 }
