@@ -29,6 +29,8 @@ struct disk_sim {
     struct rng rng, rare; /* the other is for what came later: seeds without it run as they always did */
     uint32_t append_fails, sync_fails;
     unsigned holes;
+    uint64_t until_dark; /* operations; 0: it stays on */
+    bool last, dark;     /* the process ends after this operation; it has ended */
     uint64_t limit;
     struct disk_stats stats;
 };
@@ -177,11 +179,44 @@ static enum status sim_list(void *self, void (*visit)(void *arg, const char *nam
     return STATUS_OK;
 }
 
+/* ------------------------------------------------------- in the midst of it */
+
+static void end(struct disk_sim *d) {
+    d->dark = true;
+    d->last = false;
+    memory_end();
+}
+
+static struct disk_sim *before(void *self) {
+    struct disk_sim *d = self;
+    if (!d->until_dark || --d->until_dark) return d;
+    d->last = rng_percent(&d->rare, 50);
+    if (!d->last) end(d);
+    return d;
+}
+
+static enum status after(struct disk_sim *d, enum status status) {
+    if (d->last) end(d);
+    return status;
+}
+
+static enum status port_open(void *self, const char *name, int *file) { return after(before(self), sim_open(self, name, file)); }
+static enum status port_append(void *self, int file, struct bytes bytes) { return after(before(self), sim_append(self, file, bytes)); }
+static enum status port_sync(void *self, int file) { return after(before(self), sim_sync(self, file)); }
+static enum status port_cut(void *self, int file, uint64_t size) { return after(before(self), sim_cut(self, file, size)); }
+static enum status port_rename(void *self, const char *from, const char *to) { return after(before(self), sim_rename(self, from, to)); }
+static enum status port_remove(void *self, const char *name) { return after(before(self), sim_remove(self, name)); }
+
+void disk_sim_dark(struct disk_sim *d, uint64_t operations) { d->until_dark = operations; }
+bool disk_sim_is_dark(const struct disk_sim *d) { return d->dark; }
+
 struct disk_port disk_sim_port(struct disk_sim *d) {
-    return (struct disk_port){sim_open, sim_close, sim_append, sim_sync, sim_cut, sim_read, sim_rename, sim_remove, sim_list, d};
+    return (struct disk_port){port_open, sim_close, port_append, port_sync, port_cut, sim_read, port_rename, port_remove, sim_list, d};
 }
 
 static void close_all(struct disk_sim *d) {
+    d->until_dark = 0;
+    d->dark = false;
     for (int i = 0; i < FILES_MAX; i++) {
         struct file *f = &d->files[i];
         f->opened = 0;

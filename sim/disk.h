@@ -36,6 +36,10 @@ void disk_sim_kill(struct disk_sim *disk);
 void disk_sim_fail(struct disk_sim *disk, uint32_t appends, uint32_t syncs);
 /* Of so many percent of the files that are not synced when the machine stops any 512 bytes may be zeros, not only the last. */
 void disk_sim_holes(struct disk_sim *disk, unsigned percent);
+/* The process that uses it ends (memory_end) at so many operations from now on, before or after that one is carried out; 0: it
+ * does not. Not those that only read. After that disk_sim_is_dark, until disk_sim_crash or disk_sim_kill. */
+void disk_sim_dark(struct disk_sim *disk, uint64_t operations);
+bool disk_sim_is_dark(const struct disk_sim *disk);
 /* No byte more than these, in all files; UINT64_MAX for no limit. */
 void disk_sim_limit(struct disk_sim *disk, uint64_t bytes);
 /* Flips a bit somewhere; false if there are no bytes. */

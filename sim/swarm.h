@@ -64,6 +64,7 @@
     X(disk_fails, 0, 1000000, "of a million writes and syncs, those that fail")               \
     X(dying, 0, 100, "percent of disks that fail and take their node with them, once or more often") \
     X(holes, 0, 100, "percent of files that were not synced and keep later parts without earlier ones") \
+    X(blackouts, 0, 1000, "nodes that end in the midst of what they do to their disk, a minute") \
     X(stores, 0, 1, "nodes stream to an object store")                                        \
     X(segment_ms, 1, 100000, "how often")                                                     \
     X(waiting_bytes, 1, 1 << 30, "of writes that may wait for it")                            \

@@ -86,8 +86,10 @@ static void remember_past(struct sim_node *n) {
 static bool runs(struct sim_node *n, uint64_t *ends, void (*code)(void *arg), void *arg) {
     if (n->memory) memory_spare(n->memory, n->only && n->only != ends);
     if (memory_run(n->memory, code, arg)) return true;
-    ++*ends;
-    if (n->world->verbose) printf("%10lld n%u has run out of memory\n", (long long)n->world->now_us, n->index);
+    bool dark = node_is_dark(n);
+    ++*(dark ? &n->world->stats.blackouts : ends);
+    if (n->world->verbose && dark) printf("%10lld n%u ends in the midst of writing%s\n", (long long)n->world->now_us, n->index, n->dark_power ? ", machine and all" : "");
+    else if (n->world->verbose) printf("%10lld n%u has run out of memory\n", (long long)n->world->now_us, n->index);
     return false;
 }
 
@@ -140,7 +142,11 @@ void node_start(struct sim_node *n) {
     n->stopped_until_us = 0;
     links_clear(n);
     struct starting starting = {n, &config};
-    if (!runs(n, &w->stats.ooms_start, start, &starting)) node_forget_all(n);
+    if (!runs(n, &w->stats.ooms_start, start, &starting)) {
+        n->lost_power = node_is_dark(n) && n->dark_power;
+        n->lost_doubted = n->lost_doubted || n->lost_power;
+        node_forget_all(n);
+    }
     if (!n->node) { /* tries again */
         n->life++;
         event_push(w, (struct event){.at_us = w->now_us + 1000000, .kind = EVENT_START, .node = n->index});
@@ -210,7 +216,7 @@ void world_clear_up(struct world *w) {
         if (!n->dead) continue;
         n->dead = false;
         w->dead_count--;
-        n->lost_power = false;
+        n->lost_power = node_is_dark(n) && n->dark_power;
         if (w->ports.restart && !n->loading) w->ports.restart(w->ports.arg, i, WORLD_DIED);
         node_forget_all(n);
         is_down(w, i, world_between(w, 1000, rng_percent(&w->rng, 50) ? 1000000 : 20000000));
@@ -329,7 +335,7 @@ static void node_init(struct world *w, uint32_t i, bool ring) {
     uint32_t nodes = w->node_count, late = (uint32_t)w->swarm->late;
     n->world = w;
     n->index = i;
-    n->memory = w->swarm->ooms ? memory_new() : NULL;
+    n->memory = w->swarm->ooms || w->swarm->blackouts ? memory_new() : NULL;
     snprintf(n->address, sizeof n->address, "n%u:1", i);
     /* A ring of joins, or all to the first: both must become one cluster. */
     snprintf(n->join, sizeof n->join, "n%u:1,n%u:1", ring ? (i + 1) % nodes : 0, ring ? i : 1 % nodes);

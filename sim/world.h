@@ -65,6 +65,7 @@
     X(disks_lost, "disks that were lost with their machine")               \
     X(ooms_archive, "nodes whose memory ran out while they streamed")      \
     X(disk_failures, "nodes that refused writes, by the disk")             \
+    X(blackouts, "nodes that ended between two operations on their disk")   \
     X(dying, "nodes that crashed right after their disk had failed")        \
     X(disk_heals, "nodes that took writes again")
 
@@ -126,7 +127,8 @@ bool world_lost_power(const struct world *w, uint32_t index);
 bool world_has_rotted(const struct world *w, uint32_t index);
 /* What its disk brought back was void, by the object store's word: it started over before it was up, perhaps several times. */
 bool world_is_void(const struct world *w, uint32_t index);
-/* Since it was last up its machine has stopped, before what a process before had failed to sync was written anew. */
+/* Since it was last up its machine has stopped while it started, before what a process before had not synced was, or before what
+ * that had failed to sync was written anew. */
 bool world_lost_doubted(const struct world *w, uint32_t index);
 /* Ends well, and comes back as after a crash. */
 void world_stop(struct world *w, uint32_t index, int64_t down_us);

@@ -67,23 +67,29 @@ bool node_recover(struct sim_node *n) {
     return true;
 }
 
+bool node_is_dark(const struct sim_node *n) { return n->disk && disk_sim_is_dark(n->disk); }
+
+static void disk_ends(struct sim_node *n) {
+    n->lost_doubted = n->lost_doubted || (n->lost_power && disk_sim_has(n->disk, KEEPER_DOUBT));
+    n->world->stats.power_lost += n->lost_power;
+    if (n->lost_power) disk_sim_crash(n->disk);
+    else disk_sim_kill(n->disk);
+}
+
 void node_forget_disk(struct sim_node *n, bool power) {
     if (!n->keeper) return;
     keeper_free(n->keeper);
     n->keeper = NULL;
     n->node->keeper = NULL;
-    n->lost_doubted = n->lost_doubted || (power && disk_sim_has(n->disk, KEEPER_DOUBT));
-    if (power) disk_sim_crash(n->disk);
-    else disk_sim_kill(n->disk);
     n->lost_power = power;
-    n->world->stats.power_lost += power;
+    disk_ends(n);
 }
 
 void node_forget_all(struct sim_node *n) {
     node_forget_archive(n, false);
     n->keeper = NULL;
     n->node = NULL;
-    if (n->disk) disk_sim_kill(n->disk);
+    if (n->disk) disk_ends(n);
     memory_give_back(n->memory);
 }
 
@@ -174,5 +180,6 @@ void disk_has_room(struct sim_node *n, uint64_t times) {
 void disk_heals(struct sim_node *n) {
     if (!n->disk) return;
     disk_sim_limit(n->disk, UINT64_MAX);
+    disk_sim_dark(n->disk, 0);
     let_fail(n);
 }

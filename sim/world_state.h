@@ -51,6 +51,7 @@ struct sim_node {
     enum status failure;   /* of the keeper, as it last was */
     uint64_t saves;
     bool lost_power, rotten, is_void;
+    bool dark_power;       /* if its disk ends it, its machine stops */
     bool lost_doubted;     /* see world.h */
     struct memory *memory; /* of its process; NULL: it never runs out */
     const uint64_t *only;  /* it runs out in code of which this counts the ends; NULL: in any */
@@ -95,7 +96,8 @@ bool node_recover(struct sim_node *n);
 void node_forget_disk(struct sim_node *n, bool power); /* before the node is freed; the process or the machine stops */
 void node_throw_disk_away(struct sim_node *n);
 void disk_counts(const struct disk_sim *disk, struct disk_stats *sum);
-void node_forget_all(struct sim_node *n);              /* the process has ended where it stood */
+void node_forget_all(struct sim_node *n);              /* the process has ended where it stood, or the machine if lost_power */
+bool node_is_dark(const struct sim_node *n);           /* its disk has ended it */
 void node_keeps(struct sim_node *n);                   /* the keeper's step */
 void node_recovered_step(struct sim_node *n);          /* after each of gossip's */
 void disk_fills(struct world *w, struct sim_node *n);
