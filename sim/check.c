@@ -100,6 +100,7 @@ static bool key_is_allowed(struct run *r, uint32_t index, const struct model_cut
     uint32_t fields;
     int64_t values[MODEL_FIELDS];
     struct bytes reply = client_ask(r, index, 2, (const char *[]){"TYPE", name});
+    r->judging = true; /* a client's read is one operation */
     if (!next_text(&reply, type, sizeof type)) return false;
     if (!strcmp(type, "none")) return model_allows_absent(r->model, cut, key);
     if (!strcmp(type, "string")) {
@@ -122,12 +123,14 @@ void check_key(struct run *r, uint32_t index, uint32_t key) {
     struct model_cut cut = model_cut(r->model, shard, seen, count);
     cut.node = self_of(node).node;
     cut.behind = is_behind(r, index);
+    bool judging = r->judging;
     r->counts.reads++;
     if (!r->failed && !key_is_allowed(r, index, &cut, key, name) && world_node(r->world, index)) {
         const struct buf *reply = &r->clients[index].reply;
         run_fail(r, index, "%s shows what no history allows:\n%.*s", name, (int)reply->len, (char *)reply->data);
         model_explain(r->model, &cut, key);
     }
+    r->judging = judging;
     model_cut_fini(&cut);
 }
 
@@ -225,14 +228,17 @@ static uint64_t dump_elements(struct run *r, uint32_t index, const char *command
 
 uint64_t dump_key(struct run *r, uint32_t index, const char *key) {
     char type[64] = "", until[64] = "";
+    bool judging = r->judging;
+    r->judging = true;
     struct bytes reply = client_ask(r, index, 2, (const char *[]){"TYPE", key});
     next_text(&reply, type, sizeof type);
     reply = client_ask(r, index, 2, (const char *[]){"PEXPIRETIME", key});
     next_text(&reply, until, sizeof until);
     uint64_t hash = hash_text(until, hash_text(type, 1));
-    if (!strcmp(type, "string")) return hash + dump_elements(r, index, "GET", key, false);
-    if (!strcmp(type, "set")) return hash + dump_elements(r, index, "SMEMBERS", key, false);
-    if (!strcmp(type, "hash")) return hash + dump_elements(r, index, "HGETALL", key, true);
+    if (!strcmp(type, "string")) hash += dump_elements(r, index, "GET", key, false);
+    if (!strcmp(type, "set")) hash += dump_elements(r, index, "SMEMBERS", key, false);
+    if (!strcmp(type, "hash")) hash += dump_elements(r, index, "HGETALL", key, true);
+    r->judging = judging;
     return hash;
 }
 
@@ -311,6 +317,7 @@ static void settle(struct run *r) {
 
 void check_settled(struct run *r) {
     uint32_t nodes = world_node_count(r->world);
+    r->judging = true;
     world_heal(r->world);
     for (uint32_t i = 0; i < nodes; i++)
         if (world_node(r->world, i)) client_expires(r, i);

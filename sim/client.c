@@ -110,7 +110,7 @@ struct bytes client_ask(struct run *r, uint32_t index, int argc, const char *con
     struct bytes reply = served ? buf_bytes(&r->clients[index].reply) : bytes_str("-LOST\r\n");
     assert(reply.len > 0);
     world_trace_add(r->world, reply);
-    r->counts.commands += served;
+    *(r->judging ? &r->counts.questions : &r->counts.commands) += served;
     return reply;
 }
 

@@ -193,7 +193,10 @@ static void print_total(const struct total *t) {
 static void print_summary(const struct total *t, double seconds) {
     print_total(t);
     uint64_t ops = t->counts.commands + 2 * t->counts.waits;
-    printf("%llu client operations in %.1f s of one core: %.0f a second\n", (unsigned long long)ops, seconds, seconds > 0 ? (double)ops / seconds : 0.0);
+    uint64_t all = ops + t->counts.questions;
+    double per = seconds > 0 ? 1 / seconds : 0;
+    printf("%llu client operations in %.1f s of one core: %.0f a second, %.0f with what the judge asks\n", (unsigned long long)ops, seconds,
+           (double)ops * per, (double)all * per);
     printf("%llu seeds, %llu failed, trace %016llx\n", (unsigned long long)t->seeds, (unsigned long long)t->failed, (unsigned long long)t->trace);
 }
 
