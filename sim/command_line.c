@@ -20,7 +20,7 @@ int command_line_usage(int code) {
            "  --watch KEY  print what each node shows for a key whenever it changes\n"
            "  --show       print what each seed picked\n"
            "  --progress   a byte to standard error for each seed\n"
-           "  --verbose    print what happens to nodes and network\n\n"
+           "  --verbose    print what happens to nodes and network, and what clients do\n\n"
            "What the seed picks, unless it is given:\n");
     for (int i = 0; i < swarm_count; i++)
         printf("  --%-13s %s (%lld to %lld)\n", swarm_table[i].name, swarm_table[i].help, (long long)swarm_table[i].least,

@@ -48,7 +48,7 @@
     X(ooms, 0, 1000, "nodes whose memory runs out, in the midst of anything")                 \
     X(stops, 0, 1000, "nodes that stand still for a while")                                   \
     X(slows, 0, 1000, "nodes that become slow, or quick again")                               \
-    X(leaves, 0, 1000, "nodes that leave, and join later, empty")                             \
+    X(leaves, 0, 1000, "nodes that leave, and join later: empty, or with what their disk has") \
     X(forgets, 0, 1000, "members that an operator declares gone")                             \
     X(jumps, 0, 1000, "clocks that jump")                                                     \
     X(skew_ms, 0, INT64_C(100000000), "most that clocks are off, either way")                 \
