@@ -239,6 +239,32 @@ void model_lose(struct model *m, uint32_t shard, struct model_seen upto, uint64_
     }
 }
 
+static bool is_claimed(const struct model_op *a, const struct model_seen *claims, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        if (claims[i].counter == a->at.counter && claims[i].incarnation == a->at.incarnation && claims[i].node == a->at.node) return true;
+    return false;
+}
+
+static bool was_removed(const struct model *m, size_t number) {
+    const struct model_op *a = &m->ops[number];
+    const struct numbers *later = &m->of_key[a->key];
+    for (size_t k = numbers_after(later, number); k < later->count; k++) {
+        const struct model_op *b = &m->ops[later->at[k].number];
+        if (b->shard == a->shard && removes(b, a) && had(b, a)) return true;
+    }
+    return false;
+}
+
+const struct model_op *model_unfounded(struct model *m, const struct model_cut *cut, const struct model_seen *claims, uint32_t count,
+                                       const struct model_cut *claimed_upto) {
+    for (size_t i = 0; i < m->count; i++) {
+        const struct model_op *a = &m->ops[i];
+        if (a->shard != cut->shard || in_cut(a, cut)) continue;
+        if ((in_cut(a, claimed_upto) || is_claimed(a, claims, count)) && !was_removed(m, i)) return a;
+    }
+    return NULL;
+}
+
 #define OPEN_MAX 10 /* more than so many open increments: any sum is let pass */
 
 /* What is known of a register: its bases, and the sum of its increments. */
