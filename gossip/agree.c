@@ -517,10 +517,6 @@ static void stable_vector(struct gossip *g, uint32_t s, struct vclock *out) {
 void stable_tick(struct gossip *g) {
     if (g->now.mono_us < g->next_stable_us) return;
     g->next_stable_us = g->now.mono_us + STABLE_MS * MS;
-    for (uint32_t i = 0; i < g->member_count; i++) {
-        struct member *m = g->members[i];
-        if (!member_may_write(m) && !m->closed) m->closed = !g->config.closed || g->config.closed(g->config.applied.self, m->id);
-    }
     if (members_hold(g)) return;
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         struct vclock stable;

@@ -30,6 +30,7 @@ struct gossip *gossip_new(const struct gossip_config *config) {
 void gossip_free(struct gossip *g) {
     members_free(g);
     vclock_fini(&g->over);
+    vclock_fini(&g->met);
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         vclock_fini(&g->shards[s].applied);
         shard_summary_fini(&g->shards[s].pull.asked);

@@ -63,14 +63,17 @@ struct gossip_config {
     /* Whether what was applied here will still be here after a restart. While it is not, others remember what we have not surely
      * got. NULL: it is, or nothing is kept anyhow. With the gossip's lock. */
     bool (*sure)(void *self);
-    /* A member that left or is gone: all that may ever turn up of it, by other ways than gossip, is here. Until then what it may
-     * not have seen is remembered. NULL: there are no such ways. With the gossip's lock; asked again and again. */
-    bool (*closed)(void *self, struct replica_id id);
+    /* Whether all that may ever turn up of a process by other ways than gossip is here. Until then what it may not have seen is
+     * remembered. Its node may go on as another process with what it had; `for_good`: nobody can do that and not hear that it is
+     * void. `close`: if it is not so, that is seen to, even if the process lives: for those that are held for gone. NULL: there are
+     * no such ways. With the gossip's lock; asked again and again. */
+    bool (*closed)(void *self, struct replica_id id, bool close, bool for_good);
     /* What was applied of others, for whoever keeps it; each may be NULL. With the gossip's lock held. */
     struct {
         void (*deltas)(void *self, struct bytes message); /* a message of deltas, some of them applied */
         void (*changed)(void *self, uint32_t shard);      /* by an answer */
-        void (*reset)(void *self);                        /* all shards started over */
+        void (*resetting)(void *self);                    /* all shards are about to start over: until reset nothing of them is kept */
+        void (*reset)(void *self);                        /* they have */
         void (*members)(void *self, struct bytes table);  /* somebody came, left, is gone */
         void *self;
     } applied;

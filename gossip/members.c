@@ -56,6 +56,7 @@ bool member_holds(const struct member *m) { return member_may_write(m) || !m->cl
 enum member_status member_status_of(const struct gossip *g, const struct member *m) {
     if (m->gone) return MEMBER_GONE;
     if (m->left) return MEMBER_LEFT;
+    if (m->stranger) return MEMBER_DOWN;
     int64_t silent_ms = (g->now.mono_us - m->heard_us) / MS;
     return silent_ms >= g->config.down_ms ? MEMBER_DOWN : silent_ms >= g->config.suspect_ms ? MEMBER_SUSPECT : MEMBER_UP;
 }
@@ -143,6 +144,7 @@ struct record {
     uint16_t replica;
     struct bytes address;
     uint64_t epoch, heartbeat, flags;
+    bool stranger; /* nobody's word: something that it wrote is here */
 };
 
 /* We may have forgotten resets that it has not applied. That holds as well if we have left since, and
@@ -153,18 +155,26 @@ static bool is_void(const struct member *m) { return !member_counts(m); }
  * other leave, and both would be void. */
 static bool says_left(const struct gossip *g, const struct record *r) { return r->flags & FLAG_LEFT && !g->leaving; }
 
+static void note_status(struct gossip *g, struct member *m) {
+    m->said = member_status_of(g, m);
+    if (m->stranger)
+        gossip_note(g, "node %016llx, of which the object store has something and nobody tells where it is, is %s", (unsigned long long)m->id.node,
+                    member_status_text(m->said));
+    else
+        gossip_note(g, "member %016llx at %s is %s", (unsigned long long)m->id.node, m->address, member_status_text(m->said));
+}
+
 static void member_fill(struct gossip *g, struct member *m, const struct record *r) {
     *m = (struct member){.id = r->id, .replica = r->replica, .epoch = r->epoch, .heartbeat = r->heartbeat,
-                         .heard_us = g->now.mono_us, .link = -1, .said = MEMBER_UP};
-    memcpy(m->address, r->address.data, r->address.len);
+                         .heard_us = g->now.mono_us, .stranger = r->stranger, .link = -1};
+    if (r->address.len) memcpy(m->address, r->address.data, r->address.len);
     m->left = says_left(g, r);
     m->gone = r->flags & FLAG_GONE;
     m->recovered = r->flags & FLAG_RECOVERED;
     m->replaced = strcmp(m->address, g->config.address) == 0; /* by us */
     m->latest = mem_zero(g->config.shard_count, sizeof *m->latest);
     m->accepted = mem_zero(g->config.shard_count, sizeof *m->accepted);
-    m->said = member_status_of(g, m);
-    gossip_note(g, "member %016llx at %s is %s", (unsigned long long)m->id.node, m->address, member_status_text(m->said));
+    note_status(g, m);
     g->members_changed = true;
     dial_member(g, m);
 }
@@ -180,6 +190,13 @@ static void member_add(struct gossip *g, const struct record *r) {
 }
 
 static void member_merge(struct gossip *g, struct member *m, const struct record *r) {
+    if (m->stranger) {
+        bool gone = m->gone;
+        member_clear(g, m);
+        member_fill(g, m, r);
+        m->gone = m->gone || gone;
+        return;
+    }
     if (r->heartbeat > m->heartbeat) {
         m->heartbeat = r->heartbeat;
         m->heard_us = g->now.mono_us;
@@ -195,13 +212,37 @@ static bool is_later(const struct record *r, uint64_t epoch, struct replica_id i
     return r->epoch != epoch ? r->epoch > epoch : r->id.incarnation > id.incarnation;
 }
 
-/* Of members that is seen to on its own. */
+static bool is_closed(struct gossip *g, struct replica_id id, bool close, bool for_good) {
+    return !g->config.closed || g->config.closed(g->config.applied.self, id, close, for_good);
+}
+
+/* We are gone with this one, and its newest process, if that lives, would have been heard of by now. */
+static bool is_given_up(struct gossip *g, const struct member *m, uint16_t replica) {
+    if (member_may_write(m)) return false;
+    if (!vclock_get(&g->met, replica)) vclock_raise(&g->met, replica, (uint64_t)g->now.mono_us);
+    return g->now.mono_us - (int64_t)vclock_get(&g->met, replica) >= g->config.down_ms * MS;
+}
+
+/* Of one that is no member. Its own next process sees to what it left, and that, or whatever is known of its node, is a member and
+ * holds what it may not have seen: so nobody ends what may live. A node that nobody told of, nor of its next process, is waited
+ * for as for one that is down. */
 static bool is_over(struct gossip *g, uint16_t replica) {
     struct replica_id id = replicas_id(g->config.replicas, replica);
-    if (replica == g->config.self_index || vclock_get(&g->over, replica) || member_find(g, id)) return true;
-    if (g->config.closed && !g->config.closed(g->config.applied.self, id)) return false;
-    vclock_raise(&g->over, replica, 1);
-    return true;
+    struct member *m = member_of_node(g, id.node);
+    if (replica == g->config.self_index || vclock_get(&g->over, replica) || (m && id_equal(m->id, id))) return true;
+    bool ours = id.node == g->config.self.node, given_up = m && is_given_up(g, m, replica), for_good = given_up || (!ours && !m);
+    if (is_closed(g, id, ours || given_up || MUTANT(strangers_closed), for_good)) {
+        if (for_good) vclock_raise(&g->over, replica, 1);
+        return true;
+    }
+    if (!ours && !m) member_add(g, &(struct record){.id = id, .replica = replica, .stranger = true});
+    return false;
+}
+
+static void member_look(struct gossip *g, struct member *m) {
+    if (m->closed) return;
+    if (!member_may_write(m)) m->closed = is_closed(g, m->id, true, true);
+    else if (m->stranger && is_closed(g, m->id, false, true)) m->gone = m->closed = g->members_changed = true; /* others gave it up */
 }
 
 /* Also of processes that nobody here ever met, but in what others had of them: what is read of them later may go on with
@@ -209,6 +250,7 @@ static bool is_over(struct gossip *g, uint16_t replica) {
 bool members_hold(struct gossip *g) {
     struct vclock known = {0};
     g->holds = false;
+    for (uint32_t i = 0; i < g->member_count; i++) member_look(g, g->members[i]);
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         shard_view_look(g, s);
         vclock_join(&known, &g->shards[s].applied);
@@ -242,6 +284,7 @@ void members_start_over(struct gossip *g) {
     g->epoch++;
     g->recovered = false;
     g->members_changed = true; /* who we are is kept with them */
+    if (g->config.applied.resetting) g->config.applied.resetting(g->config.applied.self);
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         struct shard_view *v = &g->shards[s];
         shard_lock(g->config.shards[s]);
@@ -283,7 +326,7 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
         member_add(g, r);
     } else if (id_equal(m->id, r->id)) {
         member_merge(g, m, r);
-    } else if (is_later(r, m->epoch, m->id)) {
+    } else if (m->stranger || is_later(r, m->epoch, m->id)) {
         /* What was declared gone, or has left, no longer holds resets: if its next process brings
          * its state back, that is void. */
         bool still_gone = !MUTANT(gone_returns) && is_void(m) && r->flags & FLAG_RECOVERED;
@@ -340,16 +383,19 @@ static void write_record(struct wire_writer *w, uint16_t replica, const char *ad
     wire_u64(w, flags);
 }
 
+/* But strangers, of which there is nothing to tell. */
 static void write_others(struct gossip *g, struct wire_writer *w) {
     for (uint32_t i = 0; i < g->member_count; i++) {
         const struct member *m = g->members[i];
-        write_record(w, m->replica, m->address, m->epoch, m->heartbeat,
+        if (!m->stranger) write_record(w, m->replica, m->address, m->epoch, m->heartbeat,
                      (m->left ? FLAG_LEFT : 0u) | (m->gone ? FLAG_GONE : 0u) | (m->recovered ? FLAG_RECOVERED : 0u));
     }
 }
 
 static void write_all(struct gossip *g, struct wire_writer *w) {
-    wire_u64(w, 1 + g->member_count);
+    uint64_t known = 1;
+    for (uint32_t i = 0; i < g->member_count; i++) known += !g->members[i]->stranger;
+    wire_u64(w, known);
     write_record(w, g->config.self_index, g->config.address, g->epoch, g->heartbeat, (g->leaving ? FLAG_LEFT : 0u) | (g->recovered ? FLAG_RECOVERED : 0u));
     write_others(g, w);
 }
@@ -371,7 +417,7 @@ void members_send(struct gossip *g, struct member *m, bool wants_answer) {
 }
 
 static bool parse_record(struct gossip *g, struct wire_reader *r, struct record *out) {
-    out->replica = dot_replica(wire_read_dot(r));
+    *out = (struct record){.replica = dot_replica(wire_read_dot(r))};
     out->address = wire_read_bytes(r);
     out->epoch = wire_read_u64(r);
     out->heartbeat = wire_read_u64(r);
@@ -503,7 +549,7 @@ static void join_tick(struct gossip *g, struct join *j) {
 static bool has_majority(const struct gossip *g) {
     uint32_t alive = 1, all = 1;
     for (uint32_t i = 0; i < g->member_count; i++) {
-        if (!member_counts(g->members[i])) continue;
+        if (!member_counts(g->members[i]) || g->members[i]->stranger) continue;
         all++;
         alive += member_status_of(g, g->members[i]) < MEMBER_DOWN;
     }
@@ -512,9 +558,12 @@ static bool has_majority(const struct gossip *g) {
 
 /* Nobody is gone before it is down: who is not down counts as alive for the majority, and two halves
  * could declare each other gone. */
-static bool is_gone(const struct gossip *g, const struct member *m) {
+static bool is_gone(struct gossip *g, const struct member *m) {
     int64_t silent_ms = (g->now.mono_us - m->heard_us) / MS;
-    return member_counts(m) && silent_ms >= g->config.gone_ms && silent_ms >= g->config.down_ms && has_majority(g);
+    if (!member_counts(m) || silent_ms < g->config.gone_ms || silent_ms < g->config.down_ms) return false;
+    for (uint32_t i = 0; i < g->join_count && m->stranger; i++)
+        if (!is_settled(g, &g->joins[i])) return false; /* it may be there */
+    return has_majority(g);
 }
 
 static void member_judge(struct gossip *g, struct member *m) {
@@ -522,10 +571,7 @@ static void member_judge(struct gossip *g, struct member *m) {
     if (m->left && g->now.mono_us - m->heard_us >= g->config.suspect_ms * MS) m->silent = true;
     if (m->left && m->link >= 0) hangup_member(g, m);
     if (!m->left) dial_member(g, m);
-    enum member_status status = member_status_of(g, m);
-    if (status == m->said) return;
-    m->said = status;
-    gossip_note(g, "member %016llx at %s is %s", (unsigned long long)m->id.node, m->address, member_status_text(status));
+    if (member_status_of(g, m) != m->said) note_status(g, m);
 }
 
 #define TABLES_TO_ALL 8u

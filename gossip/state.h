@@ -59,6 +59,7 @@ struct member {
     uint64_t heartbeat; /* grows while it lives */
     bool left, gone, recovered;
     bool closed;        /* left or gone, and nothing of it will come by other ways than gossip */
+    bool stranger;      /* what it wrote is here, and nobody has told who it is: it has no address, and counts as down */
     bool unsure;        /* it may lose what it has applied: its word does not count for stability */
     bool silent;        /* left, and not heard since: what still comes of it is too late */
     int64_t heard_us;   /* when its heartbeat grew last, by any way */
@@ -136,6 +137,7 @@ struct gossip {
     uint64_t epoch, heartbeat;
     bool leaving;
     struct vclock over; /* 1: of this replica, which is no member, nothing more can come */
+    struct vclock met;  /* since when, mono_us, it is known that this replica is another process of a member's node */
     bool holds;         /* of some other it can; as of the last look */
     bool members_changed; /* since they were last kept */
     bool recovered; /* we hold what an earlier process of this node had: */

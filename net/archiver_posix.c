@@ -150,6 +150,7 @@ struct archiver *archiver_open(struct host *host, const char *dir, const char *c
     config.threads = (uint32_t)config_integer(host->config, OPTION_THREADS);
     config.changed = node_read_shard;
     config.closed = node_was_closed;
+    config.judged = node_judged;
     if (!r->past.submit) config.heard = node_heard_members; /* a new cluster does not wait for the members of the old one */
     config.note = say;
     config.arg = node;

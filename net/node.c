@@ -26,9 +26,9 @@ static bool is_sure(void *self) {
     struct keeper *keeper = ((struct node *)self)->keeper;
     return !keeper || keeper_failure(keeper) == STATUS_OK;
 }
-static bool is_closed(void *self, struct replica_id id) {
+static bool is_closed(void *self, struct replica_id id, bool close, bool for_good) {
     struct archive *archive = ((struct node *)self)->archive;
-    return !archive || archive_is_closed(archive, id);
+    return !archive || archive_is_closed(archive, id, close, for_good);
 }
 static void keep_deltas(void *self, struct bytes message) {
     struct keeper *keeper = ((struct node *)self)->keeper;
@@ -37,6 +37,10 @@ static void keep_deltas(void *self, struct bytes message) {
 static void keep_changed(void *self, uint32_t shard) {
     struct keeper *keeper = ((struct node *)self)->keeper;
     if (keeper) keeper_changed(keeper, shard);
+}
+static void keep_resetting(void *self) {
+    struct keeper *keeper = ((struct node *)self)->keeper;
+    if (keeper) keeper_reset_begin(keeper);
 }
 static void keep_reset(void *self) {
     struct node *node = self;
@@ -65,7 +69,11 @@ static void keep_who_we_are(struct node *node) {
 
 void node_stream(struct node *node, struct archive *archive) {
     node->archive = archive;
-    if (archive && node->keeper) keep_who_we_are(node);
+}
+
+void node_judged(void *self) {
+    struct node *node = self;
+    if (node->keeper) keep_who_we_are(node);
 }
 
 void node_tell_alive(struct node *node) {
@@ -99,6 +107,7 @@ static struct gossip *start_gossip(struct node *node, const struct node_config *
     gossip.sure = is_sure;
     gossip.applied.deltas = keep_deltas;
     gossip.applied.changed = keep_changed;
+    gossip.applied.resetting = keep_resetting;
     gossip.applied.reset = keep_reset;
     gossip.applied.members = keep_members;
     gossip.applied.self = node;

@@ -52,6 +52,7 @@ void node_tell_alive(struct node *node);
 void node_read_shard(void *node, uint32_t shard);         /* archive_config.changed */
 void node_heard_members(void *node, struct bytes table);  /* archive_config.heard */
 void node_was_closed(void *node, struct replica_id self); /* archive_config.closed */
+void node_judged(void *node);                             /* archive_config.judged */
 struct now node_now(const struct node *node);
 /* After a batch of commands, when what is to be told of them has been told: peers, and the disk, hear of what nobody waits for. */
 void node_flush(struct node *node);

@@ -403,10 +403,10 @@ static void mail(struct thread *t) {
     if (atomic_exchange(&t->woken, false) && t->server->ops.woken) t->server->ops.woken(t->server->app, t->index);
 }
 
-/* A paused one waits for us, not we for it. */
-static void doom_idle(struct thread *t) {
+/* Looked at then, they had nothing to say. A paused one waits for us, not we for it. */
+static void doom_idle(struct thread *t, int64_t at_ms) {
     int64_t idle_ms = t->server->options.idle_ms;
-    while (idle_ms && t->live.first && t->now_ms - t->live.first->active_ms > idle_ms) {
+    while (idle_ms && t->live.first && at_ms - t->live.first->active_ms > idle_ms) {
         struct connection *c = t->live.first;
         if (!c->paused) doom(c);
         touch(c); /* to the end, so that the loop moves on */
@@ -415,17 +415,15 @@ static void doom_idle(struct thread *t) {
 
 static int64_t linger_ms(const struct server *s) { return s->options.linger_ms ? s->options.linger_ms : LINGER_MS; }
 
-static void doom_lingering(struct thread *t) {
+static void doom_lingering(struct thread *t, int64_t at_ms) {
     struct connection *c = t->lingering.first;
-    for (; c && t->now_ms - c->active_ms > linger_ms(t->server); c = c->next) doom(c);
+    for (; c && at_ms - c->active_ms > linger_ms(t->server); c = c->next) doom(c);
 }
 
 static void tick(struct thread *t) {
     struct server *s = t->server;
     t->tick_ms = t->now_ms + TICK_MS;
     if (t->index == 0 && !atomic_load(&s->stopping)) listen_on(s, true);
-    doom_idle(t);
-    doom_lingering(t);
     if (s->ops.tick) s->ops.tick(s->app, t->index);
 }
 
@@ -470,21 +468,26 @@ static void *run(void *arg) {
     struct server *s = t->server;
     struct epoll_event events[EVENTS];
     for (;;) {
-        int64_t wait = t->resumed ? 0 : t->tick_ms - t->now_ms;
+        int64_t wait = t->resumed || t->dirty ? 0 : t->tick_ms - t->now_ms;
         int n = epoll_wait(t->epoll, events, EVENTS, wait > 0 ? (int)wait : 0);
-        t->now_ms = mono_ms();
-        bool mailed = false;
+        int64_t looked_ms = t->now_ms = mono_ms();
+        bool mailed = false, ticks = t->now_ms >= t->tick_ms;
         for (int i = 0; i < n; i++) {
             if (events[i].data.ptr == t) mailed = true;
             else if (events[i].data.ptr == s) accept_some(s);
             else event(events[i].data.ptr, events[i].events);
         }
         if (mailed) mail(t);
-        if (t->now_ms >= t->tick_ms) tick(t);
+        if (ticks) tick(t);
         if (t->resumed) resume_some(t);
         if (s->ops.batch_end) s->ops.batch_end(s->app, t->index);
+        t->now_ms = mono_ms(); /* a batch that took long is not its clients' idleness */
         flush(t);
         if (s->ops.batch_done) s->ops.batch_done(s->app, t->index);
+        if (ticks && n < EVENTS) { /* all were seen who had something to say */
+            doom_idle(t, looked_ms);
+            doom_lingering(t, looked_ms);
+        }
         if (atomic_load(&s->stopping) && wind_up(t)) return NULL;
     }
 }

@@ -206,12 +206,12 @@ void archive_members(struct archive *a, struct bytes table) {
 
 void archive_reset(struct archive *a, struct replica_id self) {
     pthread_mutex_lock(&a->lock);
-    a->reset = true;
     a->next_self = self;
-    if (!MUTANT(closed_still)) a->tails.closed_count = 0;
+    for (size_t i = 0; i < a->tails.asked_count && !MUTANT(closed_still); i++) a->tails.asked[i].closed = a->tails.asked[i].by_others = false;
     a->tails.stale = true;
     pthread_mutex_unlock(&a->lock);
     pthread_mutex_lock(&a->stream.lock);
+    atomic_store(&a->reset, true);
     memset(a->stream.flushed, 0, a->config.shard_count * sizeof *a->stream.flushed);
     memset(a->stream.owed, 0, (a->config.shard_count + 63) / 64 * sizeof *a->stream.owed);
     atomic_store(&a->stream.any_owed, false);
@@ -250,14 +250,13 @@ void archive_status(struct archive *a, int64_t now_us, struct archive_status *ou
 /* -------------------------------------------------------------------- steps */
 
 static void become(struct archive *a) {
+    if (!atomic_exchange(&a->reset, false)) return;
     pthread_mutex_lock(&a->lock);
-    bool reset = a->reset;
-    a->reset = false;
-    a->members_new = a->members_new || reset;
+    a->members_new = true;
     struct replica_id self = a->next_self;
     pthread_mutex_unlock(&a->lock);
     uint16_t index;
-    if (!reset || replicas_intern(a->config.replicas, self, &index) != STATUS_OK) return;
+    if (replicas_intern(a->config.replicas, self, &index) != STATUS_OK) return;
     a->config.self = self;
     a->self_index = index;
     a->stream.number = a->stream.images_before = a->stream.bytes = 0;
@@ -265,6 +264,7 @@ static void become(struct archive *a) {
     a->compactor.was_stored = 0;
     a->stream.stale = a->stream.out;
     memset(a->stream.stored, 0, a->config.shard_count * sizeof *a->stream.stored);
+    for (uint32_t s = 0; s < a->config.shard_count; s++) archive_dirty(a, s); /* what was written meanwhile was not found new */
 }
 
 static void poll(struct archive *a, const struct store *store) {

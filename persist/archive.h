@@ -65,6 +65,9 @@ struct archive_config {
     } source;
     /* Something was read into a shard. May be NULL, as all below. */
     void (*changed)(void *arg, uint32_t shard);
+    /* What the process before us left on the disk is not void, or has been voided: from now on our next process may take us for the
+     * one that left it, and not before. May be NULL. */
+    void (*judged)(void *arg);
     /* Others have closed our stream, or that of the process before us, since they hold us for gone: archive_reset is to follow. */
     void (*closed)(void *arg, struct replica_id self);
     /* A table of members that some node kept; see gossip. */
@@ -108,9 +111,10 @@ void archive_reset(struct archive *a, struct replica_id self);
 /* The processes that are up, but for this one. Of others, what is here and they did not get to stream is streamed by us, and what
  * they streamed and is not here is read. */
 void archive_alive(struct archive *a, const struct replica_id *ids, size_t count);
-/* Whether all that a process ever streamed is here, and no more can come. If not, that is seen to: its stream is read to its end, and
- * closed there, so that it cannot go on even if it still lives. For those that are gone or have left. */
-bool archive_is_closed(struct archive *a, struct replica_id id);
+/* Whether all that a process ever streamed is here, and no more can come. If that is not known, its stream is read to its end.
+ * `close`: and closed there, so that it cannot go on even if it still lives. `for_good`: closed by others than its node's next
+ * process, which goes on with what it left on the disk: that one, too, will then find that this is void. */
+bool archive_is_closed(struct archive *a, struct replica_id id, bool close, bool for_good);
 /* A checkpoint, soon, however little has grown. */
 void archive_save(struct archive *a);
 void archive_set(struct archive *a, const struct archive_settings *settings);

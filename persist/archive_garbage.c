@@ -86,11 +86,20 @@ static void forget_seen(struct compactor *c) {
     c->round++;
 }
 
-/* The newest of a stream may be its writer's place. */
+static void saw_head(struct archive *a, const struct segment_head *head) {
+    if (head->closed && !head->by_next) a->compactor.ended = head->writer;
+}
+
+/* The newest of a stream may be its writer's place; and if others ended it there, his next process is to find that, whenever it comes. */
 static void visit_stream(struct archive *a, size_t from, size_t covered, size_t to) {
     struct compactor *c = &a->compactor;
-    for (size_t i = from; i < covered; i++)
-        if (i + 1 < to || has_waited(a, c->segments.keys[i].key)) doom(c, &c->segments.keys[i]);
+    struct replica_id writer;
+    uint64_t number;
+    for (size_t i = from; i < covered; i++) {
+        const char *key = c->segments.keys[i].key;
+        bool ended = layout_read_segment_key(bytes_str(key), &writer, &number) && replica_id_compare(writer, c->ended) == 0 && !MUTANT(end_collected);
+        if (i + 1 < to || (!ended && has_waited(a, key))) doom(c, &c->segments.keys[i]);
+    }
 }
 
 static void doom_parts_and_manifests(struct archive *a) {
@@ -114,6 +123,7 @@ static void begin_search(struct archive *a) {
         return;
     }
     c->covered = compact_coverage(a, &c->all[c->base]);
+    c->ended = (struct replica_id){0};
     sweep_begin(&c->doomed);
     listing_begin(a, &c->segments, &a->config.store, "segment/");
     c->step = GARBAGE_SEGMENTS;
@@ -137,7 +147,7 @@ void garbage_step(struct archive *a) {
         a->progress = true;
         break;
     case GARBAGE_HEADS:
-        if (!search_over(a, &c->search, visit_stream, NULL)) break;
+        if (!search_over(a, &c->search, visit_stream, saw_head)) break;
         listing_begin(a, &c->parts, &a->config.store, "checkpoint/");
         c->step = GARBAGE_PARTS;
         break;

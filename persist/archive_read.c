@@ -92,7 +92,7 @@ static void visit_part(struct archive *a, const struct listed *item, struct fetc
 static void store_has_segment(struct archive *a, const struct segment_head *head) {
     uint16_t writer;
     if (replicas_intern(a->config.replicas, head->writer, &writer) != STATUS_OK) return;
-    if (head->closed) tail_was_closed(a, head->writer);
+    if (head->closed) tail_was_closed(a, head->writer, !head->by_next);
     for (uint32_t s = 0; s < a->config.shard_count; s++) vclock_raise(&a->reader.stored[s], writer, head->upto[s]);
     for (uint32_t i = 0; i < head->image_count; i++) vclock_join(&a->reader.stored[head->images[i].shard], &head->images[i].applied);
 }
@@ -225,7 +225,7 @@ static void judge_own(struct archive *a) {
         end_own(a);
         return;
     }
-    close_stream(a, &r->creation, r->predecessor, number + 1, r->upto, r->images_before);
+    close_stream(a, &r->creation, r->predecessor, number + 1, r->upto, r->images_before, true, a->config.self.incarnation);
     r->step = READ_CLOSING;
     if (strcmp(r->creation.key, r->taken) != 0) return;
     archive_note(a, "%s is taken, and is not listed: that stream stays open", r->taken);
@@ -234,6 +234,8 @@ static void judge_own(struct archive *a) {
 
 static void begin(struct archive *a) {
     struct reader *r = &a->reader;
+    if (!r->judged && a->config.judged) a->config.judged(a->config.arg);
+    r->judged = true;
     look_around(a);
     r->used = 0;
     r->parts_damaged = r->vanished = r->broken = r->second = false;

@@ -139,6 +139,7 @@ struct reader {
     uint64_t gaps, images;    /* of the segments */
     bool second;              /* they are read again: an image may have filled a gap */
     bool broken;              /* something is lost to whoever reads the store */
+    bool judged;              /* what processes before this one left is not void, or has been voided */
     bool again;               /* all was begun anew, when again_from was the newest that was good */
     uint64_t again_from;
     struct vclock *stored;    /* by shard: what the store has */
@@ -180,8 +181,11 @@ bool stream_is_idle(struct archive *a);
 struct tails {
     enum { TAIL_IDLE, TAIL_LISTING, TAIL_SEARCHING, TAIL_READING, TAIL_MANIFESTS, TAIL_MANIFEST, TAIL_CLOSING } step;
     struct replica_id id;     /* whose tail it is about */
-    bool close;               /* it is to be closed; it is already: */
-    bool is_closed;
+    bool close;               /* it is to be closed, if it is not yet, */
+    bool for_good;            /* or only by its next process */
+    bool is_closed, by_others;
+    uint64_t after;           /* the process of its node that goes on with what it left, 0: none, or who knows */
+    bool collected;           /* nothing is there any more, if nothing is: a segment under way would have arrived */
     char taken[LAYOUT_KEY_BYTES]; /* as the reader's */
     uint64_t next, images_before; /* number in its stream, and what its head says */
     struct creation creation;
@@ -196,20 +200,26 @@ struct tails {
     uint64_t *sums;           /* by replica: mutations of it when we looked last, while it was up: then */
     uint32_t sum_count;
     int64_t look_at_us;
-    struct replica_id *closed, *to_close; /* with the lock, as the next two */
-    size_t closed_count, to_close_count;
+    struct asked {            /* of all whose ends gossip wants to know; with the lock, as the next two */
+        struct replica_id id;
+        bool close, for_good; /* it wants that; */
+        bool closed, by_others; /* it is so */
+        int64_t since_us;     /* looked at first; 0: not yet */
+        int64_t at_us;        /* to be looked at again, if it is not */
+    } *asked;
+    size_t asked_count;
     bool stale;               /* all is void that was here when this one was begun */
     struct lost {
         struct replica_id id;
         int64_t at_us; /* to be looked at then */
-        bool close;
     } *lost;
     size_t lost_count;
 };
-/* The last segment of a stream, with nothing in it; of a process of our own node, we are the next. */
-void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before);
+/* The last segment of a stream, with nothing in it. */
+void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before, bool by_next,
+                  uint64_t next);
 void tail_begin(struct archive *a); /* what is here now is in the store, or owed */
-void tail_was_closed(struct archive *a, struct replica_id id); /* its stream, and was read */
+void tail_was_closed(struct archive *a, struct replica_id id, bool by_others); /* its stream, and was read */
 void tail_step(struct archive *a);
 void tail_fini(struct archive *a);
 
@@ -253,6 +263,7 @@ struct compactor {
     size_t all_count, base;   /* what is before `base` goes */
     struct vclock *covered;   /* by shard, of base */
     struct search search;
+    struct replica_id ended;  /* the last of whom it was seen that others ended its stream */
     struct seen *seen;
     size_t seen_count;
     uint64_t round;
@@ -291,6 +302,7 @@ struct archive {
 
     _Atomic uint64_t *dirty; /* bits */
     atomic_bool any_dirty, flushing, save;
+    atomic_bool reset; /* self is new, and nothing is to be streamed in the name of the one before; set with the stream's lock */
     _Atomic int64_t dirty_us, out_us; /* since when: something is dirty, is on its way; 0: nothing is */
     _Atomic int64_t segment_us, keep_ms;
     _Atomic uint32_t checkpoints;
@@ -299,7 +311,6 @@ struct archive {
     pthread_mutex_t lock; /* of what is below */
     struct buf members;
     bool members_new; /* since they were last streamed */
-    bool reset;       /* self is new */
     struct replica_id next_self;
     struct archive_status status;
 };

@@ -66,11 +66,15 @@ static void gather(struct archive *a, int64_t since_us) {
     if (rest) atomic_store(&a->dirty_us, since_us);
 }
 
-/* What waits, and what it reaches to. */
-static void take_pending(struct archive *a, struct segment_head *head, struct buf *body) {
+/* What waits, and what it reaches to. False: it is another replica's than this segment's. */
+static bool take_pending(struct archive *a, struct segment_head *head, struct buf *body) {
     struct stream *s = &a->stream;
     size_t before = body->len;
     pthread_mutex_lock(&s->lock);
+    if (atomic_load(&a->reset) && !MUTANT(reset_in_step)) {
+        pthread_mutex_unlock(&s->lock);
+        return false;
+    }
     struct replay_deltas pending = s->pending;
     replay_deltas_begin(&s->pending, &a->shards);
     buf_reserve(&s->pending.wire.body, pending.wire.body.len); /* it will be as much again */
@@ -79,9 +83,11 @@ static void take_pending(struct archive *a, struct segment_head *head, struct bu
     size_t begun = object_record_begin(body, OBJECT_DELTAS);
     if (replay_deltas_end(&pending, body)) object_record_end(body, begun);
     else body->len = before;
+    return true;
 }
 
-static void add_image(struct archive *a, uint32_t shard, struct segment_head *head, struct buf *body) {
+/* False, as above. */
+static bool add_image(struct archive *a, uint32_t shard, struct segment_head *head, struct buf *body) {
     struct stream *s = &a->stream;
     head->images = mem_realloc(head->images, (head->image_count + 1) * sizeof *head->images);
     struct segment_image *one = &head->images[head->image_count++];
@@ -90,12 +96,14 @@ static void add_image(struct archive *a, uint32_t shard, struct segment_head *he
     shard_lock(a->config.shards[shard]);
     replay_write_locked_image(&a->shards, shard, body, &one->applied);
     pthread_mutex_lock(&s->lock);
-    s->owed[shard / 64] &= ~bit_of(shard);
-    s->flushed[shard] = shard_own(a->config.shards[shard]);
+    bool ours = !atomic_load(&a->reset);
+    if (ours) s->owed[shard / 64] &= ~bit_of(shard);
+    if (ours) s->flushed[shard] = shard_own(a->config.shards[shard]);
     pthread_mutex_unlock(&s->lock);
-    shard_hold(a->config.shards[shard], HOLDER_STORE, shard_own(a->config.shards[shard]));
+    if (ours) shard_hold(a->config.shards[shard], HOLDER_STORE, shard_own(a->config.shards[shard]));
     shard_unlock(a->config.shards[shard]);
     object_record_end(body, begun);
+    return ours;
 }
 
 static bool is_owed(struct stream *s, uint32_t shard) {
@@ -114,7 +122,7 @@ static void gather_owed(struct archive *a, struct segment_head *head, struct buf
             atomic_store(&s->any_owed, true);
             return;
         }
-        add_image(a, shard, head, body);
+        if (!add_image(a, shard, head, body)) return;
     }
 }
 
@@ -142,6 +150,18 @@ static bool pays(struct archive *a) {
     return atomic_load(&a->stream.any_owed) && (a->now.mono_us >= a->settled_us || atomic_load(&a->flushing));
 }
 
+/* True: it is to be sent. */
+static bool fill(struct archive *a, struct segment_head *head, struct buf *body, struct buf *members) {
+    if (!take_pending(a, head, body)) return false;
+    if (pays(a)) gather_owed(a, head, body);
+    pthread_mutex_lock(&a->lock);
+    if (a->members_new) buf_put_bytes(members, buf_bytes(&a->members));
+    a->members_new = false;
+    pthread_mutex_unlock(&a->lock);
+    head->members = buf_bytes(members);
+    return body->len || members->len || a->stream.ends;
+}
+
 static void build(struct archive *a) {
     struct stream *s = &a->stream;
     struct segment_head head = {.writer = a->config.self, .number = s->number, .made_ms = a->now.wall_ms, .shard_count = a->config.shard_count,
@@ -153,14 +173,7 @@ static void build(struct archive *a) {
     atomic_store(&a->out_us, since_us);
     head.upto = mem_alloc(a->config.shard_count * sizeof *head.upto);
     gather(a, since_us);
-    take_pending(a, &head, body);
-    if (pays(a)) gather_owed(a, &head, body);
-    pthread_mutex_lock(&a->lock);
-    if (a->members_new) buf_put_bytes(&members, buf_bytes(&a->members));
-    a->members_new = false;
-    pthread_mutex_unlock(&a->lock);
-    head.members = buf_bytes(&members);
-    if (body->len || members.len || s->ends) {
+    if (fill(a, &head, body, &members)) {
         send(a, &head, buf_bytes(body));
         memcpy(s->sending, head.upto, a->config.shard_count * sizeof *s->sending);
         s->images_before = segment_images_before(&head);

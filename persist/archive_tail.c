@@ -21,24 +21,35 @@ static bool is_in(const struct replica_id *ids, size_t count, struct replica_id 
     return false;
 }
 
-static void add_to(struct replica_id **ids, size_t *count, struct replica_id id) {
-    if (is_in(*ids, *count, id)) return;
-    *ids = mem_realloc(*ids, (*count + 1) * sizeof **ids);
-    (*ids)[(*count)++] = id;
+/* With the lock. */
+static struct asked *asked_about(struct tails *t, struct replica_id id) {
+    for (size_t i = 0; i < t->asked_count; i++)
+        if (replica_id_compare(t->asked[i].id, id) == 0) return &t->asked[i];
+    t->asked = mem_realloc(t->asked, (t->asked_count + 1) * sizeof *t->asked);
+    t->asked[t->asked_count] = (struct asked){.id = id, .at_us = INT64_MAX};
+    return &t->asked[t->asked_count++];
 }
 
-bool archive_is_closed(struct archive *a, struct replica_id id) {
-    struct tails *t = &a->tails;
+bool archive_is_closed(struct archive *a, struct replica_id id, bool close, bool for_good) {
     pthread_mutex_lock(&a->lock);
-    bool closed = is_in(t->closed, t->closed_count, id) || MUTANT(never_closed);
-    if (!closed) add_to(&t->to_close, &t->to_close_count, id);
+    struct asked *it = asked_about(&a->tails, id);
+    bool closed = it->closed && (it->by_others || !for_good);
+    if (!closed && (it->at_us == INT64_MAX || (close && !it->close) || (for_good && !it->for_good))) it->at_us = 0; /* this is new */
+    it->close = it->close || close;
+    it->for_good = it->for_good || for_good;
     pthread_mutex_unlock(&a->lock);
-    return closed;
+    return closed || MUTANT(never_closed);
 }
 
-void tail_was_closed(struct archive *a, struct replica_id id) {
+static void note_closed(struct tails *t, struct replica_id id, bool by_others) {
+    struct asked *it = asked_about(t, id);
+    it->closed = true;
+    it->by_others = it->by_others || by_others;
+}
+
+void tail_was_closed(struct archive *a, struct replica_id id, bool by_others) {
     pthread_mutex_lock(&a->lock);
-    add_to(&a->tails.closed, &a->tails.closed_count, id);
+    note_closed(&a->tails, id, by_others);
     pthread_mutex_unlock(&a->lock);
 }
 
@@ -86,19 +97,28 @@ static void look(struct archive *a) {
             sums[r] = before;
             continue;
         }
-        lose(t, (struct lost){id, a->now.mono_us + GRACE_US, false});
+        lose(t, (struct lost){id, a->now.mono_us + GRACE_US});
     }
     mem_free(t->sums);
     t->sums = sums;
     t->sum_count = count;
 }
 
-/* Of those that are to be closed the next, once those that are looked at anyhow are done. */
-static bool take_to_close(struct archive *a, struct replica_id *out) {
+static bool is_answered(const struct asked *it) { return it->closed && (it->by_others || !it->for_good); }
+
+/* The next that was asked about and is due, once those that are looked at anyhow are done. */
+static bool take_asked(struct archive *a, struct asked *out) {
     struct tails *t = &a->tails;
+    bool any = false;
     pthread_mutex_lock(&a->lock);
-    bool any = t->to_close_count > 0;
-    if (any) *out = t->to_close[--t->to_close_count];
+    for (size_t i = 0; i < t->asked_count && !any; i++) {
+        struct asked *it = &t->asked[i];
+        if (is_answered(it) || it->at_us > a->now.mono_us) continue;
+        if (!it->since_us) it->since_us = a->now.mono_us;
+        it->at_us = a->now.mono_us + LOOK_US;
+        *out = *it;
+        any = true;
+    }
     pthread_mutex_unlock(&a->lock);
     return any;
 }
@@ -145,18 +165,22 @@ static void visit_stream(struct archive *a, size_t from, size_t covered, size_t 
 
 static void saw_head(struct archive *a, const struct segment_head *head) {
     a->tails.is_closed = a->tails.is_closed || head->closed;
+    a->tails.by_others = a->tails.by_others || (head->closed && !head->by_next);
+    if (head->closed && head->next) a->tails.after = head->next;
     if (head->number + 1 == a->tails.next) a->tails.images_before = segment_images_before(head);
     for (uint32_t s = 0; s < head->shard_count; s++) store_has(a, s, head->upto[s]);
 }
 
 static void visit_segment(struct archive *a, const struct listed *item, struct fetch *f) { read_segment(a, item, f, saw_head); }
 
-static void begin(struct archive *a, struct replica_id id, bool close) {
+static void begin(struct archive *a, struct replica_id id, bool close, bool for_good) {
     struct tails *t = &a->tails;
     char key[LAYOUT_KEY_BYTES];
     t->id = id;
     t->close = close;
-    t->is_closed = false;
+    t->for_good = for_good;
+    t->is_closed = t->by_others = t->collected = false;
+    t->after = 0;
     pthread_mutex_lock(&a->lock);
     t->stale = false;
     pthread_mutex_unlock(&a->lock);
@@ -166,6 +190,11 @@ static void begin(struct archive *a, struct replica_id id, bool close) {
     *(strrchr(key, '/') + 1) = 0;
     listing_begin(a, &t->listing, &a->config.store, key);
     t->step = TAIL_LISTING;
+}
+
+static void begin_asked(struct archive *a, const struct asked *asked) {
+    begin(a, asked->id, asked->close, asked->for_good);
+    a->tails.collected = !asked->for_good && a->now.mono_us - asked->since_us >= GRACE_US;
 }
 
 static void read_manifest(struct archive *a) {
@@ -190,16 +219,22 @@ static void is_over(struct archive *a) {
 static void now_closed(struct archive *a) {
     struct tails *t = &a->tails;
     pthread_mutex_lock(&a->lock);
-    if (!t->stale) add_to(&t->closed, &t->closed_count, t->id);
+    if (!t->stale) note_closed(t, t->id, t->by_others);
+    if (t->close && t->for_good && t->after && !MUTANT(next_goes_on)) { /* that one has what is void now */
+        struct asked *it = asked_about(t, (struct replica_id){t->id.node, t->after});
+        if (it->at_us == INT64_MAX) it->at_us = 0;
+        it->close = it->for_good = true;
+    }
     pthread_mutex_unlock(&a->lock);
     is_over(a);
 }
 
-void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before) {
+void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before, bool by_next,
+                  uint64_t next) {
     char key[LAYOUT_KEY_BYTES];
     struct buf text = {0};
-    struct segment_head head = {.writer = writer, .number = number, .made_ms = a->now.wall_ms, .closed = true, .shard_count = a->config.shard_count, .images_before = images_before};
-    head.by_next = writer.node == a->config.self.node;
+    struct segment_head head = {.writer = writer, .number = number, .made_ms = a->now.wall_ms, .closed = true, .by_next = by_next, .next = next,
+                                .shard_count = a->config.shard_count, .images_before = images_before};
     head.upto = (uint64_t *)(uintptr_t)upto; /* it is only read */
     segment_head_write(&head, a->config.replicas, &text);
     layout_segment_key(key, writer, number);
@@ -211,23 +246,24 @@ void close_stream(struct archive *a, struct creation *c, struct replica_id write
 static void end(struct archive *a) {
     struct tails *t = &a->tails;
     if (is_more_here(a, true)) archive_count(a, tails, 1);
-    if (t->is_closed) {
-        now_closed(a);
-    } else if (!t->close) {
-        is_over(a);
-    } else {
-        close_stream(a, &t->creation, t->id, t->next, t->stored, t->images_before);
+    if (t->close && (t->for_good ? !t->by_others : !t->is_closed)) {
+        close_stream(a, &t->creation, t->id, t->next, t->stored, t->images_before, false, t->after);
         t->step = TAIL_CLOSING;
+    } else if (t->is_closed || (t->collected && !t->next)) {
+        now_closed(a);
+    } else {
+        is_over(a);
     }
 }
 
 void tail_step(struct archive *a) {
     struct tails *t = &a->tails;
     struct replica_id id;
+    struct asked asked;
     switch (t->step) {
     case TAIL_IDLE:
-        if (take_lost(a, &id)) begin(a, id, false);
-        else if (take_to_close(a, &id)) begin(a, id, true);
+        if (take_lost(a, &id)) begin(a, id, false, false);
+        else if (take_asked(a, &asked)) begin_asked(a, &asked);
         break;
     case TAIL_LISTING:
         if (!listing_over(a, &t->listing)) break;
@@ -275,10 +311,11 @@ void tail_step(struct archive *a) {
             bool again = strcmp(t->taken, t->creation.key) == 0; /* and is not listed: gossip will ask again */
             memcpy(t->taken, t->creation.key, sizeof t->taken);
             if (again) is_over(a);
-            else begin(a, t->id, true);
+            else begin(a, t->id, true, t->for_good);
             break;
         }
         archive_count(a, closed, 1);
+        t->by_others = true;
         now_closed(a);
         break;
     }
@@ -292,8 +329,7 @@ void tail_fini(struct archive *a) {
     sweep_fini(&t->sweep);
     creation_fini(&t->creation);
     mem_free(t->alive);
-    mem_free(t->closed);
-    mem_free(t->to_close);
+    mem_free(t->asked);
     mem_free(t->lost);
     mem_free(t->stored);
     mem_free(t->sums);

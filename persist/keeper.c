@@ -203,12 +203,15 @@ void keeper_deltas(struct keeper *k, struct bytes message) {
     if (k->config.logs && !MUTANT(remote_unlogged)) journal_add(k->log, RECORD_DELTAS, message);
 }
 
+void keeper_reset_begin(struct keeper *k) {
+    if (k->config.logs && !MUTANT(reset_unheld)) pthread_mutex_lock(&k->gather);
+}
+
 void keeper_reset(struct keeper *k) {
     if (!k->config.logs) return;
-    pthread_mutex_lock(&k->gather);
     for (uint32_t s = 0; s < k->config.shard_count; s++) k->logged[s] = 0;
     journal_add(k->log, RECORD_RESET, (struct bytes){0});
-    pthread_mutex_unlock(&k->gather);
+    if (!MUTANT(reset_unheld)) pthread_mutex_unlock(&k->gather);
     if (commit(k, true) != STATUS_OK) {} /* it says so, and what heals it is a checkpoint */
 }
 
@@ -424,7 +427,8 @@ struct recovering {
     struct buf waiting; /* the images of the batch: payloads live during their visit only */
     uint64_t *logs, *checkpoints; /* numbers */
     size_t log_count, checkpoint_count;
-    bool covered; /* the file at hand, by a checkpoint */
+    uint64_t covering; /* the last checkpoint that has anything in it */
+    bool covered; /* the file at hand, by that one */
     struct buf empty; /* names of logs to be removed once there is a new one, each with its 0 */
     bool useful;  /* it has more than what every log begins with */
     bool doubted; /* logs, by a process before */
@@ -535,11 +539,12 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
         keeper_file_name(name, what, numbers[i]);
         bool all = visit == take_record;
         r->useful = false;
-        r->covered = r->checkpoint_count && numbers[i] < r->checkpoints[r->checkpoint_count - 1];
+        r->covered = numbers[i] < r->covering;
         enum status status = journal_read(disk, name, visit, all ? keep_damage : NULL, r, &report);
         read_waiting(r);
         if (!all) continue;
         if (status != STATUS_OK) note(r->k, "%s could not be read whole: %s", name, status_text(status));
+        if (r->useful && numbers == r->checkpoints) r->covering = numbers[i];
         ++*files;
         r->report->damaged += report.damaged + (status != STATUS_OK);
         r->report->damaged_bytes += report.damaged_bytes;

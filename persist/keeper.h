@@ -84,7 +84,10 @@ void keeper_changed(struct keeper *k, uint32_t shard);
 void keeper_members(struct keeper *k, struct bytes table);
 /* What came back; as long as nothing is put into its place. */
 struct bytes keeper_members_found(const struct keeper *k);
-/* The shards have started over, empty. Survives the machine: peers must not hear of it before that. */
+/* The shards are about to start over: until keeper_reset, by the same thread, nothing of them is logged, and who commits waits. Else
+ * what is written meanwhile could count as logged by the numbers of before, or be logged in front of what voids it. */
+void keeper_reset_begin(struct keeper *k);
+/* They have, and are empty but for that. Survives the machine: peers must not hear of it before that. */
 void keeper_reset(struct keeper *k);
 
 /* What is due: the sync of each second, images, checkpoints. Returns the microseconds until it

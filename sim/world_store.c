@@ -56,6 +56,7 @@ static void was_closed(void *arg, struct replica_id self) {
     n->is_void = n->is_void || n->loading;
     node_was_closed(n->node, self);
 }
+static void judged(void *arg) { node_judged(((struct sim_node *)arg)->node); }
 static void members_heard(void *arg, struct bytes table) { node_heard_members(((struct sim_node *)arg)->node, table); }
 
 void node_open_archive(struct sim_node *n) {
@@ -86,6 +87,7 @@ void node_open_archive(struct sim_node *n) {
     config.changed = shard_read;
     config.heard = members_heard;
     config.closed = was_closed;
+    config.judged = judged;
     config.note = note;
     config.arg = n;
     n->archive = archive_new(&config);

@@ -127,6 +127,40 @@ def test_a_new_region_starts_from_the_store_alone_and_catches_up(store):
         assert contents(c) == contents(a)
 
 
+@pytest.mark.parametrize("how", ["joins", "is not told", "comes while the first is down"])
+def test_the_second_node_does_not_end_the_first(store, how):
+    """What it reads is of a node that it has not met: that may live, and what it has not streamed is on its disk."""
+    with Cluster(2, "--appendonly", "yes", "--appendfsync", "always", *on_directory(store, interval_ms=1000)) as cluster:
+        b = connect(cluster, 1)
+        b.config_get("port")
+        assert cluster.nodes[1].stop() == 0
+        cluster.nodes[0].kill()
+        for i in range(2):
+            wipe(cluster, i)
+        shutil.rmtree(store)
+        cluster.start(0, "--join", "")
+        a = connect(cluster, 0)
+        for i in range(500):
+            a.set(f"first{i}", i)
+        flushed(a)
+        for i in range(500):
+            a.set(f"late{i}", i)
+        if how == "comes while the first is down":
+            cluster.nodes[0].kill()
+        cluster.start(1, *(["--join", ""] if how == "is not told" else []))
+        b = connect(cluster, 1)
+        if how == "comes while the first is down":
+            cluster.start(0)
+            a = connect(cluster, 0)
+        for i in range(500):
+            a.set(f"then{i}", i)
+        if how != "is not told":
+            agree([a, b])
+        time.sleep(1)
+        assert a.dbsize() == 1500
+        assert a.info("gossip")["gossip_resets"] == 0
+
+
 def test_the_store_itself_is_lost(store):
     """Whoever starts then with data of its own makes it whole again."""
     with Cluster(1, *on_directory(store), "--appendonly", "yes") as cluster:

@@ -6,6 +6,8 @@ answered (Start) and of the nodes after everything was healed (Node). Nothing he
 What must be there in the end is what *certainly survives* (`survives`): it was acknowledged, and
 - its process still runs, or has a log (kill -9 takes nothing from a log, whatever appendfsync is), or
 - WAIT, asked later by the same connection, counted more nodes than there were that could lose it again.
+A delete that found nothing wrote nothing that a log or WAIT could keep. It shows what its process had applied, of anybody: that is
+there as long as the process is, and in the end if the process `keeps` it.
 What was not answered may have happened, or may yet happen, until the end. What was refused did not happen."""
 import bisect
 from collections import defaultdict
@@ -63,6 +65,10 @@ def acknowledged(op):
     return op.done is not None and not refused(op)
 
 
+def found_nothing(op):
+    return op.kind in ('cut', 'del') and op.reply == 0
+
+
 # ------------------------------------------------------------ what survives
 
 def keeps(start, since):
@@ -77,6 +83,11 @@ def sees(later, earlier):
     return later is earlier or (later.node == earlier.node and later.number > earlier.number and earlier.log and not earlier.wiped)
 
 
+def knows(later, op):
+    """Whether a process knows what that operation did, or found to be so."""
+    return sees(later, op.start) and (later is op.start or not found_nothing(op) or keeps(op.start, op.done))
+
+
 def frail_nodes(history, start, since, until):
     """How many other nodes had a process in that time that may have forgotten since."""
     return len({s.node for s in history.starts if s.node != start.node and s.began <= until and
@@ -84,13 +95,17 @@ def frail_nodes(history, start, since, until):
 
 
 def survivors(history):
-    """The acknowledged writes that must be there in the end."""
+    """What was acknowledged, and must hold in the end."""
     sure, waits = set(), defaultdict(list)
     for op in history.ops:
         if op.kind == 'wait' and acknowledged(op):
             waits[op.conn].append(op)
     for op in history.ops:
         if not acknowledged(op) or op.kind not in ('add', 'put', 'cut', 'set', 'del'):
+            continue
+        if found_nothing(op):
+            if keeps(op.start, op.done):
+                sure.add(op)
             continue
         alive = not op.start.wiped and (op.start.ended is None or op.start.log)
         if alive or any(w.sent >= op.done and w.reply > frail_nodes(history, op.start, op.sent, w.done) for w in waits[op.conn]):
@@ -138,7 +153,7 @@ def counter_reads(name, adds, reads):
 def member_must(ops, stays):
     """True: must be in the set, False: must not be, None: either. `ops` are all of this member, in their
     client's order; `stays(op)`: what it did is known where we look."""
-    ops = [op for op in ops if not refused(op)]
+    ops = [op for op in ops if not refused(op) and (stays(op) or not found_nothing(op))]
     last_cut = max((i for i, op in enumerate(ops) if op.kind == 'cut'), default=-1)
     if any(stays(op) for op in ops[last_cut + 1:]) and all(acknowledged(op) for op in ops if op.kind == 'cut'):
         return True
@@ -167,7 +182,7 @@ def member_reads(ops):
         if op.kind != 'has':
             past.append(op)
         elif acknowledged(op):
-            must = member_must(past, lambda o: acknowledged(o) and sees(op.start, o.start))
+            must = member_must(past, lambda o: acknowledged(o) and knows(op.start, o))
             if must is not None and must != bool(op.reply):
                 faults.append(('own', f'{op} after {past}'))
     return faults
@@ -199,7 +214,7 @@ def register_reads(name, writes, reads):
     for read in reads:
         if acknowledged(read):
             seen = [op for op in writes if op.sent <= read.done]
-            stays = lambda op: acknowledged(op) and op.done <= read.sent and sees(read.start, op.start)
+            stays = lambda op: acknowledged(op) and op.done <= read.sent and knows(read.start, op)
             faults += [(kind, f'{name} by {read}: {why}') for kind, why in register_value(read.reply, seen, stays)]
     return faults
 

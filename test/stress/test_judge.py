@@ -168,6 +168,25 @@ def test_a_remove_that_did_not_see_the_add(tale):
     assert not tale.judge(s={'m'}) and not tale.judge()
 
 
+def test_a_remove_that_found_nothing_hides_none_before_it(tale):
+    tale.ask('a', 'put', 's', 'm')
+    tale.ask('a', 'cut', 's', 'm')
+    tale.ask('a', 'cut', 's', 'm', reply=0)
+    tale.restart('a')
+    assert not tale.judge()
+    assert tale.judge(s={'m'}) == {'resurrected'}
+
+
+def test_an_unanswered_remove_that_was_seen_to_be_done(tale):
+    tale.ask('a', 'put', 's', 'm')
+    tale.ask('a', 'cut', 's', 'm', answered=False)
+    tale.ask('a', 'cut', 's', 'm', reply=0)
+    assert tale.judge(s={'m'}) == {'resurrected'}
+    tale.restart('a')
+    tale.ask('a', 'has', 's', 'm', reply=1)
+    assert not tale.judge(s={'m'}) and not tale.judge()
+
+
 def test_a_log_remembers_adds_and_removes(tale):
     tale.ask('a', 'put', 's', 'm')
     tale.ask('a', 'put', 's', 'k')
@@ -245,6 +264,65 @@ def test_a_register_is_read_as_it_was_written_here(tale):
     tale.ask('c', 'get', 'r', reply='a1')  # there it may not have been overwritten yet
     tale.ask('c', 'get', 'r', reply=None)
     assert not tale.judge(r='b1')
+
+
+def deleted_elsewhere(tale):
+    """Node c deletes what a wrote, a hears of it, and finds nothing to delete."""
+    tale.ask('a', 'set', 'r', 'a1', reply='OK')
+    tale.ask('c', 'del', 'r')
+    return tale.ask('a', 'del', 'r', reply=0)
+
+
+def blackout(tale):
+    for node in 'abc':
+        tale.restart(node)
+
+
+def test_a_delete_that_found_nothing_is_no_write_that_a_log_keeps(tale):
+    deleted_elsewhere(tale)
+    blackout(tale)
+    tale.ask('a', 'get', 'r', reply='a1')
+    assert not tale.judge(r='a1') and not tale.judge()
+
+
+def test_a_delete_that_found_something_is_kept_by_a_log(tale):
+    tale.ask('a', 'set', 'r', 'a1', reply='OK')
+    tale.ask('a', 'del', 'r', reply=1)
+    tale.ask('a', 'del', 'r', reply=0)
+    blackout(tale)
+    assert not tale.judge()
+    assert tale.judge(r='a1') == {'overwritten'}
+    tale.ask('a', 'get', 'r', reply='a1')
+    assert tale.judge() == {'overwritten'}
+
+
+def test_what_a_delete_found_lasts_as_long_as_its_process(tale):
+    deleted_elsewhere(tale)
+    assert not tale.judge()
+    assert tale.judge(r='a1') == {'overwritten'}
+    tale.ask('a', 'get', 'r', reply='a1')
+    blackout(tale)
+    assert tale.judge() == {'overwritten'}
+
+
+@pytest.mark.parametrize('later, how', [(10, 'kill'), (0, 'stop')])
+def test_what_a_delete_found_is_in_the_log_in_the_end(tale, later, how):
+    deleted_elsewhere(tale)
+    tale.now += later
+    tale.restart('a', how)
+    assert tale.judge(r='a1') == {'overwritten'}
+    tale.ask('a', 'get', 'r', reply='a1')
+    assert tale.judge() == {'overwritten'}
+
+
+def test_wait_confirms_no_delete_that_found_nothing(tale):
+    tale.ask('b', 'set', 'r', 'b1', reply='OK')
+    tale.ask('c', 'del', 'r')
+    tale.ask('b', 'del', 'r', reply=0)
+    tale.ask('b', 'wait', '2', 200, reply=2)
+    tale.restart('c')
+    tale.restart('b')
+    assert not tale.judge(r='b1') and not tale.judge()
 
 
 # ----------------------------------------------------------------- everything

@@ -26,6 +26,7 @@ struct side {
     size_t frame_count;
     bool unsure;  /* it may lose what it applies */
     bool has_more; /* of members that are no more, by other ways */
+    uint64_t ends; /* of some it asked that their ways be closed */
     struct buf table; /* of members, that it kept last */
 };
 
@@ -67,9 +68,11 @@ static enum status send_frame(void *self, int link, struct bytes frame) {
 }
 
 static bool is_sure(void *self) { return !((struct side *)self)->unsure; }
-static bool is_closed(void *self, struct replica_id id) {
-    (void)id;
-    return !((struct side *)self)->has_more;
+static bool is_closed(void *self, struct replica_id id, bool close, bool for_good) {
+    struct side *s = self;
+    (void)id, (void)for_good;
+    s->ends += s->has_more && close;
+    return !s->has_more;
 }
 
 static void keep_table(void *self, struct bytes table) {
@@ -205,13 +208,13 @@ static void who_left_is_remembered_for_while_more_may_come_of_him(void **state) 
 }
 
 /* Writes of a process that nobody here ever met, as they are read from a store. */
-static void read_stranger(struct side *to) {
+static void read_stranger(struct side *to, uint64_t node) {
     struct shard_config config = {.replicas = replicas_new(), .log_bytes_max = 1 << 20};
     struct wire_writer w;
     struct wire_reader r;
     struct buf message = {0};
     uint64_t upto;
-    assert_int_equal(replicas_intern(config.replicas, (struct replica_id){9, ++dice}, &config.self), STATUS_OK);
+    assert_int_equal(replicas_intern(config.replicas, (struct replica_id){node, ++dice}, &config.self), STATUS_OK);
     struct shard *shard = shard_new(0, &config);
     shard_set(shard, shard_ref(shard, bytes_str("other")), bytes_str("v"), false, now_ms);
     wire_init(&w, config.replicas);
@@ -233,7 +236,7 @@ static void who_was_never_met_may_still_turn_up(void **state) {
     start_both(&a, &b);
     run(&a, &b, 2000);
     a.has_more = true;
-    read_stranger(&a);
+    read_stranger(&a, 9);
     run(&a, &b, 1000);
     write_to(&a, 0, "k");
     run(&a, &b, 30000);
@@ -241,6 +244,56 @@ static void who_was_never_met_may_still_turn_up(void **state) {
     a.has_more = false;
     run(&a, &b, 10000);
     assert_false(remembers(&a));
+    stop(&a);
+    stop(&b);
+}
+
+static struct member_info other_of(struct side *s, uint64_t node) {
+    struct member_info all[GOSSIP_LINKS], found = {0};
+    size_t count = gossip_members(s->gossip, all, GOSSIP_LINKS);
+    for (size_t i = 0; i < count; i++)
+        if (all[i].id.node == node) found = all[i];
+    return found;
+}
+
+/* It may live, and only be out of reach. */
+static void who_was_never_met_is_not_ended(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 2000);
+    a.has_more = true;
+    read_stranger(&a, 9); /* of a node that nobody knows; */
+    read_stranger(&a, 2); /* another process of one that is up */
+    run(&a, &b, 60000);
+    assert_int_equal(a.ends, 0);
+    assert_int_equal(other_of(&a, 9).status, MEMBER_DOWN);
+    assert_int_equal(other_of(&a, 2).status, MEMBER_UP);
+    assert_int_equal(gossip_forget(a.gossip, 9), STATUS_OK);
+    run(&a, &b, 1000);
+    assert_true(a.ends > 0);
+    stop(&a);
+    stop(&b);
+}
+
+static void who_was_met_only_in_the_store_is_met(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    cut = true;
+    a.has_more = true;
+    read_stranger(&a, 2);
+    run(&a, &b, 1000);
+    assert_int_equal(other_of(&a, 2).status, MEMBER_DOWN);
+    cut = false;
+    run(&a, &b, 5000);
+    struct member_info it = other_of(&a, 2);
+    assert_int_equal(it.status, MEMBER_UP);
+    assert_string_equal(it.address, "b");
+    assert_true(it.connected);
+    assert_int_equal(a.ends, 0);
+    write_to(&b, 0, "k");
+    assert_true(run_until_equal(&a, &b) < 1000);
     stop(&a);
     stop(&b);
 }
@@ -393,7 +446,8 @@ static void the_next_process_knows_who_was_before_it(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_may_lose_what_he_has_is_remembered_for), cmocka_unit_test(who_left_is_remembered_for_while_more_may_come_of_him),
-        cmocka_unit_test(who_was_never_met_may_still_turn_up),
+        cmocka_unit_test(who_was_never_met_may_still_turn_up), cmocka_unit_test(who_was_never_met_is_not_ended),
+        cmocka_unit_test(who_was_met_only_in_the_store_is_met),
         cmocka_unit_test(what_a_short_cut_swallowed_is_found_within_two_heartbeats),
         cmocka_unit_test(peers_that_are_far_away_agree),
         cmocka_unit_test(parts_of_a_message_may_overtake_each_other),

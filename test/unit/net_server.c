@@ -1,6 +1,7 @@
 /* The front end over loopback, with a protocol of one word per line:
  *
  *   PING -> "+PONG\r\n"    BIG n -> n bytes    QUIT -> "+OK\r\n" and the end
+ *   BUSY n -> "+PONG\r\n" once the thread was busy for n milliseconds
  *   PAUSE -> paused until `gate` opens, then "+RESUMED\r\n" */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -55,6 +56,8 @@ static void on_close(void *session) {
     mem_free(s);
 }
 
+static void nap_ms(long ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL); }
+
 static void put_big(struct buf *out, size_t len) {
     buf_reserve(out, len);
     memset(out->data + out->len, 'x', len);
@@ -72,6 +75,7 @@ static bool obey(struct session *s, const char *line, struct buf *out) {
         s->app->waiting[s->app->waiting_count++] = s->connection;
         connection_pause(s->connection);
     } else {
+        if (!strncmp(line, "BUSY ", 5)) nap_ms(strtol(line + 5, NULL, 10));
         buf_put_str(out, "+PONG\r\n");
     }
     return true;
@@ -180,8 +184,6 @@ static bool ended_within(int fd, int64_t ms) {
     return poll(&p, 1, (int)ms) == 1;
 }
 
-static void nap_ms(long ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL); }
-
 /* Sends the text so many times at one go; how many times it was taken whole. */
 static size_t stuff(int fd, const char *text, size_t times) {
     struct buf all = {0};
@@ -283,6 +285,25 @@ static void idle_clients_are_closed_and_busy_ones_not(void **state) {
     assert_false(ended_within(busy, 0));
     assert_false(ended_within(paused, 0));
     close(idle), close(busy), close(paused);
+    stop();
+}
+
+static void what_keeps_the_thread_busy_is_nobody_s_idleness(void **state) {
+    (void)state;
+    start((struct server_options){.idle_ms = 1500});
+    int a = dial(), b = dial(), idle = dial();
+    say(b, "PING\n");
+    expect(b, "+PONG\r\n");
+    say(a, "BUSY 2000\n");
+    nap_ms(200);
+    say(b, "PING\n");
+    expect(a, "+PONG\r\n");
+    expect(b, "+PONG\r\n");
+    nap_ms(300); /* three ticks */
+    assert_false(ended_within(a, 0));
+    assert_false(ended_within(b, 0));
+    assert_true(ended_within(idle, 5000));
+    close(a), close(b), close(idle);
     stop();
 }
 
@@ -505,6 +526,7 @@ int main(void) {
         cmocka_unit_test(a_paused_client_that_resets_is_forgotten),
         cmocka_unit_test(kill_ends_the_one_with_that_id),
         cmocka_unit_test(idle_clients_are_closed_and_busy_ones_not),
+        cmocka_unit_test(what_keeps_the_thread_busy_is_nobody_s_idleness),
         cmocka_unit_test(a_client_that_reads_slowly_is_not_idle),
         cmocka_unit_test(one_client_too_many_is_told_so),
         cmocka_unit_test(a_request_without_end_is_cut_off),

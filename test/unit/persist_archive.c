@@ -42,6 +42,7 @@ struct site {
     int64_t due_us;
     uint64_t heard;
     uint32_t closed; /* times that we were held for gone */
+    bool starts_over; /* in its next step */
 };
 
 /* ------------------------------------------------------------------- world */
@@ -76,6 +77,24 @@ static void open_world(struct world *w, uint64_t seed) {
     keyring_cluster(&w->options.keys, bytes_str("c"), SHARDS);
 }
 
+static void write_key(struct site *s, uint64_t which, const char *value);
+
+static enum status submit_through(void *self, struct store_request *request) {
+    struct store *store = &((struct site *)self)->store;
+    return store->submit(store->self, request);
+}
+
+/* As another thread could, in the midst of a step. */
+static struct store_request *poll_through(void *self) {
+    struct site *s = self;
+    if (s->starts_over) {
+        s->starts_over = false;
+        on_closed(s, s->id);
+        write_key(s, 2, "since");
+    }
+    return store_poll(&s->store);
+}
+
 static struct site *start(struct world *w, uint32_t place, uint64_t node) {
     struct site *s = mem_zero(1, sizeof *s);
     uint16_t self;
@@ -90,6 +109,9 @@ static struct site *start(struct world *w, uint32_t place, uint64_t node) {
     s->store = store_sim_open(w->bucket, &settings);
     struct archive_config config = w->options;
     config.store = s->store;
+    config.store.submit = submit_through;
+    config.store.poll = poll_through;
+    config.store.self = s;
     config.clock = (struct clock_port){clock_now, clock_entropy, w};
     config.shards = s->shards;
     config.shard_count = SHARDS;
@@ -889,9 +911,9 @@ static void who_starts_over_reads_the_dead_anew(void **state) {
     assert_true(flushes(&w, a, 10 * SECOND));
     stop(a);
     for (int again = 0; again < 2; again++) {
-        assert_false(archive_is_closed(b->archive, dead));
-        for (int i = 0; i < 100 && !archive_is_closed(b->archive, dead); i++) run(&w, SECOND / 10);
-        assert_true(archive_is_closed(b->archive, dead));
+        assert_false(archive_is_closed(b->archive, dead, true, true));
+        for (int i = 0; i < 100 && !archive_is_closed(b->archive, dead, true, true); i++) run(&w, SECOND / 10);
+        assert_true(archive_is_closed(b->archive, dead, true, true));
         assert_true(has(b, 1, "of the dead"));
         on_closed(b, b->id);
         assert_false(has(b, 1, "of the dead"));
@@ -913,8 +935,8 @@ static void whose_stream_was_closed_while_it_was_down_starts_over(void **state) 
         write_key(a, 2, "on the disk alone");
         a->due_us = INT64_MAX; /* it is down; what its disk has is in its memory */
         w.sites[0] = NULL;
-        for (int i = 0; i < 100 && closed && !archive_is_closed(b->archive, a->id); i++) run(&w, SECOND / 10);
-        if (closed) assert_true(archive_is_closed(b->archive, a->id));
+        for (int i = 0; i < 100 && closed && !archive_is_closed(b->archive, a->id, true, true); i++) run(&w, SECOND / 10);
+        if (closed) assert_true(archive_is_closed(b->archive, a->id, true, true));
         for (int again = 0; again < 3; again++) { /* it closes the stream itself, if nobody else has; and again it ends before it is up */
             struct site *next = start_again(&w, 2, a);
             assert_true(reaches(&w, next, ARCHIVE_STREAMING, 30 * SECOND));
@@ -926,6 +948,142 @@ static void whose_stream_was_closed_while_it_was_down_starts_over(void **state) 
         w.sites[0] = a;
         close_world(&w);
     }
+}
+
+/* Or that of one before, which went on with what was void, and ended before it had streamed any of it. */
+static void whose_last_but_one_was_closed_starts_over(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    struct site *a = start(&w, 0, 1), *b = start(&w, 1, 2);
+    assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
+    write_key(a, 1, "streamed");
+    assert_true(flushes(&w, a, 10 * SECOND));
+    write_key(a, 2, "on the disk alone");
+    a->due_us = INT64_MAX;
+    w.sites[0] = NULL;
+    struct site *between = start_again(&w, 2, a);
+    assert_true(reaches(&w, between, ARCHIVE_STREAMING, 30 * SECOND));
+    between->due_us = INT64_MAX;
+    w.sites[2] = NULL;
+    for (int i = 0; i < 100 && !archive_is_closed(b->archive, a->id, true, true); i++) run(&w, SECOND / 10);
+    assert_true(archive_is_closed(b->archive, a->id, true, true));
+    run(&w, 10 * SECOND);
+    struct site *last = start_again(&w, 3, between);
+    assert_true(reaches(&w, last, ARCHIVE_STREAMING, 30 * SECOND));
+    assert_int_equal(last->closed, 1);
+    assert_false(has(last, 2, "on the disk alone"));
+    w.sites[0] = a;
+    w.sites[2] = between;
+    close_world(&w);
+}
+
+static void that_a_stream_was_closed_is_found_long_after(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    w.options.settings.rewrite_bytes_min = 1;
+    struct site *a = start(&w, 0, 1), *b = start(&w, 1, 2);
+    assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
+    write_key(a, 1, "streamed");
+    assert_true(flushes(&w, a, 10 * SECOND));
+    write_key(a, 2, "on the disk alone");
+    a->due_us = INT64_MAX;
+    w.sites[0] = NULL;
+    for (int i = 0; i < 100 && !archive_is_closed(b->archive, a->id, true, true); i++) run(&w, SECOND / 10);
+    assert_true(archive_is_closed(b->archive, a->id, true, true));
+    for (int hour = 0; hour < 9; hour++) {
+        write_key(b, 5, "x");
+        run(&w, 10 * SECOND);
+        archive_save(b->archive);
+        run(&w, 3590 * SECOND);
+    }
+    struct site *next = start_again(&w, 2, a);
+    assert_true(reaches(&w, next, ARCHIVE_STREAMING, 30 * SECOND));
+    assert_int_equal(next->closed, 1);
+    assert_false(has(next, 2, "on the disk alone"));
+    w.sites[0] = a;
+    close_world(&w);
+}
+
+/* What its next process closed is garbage some hours later, and tells a node that comes then nothing else. */
+static void what_was_closed_and_collected_is_closed(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    w.options.settings.rewrite_bytes_min = 1;
+    struct site *a = start(&w, 0, 1);
+    struct replica_id first = a->id;
+    assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
+    write_key(a, 1, "streamed");
+    assert_true(flushes(&w, a, 10 * SECOND));
+    stop(a);
+    a = start(&w, 0, 1);
+    assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
+    for (int hour = 0; hour < 9; hour++) {
+        write_key(a, 5, "x");
+        run(&w, 10 * SECOND);
+        archive_save(a->archive);
+        run(&w, 3590 * SECOND);
+    }
+    struct site *b = start(&w, 1, 2);
+    assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(has(b, 1, "streamed"));
+    assert_false(archive_is_closed(b->archive, first, false, false));
+    run(&w, 30 * SECOND);
+    assert_true(archive_is_closed(b->archive, first, false, false));
+    assert_false(archive_is_closed(b->archive, first, false, true));
+    close_world(&w);
+}
+
+static void who_starts_over_in_the_midst_of_a_step_streams_all_of_it(void **state) {
+    (void)state;
+    for (int closed = 0; closed < 2; closed++) {
+        struct world w;
+        struct archive_status status;
+        open_world(&w, 1);
+        struct site *a = start(&w, 0, 1), *b = start(&w, 1, 2);
+        assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
+        assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
+        for (uint64_t i = 0; i < 12; i++) write_key(a, i % 3, "before");
+        run(&w, 5 * SECOND);
+        for (int i = 0; i < 100 && closed && !archive_is_closed(b->archive, a->id, true, true); i++) run(&w, SECOND / 10);
+        run(&w, SECOND);
+        a->starts_over = true;
+        run(&w, 30 * SECOND);
+        assert_true(has(a, 2, "since"));
+        struct site *reader = start(&w, 2, 3);
+        assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 30 * SECOND));
+        assert_true(has(reader, 2, "since"));
+        archive_status(reader->archive, w.now_us, &status);
+        assert_int_equal(status.read_gaps, 0);
+        close_world(&w);
+    }
+}
+
+static void looking_does_not_close(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    struct site *a = start(&w, 0, 1), *b = start(&w, 1, 2);
+    struct replica_id first = a->id;
+    assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
+    write_key(a, 1, "streamed");
+    assert_true(flushes(&w, a, 10 * SECOND));
+    for (int i = 0; i < 100; i++, run(&w, SECOND / 10)) assert_false(archive_is_closed(b->archive, first, false, false));
+    assert_true(has(b, 1, "streamed"));
+    stop(a);
+    a = start(&w, 0, 1); /* it closes what it wrote before */
+    assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
+    for (int i = 0; i < 100 && !archive_is_closed(b->archive, first, false, false); i++) run(&w, SECOND / 10);
+    assert_true(archive_is_closed(b->archive, first, false, false));
+    for (int i = 0; i < 100; i++, run(&w, SECOND / 10)) assert_false(archive_is_closed(b->archive, first, false, true));
+    for (int i = 0; i < 100 && !archive_is_closed(b->archive, first, true, true); i++) run(&w, SECOND / 10);
+    assert_true(archive_is_closed(b->archive, first, true, true));
+    close_world(&w);
 }
 
 static void tables_of_members_come_back(void **state) {
@@ -954,6 +1112,8 @@ int main(void) {
         cmocka_unit_test(an_emptied_store_is_filled_again), cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(what_is_here_is_not_read),
         cmocka_unit_test(tails_are_streamed), cmocka_unit_test(behind_until_all_is_stored), cmocka_unit_test(tables_of_members_come_back),
         cmocka_unit_test(what_a_start_brings_waits_to_be_called_void), cmocka_unit_test(who_starts_over_reads_the_dead_anew),
-        cmocka_unit_test(whose_stream_was_closed_while_it_was_down_starts_over)};
+        cmocka_unit_test(whose_stream_was_closed_while_it_was_down_starts_over),
+        cmocka_unit_test(whose_last_but_one_was_closed_starts_over), cmocka_unit_test(that_a_stream_was_closed_is_found_long_after), cmocka_unit_test(what_was_closed_and_collected_is_closed),
+        cmocka_unit_test(who_starts_over_in_the_midst_of_a_step_streams_all_of_it), cmocka_unit_test(looking_does_not_close)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,12 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
 #include "core/mem.h"
+#include "persist/disk_posix.h"
 #include "persist/keeper.h"
 #include "sim/disk.h"
 
@@ -322,6 +327,51 @@ static void a_checkpoint_leaves_one_file_and_an_empty_log(void **state) {
     close_world(&w);
 }
 
+static void *commit(void *keeper) {
+    assert_int_equal(keeper_commit(keeper), STATUS_OK);
+    return NULL;
+}
+
+/* A client of another thread writes and commits while all starts over: on a real disk, as threads are real. */
+static void what_is_written_while_all_starts_over_comes_back(void **state) {
+    (void)state;
+    struct world w = {.now = {1000000, 1000000}, .sync = SYNC_ALWAYS};
+    struct buf error = {0};
+    char dir[] = "/tmp/anneal-keeper-XXXXXX", command[64];
+    assert_non_null(mkdtemp(dir));
+    struct disk *disk = disk_open(dir, &error);
+    assert_non_null(disk);
+    w.disk = disk_port(disk);
+    rng_seed(&w.rng, 3);
+    start(&w);
+    for (int i = 0; i < 50; i++) write_something(&w);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+    uint16_t self;
+    pthread_t client;
+    assert_int_equal(replicas_intern(w.replicas, (struct replica_id){1, ++w.incarnation}, &self), STATUS_OK);
+    keeper_reset_begin(w.keeper);
+    for (uint32_t s = 0; s < SHARDS; s++) {
+        shard_lock(w.shards[s]);
+        shard_reset(w.shards[s], self);
+        shard_unlock(w.shards[s]);
+    }
+    for (int i = 0; i < 10; i++) write_something(&w);
+    assert_int_equal(pthread_create(&client, NULL, commit, w.keeper), 0);
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    keeper_reset(w.keeper);
+    pthread_join(client, NULL);
+    uint64_t before = digest(&w);
+    stop(&w);
+    start(&w);
+    assert_int_equal(digest(&w), before);
+    assert_int_equal(w.recovery.gaps + w.recovery.malformed + w.recovery.damaged, 0);
+    stop(&w);
+    disk_close(disk);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+    buf_fini(&error);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_committed_comes_back),
@@ -331,6 +381,7 @@ int main(void) {
         cmocka_unit_test(rot_is_put_aside_and_the_rest_is_there),
         cmocka_unit_test(files_of_another_cluster_are_refused),
         cmocka_unit_test(a_checkpoint_leaves_one_file_and_an_empty_log),
+        cmocka_unit_test(what_is_written_while_all_starts_over_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
