@@ -84,6 +84,7 @@
     X(covered_early, "logs are removed before the checkpoint that covers them is there")             \
     X(heal_early, "writes are taken again once a log can be written, without what the old one lacks")\
     X(rest_unsynced, "what is written while a new log begins counts as synced, and is not")           \
+    X(sync_retried, "a sync that failed is tried again, and all is well if that one does not fail")   \
     X(lost_unsaid, "a new log begins though the old one failed, and nobody hears of it")              \
     X(members_unkept, "who is in the cluster is not kept")                                           \
     X(gone_returns, "a member declared gone is no longer, when its next process brings its state back")\

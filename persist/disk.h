@@ -4,7 +4,8 @@
  *
  * Every call may wait for the device. ERR_FULL: no space; ERR_IO: anything else; the port logs
  * what the system said. What an append that failed has left in the file is undefined until it
- * is cut. After a sync that failed nothing that was not synced before can be relied on.
+ * is cut. After a sync that failed nothing that was not synced before can be relied on, not even
+ * if a later one succeeds: systems forget what they could not write, and still show it to readers.
  * Threads: any, but one at a time for each file, save that it may be appended to while it is synced. */
 #ifndef ANNEAL_PERSIST_DISK_H
 #define ANNEAL_PERSIST_DISK_H

@@ -124,6 +124,7 @@ static void sync_written(struct journal *j, int file) {
     j->syncing = true;
     pthread_mutex_unlock(&j->lock);
     enum status status = j->disk.sync(j->disk.self, file);
+    if (status != STATUS_OK && MUTANT(sync_retried)) status = j->disk.sync(j->disk.self, file);
     pthread_mutex_lock(&j->lock);
     j->syncing = false;
     if (status == STATUS_OK)

@@ -103,10 +103,25 @@ void keeper_set_rewrite(struct keeper *k, uint64_t percent, uint64_t bytes_min) 
     atomic_store(&k->rewrite_bytes_min, bytes_min);
 }
 
+/* What a sync has failed on, later processes still read, and can sync without an error, and yet it never reaches the
+ * disk: they must not take it for kept. The word is for them; if the machine stops it may be lost, as what it is about. */
+static void doubt_logs(struct keeper *k) {
+    struct disk_port *disk = &k->config.disk;
+    int file;
+    if (disk->open(disk->self, KEEPER_DOUBT, &file) == STATUS_OK) disk->close(disk->self, file);
+    else note(k, "%s could not be made for sure: do not start another process before this one has healed", KEEPER_DOUBT);
+}
+
+static void trust_logs(struct keeper *k) {
+    if (k->config.disk.remove(k->config.disk.self, KEEPER_DOUBT) != STATUS_OK) {} /* another checkpoint, at the next start */
+}
+
 static void set_failure(struct keeper *k, enum status failure) {
     enum status before = (enum status)atomic_exchange(&k->failure, (int)failure);
-    if (failure != STATUS_OK && before == STATUS_OK)
+    if (failure != STATUS_OK && before == STATUS_OK) {
+        doubt_logs(k);
         note(k, "the log cannot be written (%s): writes are refused until it can", status_text(failure));
+    }
     if (failure == STATUS_OK && before != STATUS_OK) note(k, "the log can be written again: writes are taken");
 }
 
@@ -311,7 +326,10 @@ static void end_checkpoint(struct keeper *k, enum status status, int64_t now_ms)
         k->status.checkpoint_bytes = bytes;
     }
     pthread_mutex_unlock(&k->lock);
-    if (status == STATUS_OK && k->healing) set_failure(k, STATUS_OK);
+    if (status == STATUS_OK && k->healing && journal_status(k->log) == STATUS_OK) {
+        trust_logs(k);
+        set_failure(k, STATUS_OK);
+    }
     k->healing = false;
 }
 
@@ -425,6 +443,7 @@ struct recovering {
     bool covered; /* the file at hand, by that one */
     struct buf empty; /* names of logs to be removed once there is a new one, each with its 0 */
     bool useful;  /* it has more than what every log begins with */
+    bool doubted; /* logs, by a process before */
     enum status status;
 };
 
@@ -509,6 +528,7 @@ static void note_file(void *arg, const char *name, uint64_t size) {
     struct recovering *r = arg;
     uint64_t log = keeper_file_number(name, KEEPER_LOG), checkpoint = keeper_file_number(name, KEEPER_CHECKPOINT), damage = keeper_file_number(name, KEEPER_DAMAGE);
     uint64_t greatest = log > checkpoint ? log : checkpoint;
+    if (strcmp(name, KEEPER_DOUBT) == 0) r->doubted = true;
     if (log) add_number(&r->logs, &r->log_count, log);
     if (checkpoint) add_number(&r->checkpoints, &r->checkpoint_count, checkpoint);
     if (checkpoint) r->k->status.checkpoint_bytes = size;
@@ -547,7 +567,7 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
     }
 }
 
-/* What a killed process had written and not synced is taken for kept from here on. */
+/* What a killed process had written and not synced is taken for kept from here on, unless it is in doubt. */
 static enum status sync_logs(struct recovering *r) {
     struct disk_port *disk = &r->k->config.disk;
     enum status status = STATUS_OK;
@@ -560,7 +580,10 @@ static enum status sync_logs(struct recovering *r) {
         status = disk->sync(disk->self, file);
         disk->close(disk->self, file);
     }
-    if (status != STATUS_OK) buf_printf(r->error, "cannot sync a log: %s", status_text(status));
+    if (status != STATUS_OK) {
+        doubt_logs(r->k);
+        buf_printf(r->error, "cannot sync a log: %s", status_text(status));
+    }
     return status;
 }
 
@@ -597,6 +620,10 @@ enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recov
         r.status = start_log(k, false);
         if (r.status != STATUS_OK) buf_printf(error, "cannot begin a log: %s", status_text(r.status));
         else remove_all(k, &r.empty);
+        if (r.doubted) {
+            note(k, "a process before could not write its log: writes are refused until there is a checkpoint");
+            atomic_store(&k->failure, STATUS_ERR_IO);
+        }
     }
     buf_fini(&r.empty);
     return r.status;

@@ -14,7 +14,8 @@
  *
  * A disk that fails: keeper_commit says so, what was to be acknowledged must not be, and no
  * write may be taken until keeper_failure is OK again. About every second keeper_step tries to
- * begin a new log with a new checkpoint; once that is on the disk, all is well.
+ * begin a new log with a new checkpoint; once that is on the disk, all is well. A process that ends before that leaves word
+ * to the next, which begins as one whose disk has failed: what it reads back may never reach the disk.
  *
  * Threads: keeper_dirty, keeper_commit, keeper_deltas, keeper_changed, keeper_members, keeper_status and
  * keeper_save from any; keeper_step from one; never with a shard's lock. */

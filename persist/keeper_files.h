@@ -10,6 +10,7 @@
 #define KEEPER_CHECKPOINT "anneal-checkpoint"
 #define KEEPER_DAMAGE "anneal-damage"
 #define KEEPER_CHECKPOINT_TMP KEEPER_CHECKPOINT ".tmp"
+#define KEEPER_DOUBT "anneal-doubt" /* empty; there while a write or sync has failed, and no checkpoint made up for it */
 
 /* "what.N", N in 20 digits. */
 void keeper_file_name(char out[KEEPER_NAME_BYTES], const char *what, uint64_t number);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/mem.h"
 #include "sim/run.h"
 
 #define TAILS_US INT64_C(40000000) /* for what the dead left to be streamed by others */
@@ -20,8 +21,7 @@ void run_fail(struct run *r, uint32_t node, const char *format, ...) {
     r->failed = true;
 }
 
-uint32_t vector_of(const struct node *node, uint32_t shard, struct model_seen *out) {
-    const struct vclock *v = shard_applied(node->shards[shard]);
+static uint32_t seen_in(const struct node *node, const struct vclock *v, struct model_seen *out) {
     uint32_t count = 0;
     for (uint32_t i = 1; i < v->count; i++) {
         if (!v->counter[i]) continue;
@@ -30,6 +30,10 @@ uint32_t vector_of(const struct node *node, uint32_t shard, struct model_seen *o
         out[count++] = (struct model_seen){id.node, id.incarnation, v->counter[i]};
     }
     return count;
+}
+
+uint32_t vector_of(const struct node *node, uint32_t shard, struct model_seen *out) {
+    return seen_in(node, shard_applied(node->shards[shard]), out);
 }
 
 /* By the last shard: all are changed, one after the other, before anybody hears that it starts over. */
@@ -100,6 +104,7 @@ static bool key_is_allowed(struct run *r, uint32_t index, const struct model_cut
     uint32_t fields;
     int64_t values[MODEL_FIELDS];
     struct bytes reply = client_ask(r, index, 2, (const char *[]){"TYPE", name});
+    r->judging = true; /* a client's read is one operation */
     if (!next_text(&reply, type, sizeof type)) return false;
     if (!strcmp(type, "none")) return model_allows_absent(r->model, cut, key);
     if (!strcmp(type, "string")) {
@@ -122,12 +127,14 @@ void check_key(struct run *r, uint32_t index, uint32_t key) {
     struct model_cut cut = model_cut(r->model, shard, seen, count);
     cut.node = self_of(node).node;
     cut.behind = is_behind(r, index);
+    bool judging = r->judging;
     r->counts.reads++;
     if (!r->failed && !key_is_allowed(r, index, &cut, key, name) && world_node(r->world, index)) {
         const struct buf *reply = &r->clients[index].reply;
         run_fail(r, index, "%s shows what no history allows:\n%.*s", name, (int)reply->len, (char *)reply->data);
         model_explain(r->model, &cut, key);
     }
+    r->judging = judging;
     model_cut_fini(&cut);
 }
 
@@ -157,6 +164,27 @@ static bool was_issued(struct run *r, const struct node *node, uint32_t shard, s
     return i && dot_counter(dot) <= i->counters[shard];
 }
 
+/* What it knows ahead of what is applied here, somebody has removed. */
+static void check_ahead(struct run *r, uint32_t index, uint32_t shard, const struct context *c) {
+    const struct node *node = world_node(r->world, index);
+    struct model_seen seen[ORIGINS_MAX], *claims = mem_zero(c->extra_count + 1, sizeof *claims);
+    struct model_cut cut = model_cut(r->model, shard, seen, seen_in(node, &c->applied, seen));
+    struct model_cut claimed = model_cut(r->model, shard, seen, seen_in(node, &c->prefix, seen));
+    for (uint32_t i = 0; i < c->extra_count; i++) {
+        struct replica_id id = replicas_id(node->replicas, dot_replica(c->extra[i]));
+        claims[i] = (struct model_seen){id.node, id.incarnation, dot_counter(c->extra[i])};
+    }
+    const struct model_op *a = model_unfounded(r->model, &cut, claims, c->extra_count, &claimed);
+    if (a) {
+        run_fail(r, index, "shard %u claims to have seen mutation %llu of n%llu/%llx, which is not applied here, and which nobody has removed", shard,
+                 (unsigned long long)a->at.counter, (unsigned long long)a->at.node - 1, (unsigned long long)a->at.incarnation >> 48);
+        if (a->key < MODEL_KEYS) model_explain(r->model, &cut, a->key);
+    }
+    model_cut_fini(&cut);
+    model_cut_fini(&claimed);
+    mem_free(claims);
+}
+
 /* A context speaks of mutations that were made. */
 static void check_context(struct run *r, uint32_t index, uint32_t shard) {
     const struct node *node = world_node(r->world, index);
@@ -170,6 +198,7 @@ static void check_context(struct run *r, uint32_t index, uint32_t shard) {
     for (uint32_t i = 1; i < c->prefix.count; i++) right = right && was_issued(r, node, shard, dot_make((uint16_t)i, c->prefix.counter[i]));
     for (uint32_t i = 0; i < c->extra_count; i++) right = right && was_issued(r, node, shard, c->extra[i]);
     if (!right) run_fail(r, index, "shard %u claims to have seen what nobody did", shard);
+    if (!r->failed && (c->extra_count || c->prefix.count)) check_ahead(r, index, shard, c);
     shard_summary_fini(&now);
 }
 
@@ -227,14 +256,17 @@ static uint64_t dump_elements(struct run *r, uint32_t index, const char *command
 
 uint64_t dump_key(struct run *r, uint32_t index, const char *key) {
     char type[64] = "", until[64] = "";
+    bool judging = r->judging;
+    r->judging = true;
     struct bytes reply = client_ask(r, index, 2, (const char *[]){"TYPE", key});
     next_text(&reply, type, sizeof type);
     reply = client_ask(r, index, 2, (const char *[]){"PEXPIRETIME", key});
     next_text(&reply, until, sizeof until);
     uint64_t hash = hash_text(until, hash_text(type, 1));
-    if (!strcmp(type, "string")) return hash + dump_elements(r, index, "GET", key, false);
-    if (!strcmp(type, "set")) return hash + dump_elements(r, index, "SMEMBERS", key, false);
-    if (!strcmp(type, "hash")) return hash + dump_elements(r, index, "HGETALL", key, true);
+    if (!strcmp(type, "string")) hash += dump_elements(r, index, "GET", key, false);
+    if (!strcmp(type, "set")) hash += dump_elements(r, index, "SMEMBERS", key, false);
+    if (!strcmp(type, "hash")) hash += dump_elements(r, index, "HGETALL", key, true);
+    r->judging = judging;
     return hash;
 }
 
@@ -313,6 +345,7 @@ static void settle(struct run *r) {
 
 void check_settled(struct run *r) {
     uint32_t nodes = world_node_count(r->world);
+    r->judging = true;
     world_heal(r->world);
     for (uint32_t i = 0; i < nodes; i++)
         if (world_node(r->world, i)) client_expires(r, i);

@@ -89,6 +89,17 @@ static void serve(void *arg) {
     if (q->r->swarm.writers) node_flush(node);
 }
 
+/* --verbose. Of long collections and replies the beginning. */
+static void say(const struct request *q, int argc, const char *const *argv, bool served) {
+    const struct client *c = &q->r->clients[q->index];
+    struct bytes reply = served ? buf_bytes(q->waiter ? &c->wait_reply : &c->reply) : bytes_str("no answer");
+    printf("%10lld n%u client", (long long)world_now_us(q->r->world), q->index);
+    for (int i = 0; i < argc && i < 6; i++) printf(" %s", argv[i]);
+    printf("%s ->", argc > 6 ? " ..." : "");
+    for (size_t i = 0; i < reply.len && i < 60; i++) putchar(reply.data[i] < ' ' ? ' ' : reply.data[i]);
+    printf("\n");
+}
+
 /* False: the node has died of it. */
 static bool request(struct request q, int argc, const char *const *argv) {
     struct run *r = q.r;
@@ -97,6 +108,7 @@ static bool request(struct request q, int argc, const char *const *argv) {
     r->whole.len = 0;
     put_command(&r->whole, argc, argv);
     bool served = world_enter(r->world, q.index, serve, &q);
+    if (r->verbose && !r->judging) say(&q, argc, argv, served);
     if (served && q.promised) promise_made(r, q.index);
     note_issued(r, node);
     return served;
@@ -110,7 +122,7 @@ struct bytes client_ask(struct run *r, uint32_t index, int argc, const char *con
     struct bytes reply = served ? buf_bytes(&r->clients[index].reply) : bytes_str("-LOST\r\n");
     assert(reply.len > 0);
     world_trace_add(r->world, reply);
-    r->counts.commands += served;
+    *(r->judging ? &r->counts.questions : &r->counts.commands) += served;
     return reply;
 }
 

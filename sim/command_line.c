@@ -16,11 +16,11 @@ int command_line_usage(int code) {
            "  --seeds N    how many (1)\n"
            "  --shrink     of the first seed, which fails: the smallest command that still does\n"
            "  --stop       after the first seed that fails\n"
-           "  --speed      three nodes, all faults on: client operations a second\n"
+           "  --speed      20 seeds of three nodes, networks, crashes and clocks with faults, no disks: client operations a second\n"
            "  --watch KEY  print what each node shows for a key whenever it changes\n"
            "  --show       print what each seed picked\n"
            "  --progress   a byte to standard error for each seed\n"
-           "  --verbose    print what happens to nodes and network\n\n"
+           "  --verbose    print what happens to nodes and network, and what clients do\n\n"
            "What the seed picks, unless it is given:\n");
     for (int i = 0; i < swarm_count; i++)
         printf("  --%-13s %s (%lld to %lld)\n", swarm_table[i].name, swarm_table[i].help, (long long)swarm_table[i].least,
@@ -28,7 +28,8 @@ int command_line_usage(int code) {
     return code;
 }
 
-/* Exactly three nodes with some of everything, so that the number can be compared. */
+/* Exactly three nodes with some of every fault of networks, processes and clocks, so that the number can be compared. No disks, no
+ * large collections; memory that runs out, damage and object stores are up to the seeds. */
 static void set_speed(struct command_line *line) {
     struct swarm *s = &line->given;
     line->seeds = 20;

@@ -71,8 +71,9 @@ static void slow(struct world *w) {
 
 static void jump(struct world *w) {
     struct sim_node *n = any_node(w);
+    int64_t before_ms = n->skew_ms;
     n->skew_ms = world_between(w, -w->swarm->skew_ms, w->swarm->skew_ms);
-    w->stats.jumps++;
+    w->stats.jumps += n->skew_ms != before_ms;
 }
 
 /* -------------------------------------------------------------------- disks */
@@ -84,6 +85,14 @@ static void crash_all(struct world *w) {
 }
 
 static void fill(struct world *w) { disk_fills(w, any_node(w)); }
+
+/* At one of the next operations on its disk: between two of a checkpoint, after the sync of a write and before its answer. */
+static void black_out(struct world *w) {
+    struct sim_node *n = any_node(w);
+    if (!n->disk) return;
+    n->dark_power = rng_percent(&w->rare, (unsigned)w->swarm->power);
+    disk_sim_dark(n->disk, 1 + rng_below(&w->rare, UINT64_C(1) << rng_below(&w->rare, 8)));
+}
 
 static void rot(struct world *w) {
     struct sim_node *n = any_node(w);
@@ -113,7 +122,7 @@ void fault_happens(struct world *w) {
         void (*happen)(struct world *w);
     } table[] = {{s->cuts, change_partition}, {s->crashes, crash}, {s->ooms, run_out}, {s->stops, stop}, {s->slows, slow}, {s->jumps, jump},
                  {s->crashes_all, crash_all}, {s->fulls, fill}, {s->rots, rot}, {s->store_outs, store_out},
-                 {s->disks_lost, lose_disk}};
+                 {s->disks_lost, lose_disk}, {s->blackouts, black_out}};
     int64_t all = 0;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) all += table[i].rate;
     if (!w->hostile || !all) return;
@@ -130,6 +139,8 @@ void world_faults_begin(struct world *w) {
         struct sim_node *n = &w->nodes[i];
         n->skew_ms = world_between(w, -w->swarm->skew_ms, w->swarm->skew_ms);
         n->drift = world_between(w, -w->swarm->drift, w->swarm->drift);
+        w->stats.skewed += n->skew_ms != 0;
+        w->stats.drifting += n->drift != 0;
         disk_heals(n);
     }
     store_faults(w);

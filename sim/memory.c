@@ -98,8 +98,14 @@ static struct memory *disown(const void *at) {
 
 static bool is_refused(struct memory *m) { return m->running && !m->spared && m->left && --m->left == 0; }
 
+_Noreturn void memory_end(void) {
+    assert(current);
+    assert(current->running);
+    longjmp(current->end, 1);
+}
+
 static void *resize(void *old, size_t size) {
-    if (current && is_refused(current)) longjmp(current->end, 1);
+    if (current && is_refused(current)) memory_end();
     struct memory *owner = old ? disown(old) : current;
     void *piece = must(realloc(old, size));
     own(piece, owner);

@@ -25,6 +25,8 @@ struct memory *memory_become(struct memory *m);
 /* So many allocations from now on one is refused; 0: none will be. */
 void memory_arm(struct memory *m, uint64_t allocations);
 void memory_spare(struct memory *m, bool spared); /* the count stands still */
+/* Ends the process whose code runs, as if it were refused memory. */
+_Noreturn void memory_end(void);
 uint64_t memory_pieces(const struct memory *m);
 /* Frees all that the process has. */
 void memory_give_back(struct memory *m);

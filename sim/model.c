@@ -4,9 +4,11 @@
 
 #include "core/mem.h"
 
-/* Numbers of writes, in order. */
+/* Numbers of writes, in order, each with its slot, and those that it may take away from: most have nothing to do with most others. */
 struct numbers {
-    uint32_t *at;
+    struct numbered {
+        uint32_t number, slot, takes;
+    } *at;
     size_t count, cap;
 };
 
@@ -18,6 +20,7 @@ struct model {
     struct origin *origins;
     uint32_t origin_count;
     struct model_op *ops;
+    uint32_t *gone_by; /* by whom each was found gone last, and had not been dead before: likely so again. 0: nobody */
     size_t count, cap;
     struct numbers of_key[MODEL_KEYS + 1]; /* those that touch a key, FLUSHALL too; the last: all */
 };
@@ -33,12 +36,13 @@ void model_free(struct model *m) {
     for (size_t k = 0; k <= MODEL_KEYS; k++) mem_free(m->of_key[k].at);
     mem_free(m->origins);
     mem_free(m->ops);
+    mem_free(m->gone_by);
     mem_free(m);
 }
 
-static void numbers_add(struct numbers *n, size_t number) {
+static void numbers_add(struct numbers *n, struct numbered write) {
     if (n->count == n->cap) n->at = mem_realloc(n->at, (n->cap = n->cap ? n->cap * 2 : 64) * sizeof *n->at);
-    n->at[n->count++] = (uint32_t)number;
+    n->at[n->count++] = write;
 }
 
 /* The place of the first beyond it. */
@@ -46,7 +50,7 @@ static size_t numbers_after(const struct numbers *n, size_t number) {
     size_t low = 0, high = n->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (n->at[middle] > number) high = middle;
+        if (n->at[middle].number > number) high = middle;
         else low = middle + 1;
     }
     return low;
@@ -100,6 +104,18 @@ static bool removes(const struct model_op *b, const struct model_op *a) {
     }
 }
 
+/* Where a write is, as a bit: one for the string, one for each member, one for each field. */
+static uint32_t slot_of(enum model_kind kind, uint32_t field) {
+    if (!is_of_field(kind)) return 1;
+    return 1u << (1 + field + (is_of_set(kind) ? 0 : MODEL_FIELDS));
+}
+
+/* As `removes` will have it, of writes of its key. */
+static uint32_t slots_taken(const struct model_op *b) {
+    if (b->kind == MODEL_DEL || b->kind == MODEL_SET) return UINT32_MAX;
+    return b->kind == MODEL_INCR || b->kind == MODEL_HINCR ? 0 : slot_of(b->kind, b->field);
+}
+
 enum life { GONE, OPEN, LIVES };
 
 static bool has_number(const uint32_t *numbers, uint32_t count, size_t number) {
@@ -115,9 +131,9 @@ static bool has_number(const uint32_t *numbers, uint32_t count, size_t number) {
 static bool took(const struct model_op *b, size_t number) { return has_number(b->removed, b->removed_count, number); }
 static bool took_dead(const struct model_op *b, size_t number) { return has_number(b->dead, b->dead_count, number); }
 
-/* Somebody whose write is in the cut had seen it. */
+/* Somebody whose write is in the cut, a later one, had seen it. */
 static bool was_seen(const struct model *m, const struct model_cut *cut, const struct model_op *b) {
-    for (size_t i = 0; i < m->count; i++)
+    for (size_t i = (size_t)(b - m->ops) + 1; i < m->count; i++)
         if (in_cut(&m->ops[i], cut) && had(&m->ops[i], b)) return true;
     return false;
 }
@@ -132,7 +148,7 @@ static bool is_brought_back(const struct model_op *a, const struct model_cut *cu
 static bool lacks_reset(const struct model *m, const struct model_cut *cut, const struct model_op *b, size_t number) {
     const struct numbers *later = &m->of_key[m->ops[number].key];
     for (size_t k = numbers_after(later, number); k < later->count; k++) {
-        const struct model_op *c = &m->ops[later->at[k]];
+        const struct model_op *c = &m->ops[later->at[k].number];
         if (c->lost && c->shard == b->shard && took(c, number) && !in_cut(c, cut) && had(b, c)) return true;
     }
     return false;
@@ -149,11 +165,17 @@ static enum life life(const struct model *m, const struct model_cut *cut, size_t
     const struct model_op *a = &m->ops[number];
     enum life life = LIVES;
     if (!in_cut(a, cut)) return GONE;
+    uint32_t taker = m->gone_by[number], slot = slot_of(a->kind, a->field);
+    if (taker && !cut->behind && in_cut(&m->ops[taker], cut)) return GONE; /* as is_gone_by will have it */
     const struct numbers *later = &m->of_key[a->key];
     for (size_t k = numbers_after(later, number); k < later->count; k++) {
-        const struct model_op *b = &m->ops[later->at[k]];
+        if (!(later->at[k].takes & slot)) continue;
+        const struct model_op *b = &m->ops[later->at[k].number];
         if (b->shard != a->shard || !removes(b, a)) continue;
-        if (is_gone_by(m, cut, b, number)) return GONE;
+        if (is_gone_by(m, cut, b, number)) {
+            if (!took_dead(b, number)) m->gone_by[number] = later->at[k].number;
+            return GONE;
+        }
         /* A delta tells of its elements as they are when it is sent, so what somebody else has
          * removed of them by then is felt before that removal is in the cut. */
         if (took(b, number)) life = OPEN;
@@ -190,16 +212,22 @@ void model_add(struct model *m, struct model_op op) {
     op.dead = mem_alloc((before->count + 1) * sizeof *op.dead);
     op.removed_count = op.dead_count = 0;
     for (size_t k = 0; k < before->count; k++) {
-        uint32_t number = before->at[k];
-        if (!takes(m, &op, number)) continue;
+        uint32_t number = before->at[k].number;
+        if (!(before->at[k].slot & slots_taken(&op)) || !takes(m, &op, number)) continue;
         op.removed[op.removed_count++] = number;
         if (finds_reset(m, &op, number)) op.dead[op.dead_count++] = number;
     }
     op.removed = mem_realloc(op.removed, (op.removed_count + 1) * sizeof *op.removed);
     op.dead = mem_realloc(op.dead, (op.dead_count + 1) * sizeof *op.dead);
-    if (m->count == m->cap) m->ops = mem_realloc(m->ops, (m->cap = m->cap ? m->cap * 2 : 256) * sizeof *m->ops);
+    if (m->count == m->cap) {
+        m->cap = m->cap ? m->cap * 2 : 256;
+        m->ops = mem_realloc(m->ops, m->cap * sizeof *m->ops);
+        m->gone_by = mem_realloc(m->gone_by, m->cap * sizeof *m->gone_by);
+    }
+    m->gone_by[m->count] = 0;
+    struct numbered write = {(uint32_t)m->count, slot_of(op.kind, op.field), slots_taken(&op)};
     for (uint32_t k = 0; k <= MODEL_KEYS; k++)
-        if (op.key == MODEL_KEYS || op.key == k || k == MODEL_KEYS) numbers_add(&m->of_key[k], m->count);
+        if (op.key == MODEL_KEYS || op.key == k || k == MODEL_KEYS) numbers_add(&m->of_key[k], write);
     m->ops[m->count++] = op;
 }
 
@@ -209,6 +237,32 @@ void model_lose(struct model *m, uint32_t shard, struct model_seen upto, uint64_
         struct model_op *op = &m->ops[i];
         if (op->shard == shard && op->origin == origin && op->at.counter > count && op->at.counter <= upto.counter) op->lost = true;
     }
+}
+
+static bool is_claimed(const struct model_op *a, const struct model_seen *claims, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        if (claims[i].counter == a->at.counter && claims[i].incarnation == a->at.incarnation && claims[i].node == a->at.node) return true;
+    return false;
+}
+
+static bool was_removed(const struct model *m, size_t number) {
+    const struct model_op *a = &m->ops[number];
+    const struct numbers *later = &m->of_key[a->key];
+    for (size_t k = numbers_after(later, number); k < later->count; k++) {
+        const struct model_op *b = &m->ops[later->at[k].number];
+        if (b->shard == a->shard && removes(b, a) && had(b, a)) return true;
+    }
+    return false;
+}
+
+const struct model_op *model_unfounded(struct model *m, const struct model_cut *cut, const struct model_seen *claims, uint32_t count,
+                                       const struct model_cut *claimed_upto) {
+    for (size_t i = 0; i < m->count; i++) {
+        const struct model_op *a = &m->ops[i];
+        if (a->shard != cut->shard || in_cut(a, cut)) continue;
+        if ((in_cut(a, claimed_upto) || is_claimed(a, claims, count)) && !was_removed(m, i)) return a;
+    }
+    return NULL;
 }
 
 #define OPEN_MAX 10 /* more than so many open increments: any sum is let pass */
@@ -225,7 +279,8 @@ static struct known known_of(const struct model *m, const struct model_cut *cut,
     struct known k = {0};
     bool base_must = false;
     for (size_t n = 0; n < m->of_key[key].count; n++) {
-        size_t i = m->of_key[key].at[n];
+        if (m->of_key[key].at[n].slot != slot_of(set, field)) continue;
+        size_t i = m->of_key[key].at[n].number;
         const struct model_op *a = &m->ops[i];
         if (a->key != key || a->field != field || (a->kind != set && a->kind != incr)) continue;
         enum life l = life(m, cut, i);
@@ -260,7 +315,8 @@ static bool is_value(const struct known *k, int64_t value) {
 static enum life life_of_member(const struct model *m, const struct model_cut *cut, uint32_t key, uint32_t field) {
     enum life best = GONE;
     for (size_t n = 0; n < m->of_key[key].count; n++) {
-        size_t i = m->of_key[key].at[n];
+        if (m->of_key[key].at[n].slot != slot_of(MODEL_SADD, field)) continue;
+        size_t i = m->of_key[key].at[n].number;
         const struct model_op *a = &m->ops[i];
         if (a->kind != MODEL_SADD || a->key != key || a->field != field) continue;
         enum life l = life(m, cut, i);
@@ -271,7 +327,7 @@ static enum life life_of_member(const struct model *m, const struct model_cut *c
 
 bool model_allows_absent(const struct model *m, const struct model_cut *cut, uint32_t key) {
     for (size_t n = 0; n < m->of_key[key].count; n++) {
-        size_t i = m->of_key[key].at[n];
+        size_t i = m->of_key[key].at[n].number;
         enum model_kind kind = m->ops[i].kind;
         bool adds = kind != MODEL_DEL && kind != MODEL_SREM && kind != MODEL_HDEL;
         if (adds && m->ops[i].key == key && life(m, cut, i) == LIVES) return false;

@@ -75,6 +75,10 @@ bool model_allows_string(const struct model *m, const struct model_cut *cut, uin
 bool model_allows_set(const struct model *m, const struct model_cut *cut, uint32_t key, uint32_t members);
 bool model_allows_hash(const struct model *m, const struct model_cut *cut, uint32_t key, uint32_t fields,
                        const int64_t values[MODEL_FIELDS]);
+/* Writes that a node claims to have seen though they are not in its cut: somebody must have removed each, having seen it. That
+ * removal may be felt before it is in the cut as well. NULL, or one that nobody removed. */
+const struct model_op *model_unfounded(struct model *m, const struct model_cut *cut, const struct model_seen *claims, uint32_t count,
+                                       const struct model_cut *claimed_upto);
 /* Prints the writes of a key that are in the cut. */
 void model_explain(const struct model *m, const struct model_cut *cut, uint32_t key);
 

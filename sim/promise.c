@@ -7,7 +7,9 @@
  *
  * A while: the keeper writes, and syncs if it ever does, what was applied until then at the first of its
  * steps that comes a second after the last time. So what was there after one step is safe after any
- * later one that is a second away, if no step in between found the log failing. */
+ * later one that is a second away, if no step in between found the log failing.
+ *
+ * What a process reads at its start is safe from the machine before it is up, unless a process before had failed to sync it. */
 #include <string.h>
 
 #include "persist/keeper.h"
@@ -130,13 +132,16 @@ static void whole_check(struct run *r, uint32_t index) {
                  (unsigned long long)lacks->counter, (unsigned long long)lacks->node - 1, (unsigned long long)lacks->incarnation >> 48);
 }
 
+static void machine_lost(const struct run *r, struct promises *p) {
+    for (uint32_t i = 0; i < p->count; i++) memcpy(p->list[i].process, p->list[i].machine, (size_t)r->swarm.shards * sizeof(uint64_t));
+    if (r->swarm.sync == SYNC_NO) whole_fini(&p->sure);
+}
+
 void promises_lost(struct run *r, uint32_t index, enum world_change change) {
     struct promises *p = &r->promises[index];
     const struct node *node = world_node(r->world, index);
     follow_self(p, node);
-    for (uint32_t i = 0; world_lost_power(r->world, index) && i < p->count; i++)
-        memcpy(p->list[i].process, p->list[i].machine, node->shard_count * sizeof(uint64_t));
-    if (world_lost_power(r->world, index) && r->swarm.sync == SYNC_NO) whole_fini(&p->sure);
+    if (world_lost_power(r->world, index)) machine_lost(r, p);
     if (change == WORLD_STOPPED) whole_take(&p->sure, node);
     whole_fini(&p->next);
     whole_take(&p->had, node);
@@ -151,6 +156,7 @@ void promises_checked(struct run *r, uint32_t index) {
         forget(p);
     }
     if (world_is_void(r->world, index)) forget(p);
+    if (world_lost_doubted(r->world, index)) machine_lost(r, p);
     whole_check(r, index);
     for (uint32_t i = 0; i < p->count; i++) {
         const struct promise *one = &p->list[i];

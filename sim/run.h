@@ -10,7 +10,8 @@
 #define ORIGINS_MAX 1024
 
 #define RUN_COUNTS(X)                                            \
-    X(commands, "commands answered")                             \
+    X(commands, "commands of clients answered")                  \
+    X(questions, "commands by which the judge asks")             \
     X(writes, "writes that the model knows")                     \
     X(reads, "reads judged by it")                               \
     X(unmodelled, "other commands")                              \
@@ -109,6 +110,7 @@ struct run {
     struct shard_paths paths;
     struct gossip_stats gossip;
     bool failed, verbose;
+    bool judging; /* what is asked is asked by the judge */
     const char *watch; /* a key to be printed whenever a node's view of it changes, or NULL */
     struct buf watched[WORLD_NODES_MAX];
 };

@@ -104,6 +104,9 @@ static void pick_disks(uint64_t seed, struct swarm *s) {
     s->disk_fails = maybe(&rng, 30, 20000);
     int64_t crashes = maybe(&rng, 90, 40);
     if (s->disks && !s->crashes) s->crashes = crashes;
+    s->dying = maybe(&rng, 60, 100);
+    s->holes = maybe(&rng, 70, 100);
+    s->blackouts = maybe(&rng, 50, 40);
 }
 
 /* Likewise. */
@@ -179,7 +182,7 @@ void swarm_pick(uint64_t seed, const struct swarm *given, struct swarm *out) {
         int64_t value = *swarm_at((struct swarm *)(uintptr_t)given, i);
         if (value != SWARM_UNSET) *swarm_at(out, i) = value;
     }
-    if (!out->disks) out->power = out->fulls = out->rots = out->disk_fails = out->disks_lost = 0;
+    if (!out->disks) out->power = out->fulls = out->rots = out->disk_fails = out->dying = out->holes = out->blackouts = out->disks_lost = 0;
     if (!out->stores) out->store_fails = out->store_outs = out->disks_lost = 0;
     if (!out->disks && !out->stores) out->crashes_all = 0;
     if (out->late >= out->nodes) out->late = out->nodes - 1;

@@ -48,7 +48,7 @@
     X(ooms, 0, 1000, "nodes whose memory runs out, in the midst of anything")                 \
     X(stops, 0, 1000, "nodes that stand still for a while")                                   \
     X(slows, 0, 1000, "nodes that become slow, or quick again")                               \
-    X(leaves, 0, 1000, "nodes that leave, and join later, empty")                             \
+    X(leaves, 0, 1000, "nodes that leave, and join later: empty, or with what their disk has") \
     X(forgets, 0, 1000, "members that an operator declares gone")                             \
     X(jumps, 0, 1000, "clocks that jump")                                                     \
     X(skew_ms, 0, INT64_C(100000000), "most that clocks are off, either way")                 \
@@ -62,6 +62,9 @@
     X(fulls, 0, 1000, "disks that are full for a while")                                      \
     X(rots, 0, 1000, "bits that flip on disks")                                               \
     X(disk_fails, 0, 1000000, "of a million writes and syncs, those that fail")               \
+    X(dying, 0, 100, "percent of disks that fail and take their node with them, once or more often") \
+    X(holes, 0, 100, "percent of files that were not synced and keep later parts without earlier ones") \
+    X(blackouts, 0, 1000, "nodes that end in the midst of what they do to their disk, a minute") \
     X(stores, 0, 1, "nodes stream to an object store")                                        \
     X(segment_ms, 1, 100000, "how often")                                                     \
     X(waiting_bytes, 1, 1 << 30, "of writes that may wait for it")                            \

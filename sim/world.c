@@ -86,8 +86,10 @@ static void remember_past(struct sim_node *n) {
 static bool runs(struct sim_node *n, uint64_t *ends, void (*code)(void *arg), void *arg) {
     if (n->memory) memory_spare(n->memory, n->only && n->only != ends);
     if (memory_run(n->memory, code, arg)) return true;
-    ++*ends;
-    if (n->world->verbose) printf("%10lld n%u has run out of memory\n", (long long)n->world->now_us, n->index);
+    bool dark = node_is_dark(n);
+    ++*(dark ? &n->world->stats.blackouts : ends);
+    if (n->world->verbose && dark) printf("%10lld n%u ends in the midst of writing%s\n", (long long)n->world->now_us, n->index, n->dark_power ? ", machine and all" : "");
+    else if (n->world->verbose) printf("%10lld n%u has run out of memory\n", (long long)n->world->now_us, n->index);
     return false;
 }
 
@@ -113,7 +115,7 @@ void node_is_up(struct sim_node *n) {
     struct world *w = n->world;
     schedule_tick(n, w->now_us);
     if (w->ports.restart) w->ports.restart(w->ports.arg, n->index, WORLD_UP);
-    n->is_void = false;
+    n->is_void = n->lost_doubted = false;
 }
 
 void node_start(struct sim_node *n) {
@@ -140,7 +142,11 @@ void node_start(struct sim_node *n) {
     n->stopped_until_us = 0;
     links_clear(n);
     struct starting starting = {n, &config};
-    if (!runs(n, &w->stats.ooms_start, start, &starting)) node_forget_all(n);
+    if (!runs(n, &w->stats.ooms_start, start, &starting)) {
+        n->lost_power = node_is_dark(n) && n->dark_power;
+        n->lost_doubted = n->lost_doubted || n->lost_power;
+        node_forget_all(n);
+    }
     if (!n->node) { /* tries again */
         n->life++;
         event_push(w, (struct event){.at_us = w->now_us + 1000000, .kind = EVENT_START, .node = n->index});
@@ -210,7 +216,7 @@ void world_clear_up(struct world *w) {
         if (!n->dead) continue;
         n->dead = false;
         w->dead_count--;
-        n->lost_power = false;
+        n->lost_power = node_is_dark(n) && n->dark_power;
         if (w->ports.restart && !n->loading) w->ports.restart(w->ports.arg, i, WORLD_DIED);
         node_forget_all(n);
         is_down(w, i, world_between(w, 1000, rng_percent(&w->rng, 50) ? 1000000 : 20000000));
@@ -274,6 +280,9 @@ static void run_event(struct world *w, const struct event *e) {
     case EVENT_ARCHIVE:
         if (same_life && n->archive && n->archive_at_us == e->at_us) node_archives(n);
         break;
+    case EVENT_CRASH:
+        if (w->hostile) world_crash(w, e->node, e->from);
+        break;
     case EVENT_STORE_BACK: store_is_back(w); break;
     }
 }
@@ -326,7 +335,7 @@ static void node_init(struct world *w, uint32_t i, bool ring) {
     uint32_t nodes = w->node_count, late = (uint32_t)w->swarm->late;
     n->world = w;
     n->index = i;
-    n->memory = w->swarm->ooms ? memory_new() : NULL;
+    n->memory = w->swarm->ooms || w->swarm->blackouts ? memory_new() : NULL;
     snprintf(n->address, sizeof n->address, "n%u:1", i);
     /* A ring of joins, or all to the first: both must become one cluster. */
     snprintf(n->join, sizeof n->join, "n%u:1,n%u:1", ring ? (i + 1) % nodes : 0, ring ? i : 1 % nodes);
@@ -343,6 +352,7 @@ struct world *world_new(uint64_t seed, const struct swarm *swarm, const struct w
     assert(swarm->nodes <= WORLD_NODES_MAX);
     struct world *w = mem_zero(1, sizeof *w);
     rng_seed(&w->rng, seed);
+    rng_seed(&w->rare, seed ^ 0x4a4e);
     w->swarm = swarm;
     w->node_count = (uint32_t)swarm->nodes;
     world_store_open(w, seed);
@@ -360,7 +370,7 @@ void world_free(struct world *w) {
         if (n->node) node_forget_archive(n, true);
         if (n->node) node_forget_disk(n, false);
         if (n->node) node_free(n->node);
-        if (n->disk) disk_sim_free(n->disk);
+        node_throw_disk_away(n);
         if (n->memory) memory_free(n->memory);
     }
     world_store_close(w);
@@ -370,11 +380,19 @@ void world_free(struct world *w) {
 struct node *world_node(struct world *w, uint32_t index) { return w->nodes[index].dead || w->nodes[index].loading ? NULL : w->nodes[index].node; }
 bool world_lost_power(const struct world *w, uint32_t index) { return w->nodes[index].lost_power; }
 bool world_is_void(const struct world *w, uint32_t index) { return w->nodes[index].is_void; }
+bool world_lost_doubted(const struct world *w, uint32_t index) { return w->nodes[index].lost_doubted; }
 bool world_has_rotted(const struct world *w, uint32_t index) { return w->nodes[index].rotten; }
 bool world_stands_still(const struct world *w, uint32_t index) { return w->nodes[index].stopped_until_us > w->now_us; }
 uint32_t world_node_count(const struct world *w) { return w->node_count; }
 struct rng *world_rng(struct world *w) { return &w->rng; }
 int64_t world_now_us(const struct world *w) { return w->now_us; }
-void world_stats(const struct world *w, struct world_stats *out) { *out = w->stats; }
+
+void world_stats(const struct world *w, struct world_stats *out) {
+    *out = w->stats;
+    for (uint32_t i = 0; i < w->node_count; i++)
+        if (w->nodes[i].disk) disk_counts(w->nodes[i].disk, &out->disks);
+    if (w->bucket) bucket_sim_stats(w->bucket, &out->bucket);
+}
+
 uint64_t world_trace_hash(const struct world *w) { return w->trace; }
 void world_verbose(struct world *w, bool verbose) { w->verbose = verbose; }

@@ -10,6 +10,8 @@
 
 #include "core/rng.h"
 #include "net/node.h"
+#include "sim/disk.h"
+#include "sim/store.h"
 #include "sim/swarm.h"
 
 #define WORLD_STATS(X)                                                 \
@@ -27,6 +29,8 @@
     X(crashes, "crashes")                                              \
     X(stops, "nodes that stood still")                                 \
     X(slows, "nodes that became slow")                                 \
+    X(skewed, "clocks that were off from the start")                   \
+    X(drifting, "clocks that drifted")                                 \
     X(jumps, "clock jumps")                                            \
     X(joins, "nodes that joined late")                                     \
     X(power_lost, "crashes that took what was not synced")                 \
@@ -61,12 +65,16 @@
     X(disks_lost, "disks that were lost with their machine")               \
     X(ooms_archive, "nodes whose memory ran out while they streamed")      \
     X(disk_failures, "nodes that refused writes, by the disk")             \
+    X(blackouts, "nodes that ended between two operations on their disk")   \
+    X(dying, "nodes that crashed right after their disk had failed")        \
     X(disk_heals, "nodes that took writes again")
 
 struct world_stats {
 #define X(name, help) uint64_t name;
     WORLD_STATS(X)
 #undef X
+    struct disk_stats disks;
+    struct bucket_stats bucket;
 };
 
 struct world;
@@ -119,6 +127,9 @@ bool world_lost_power(const struct world *w, uint32_t index);
 bool world_has_rotted(const struct world *w, uint32_t index);
 /* What its disk brought back was void, by the object store's word: it started over before it was up, perhaps several times. */
 bool world_is_void(const struct world *w, uint32_t index);
+/* Since it was last up its machine has stopped while it started, before what a process before had not synced was, or before what
+ * that had failed to sync was written anew. */
+bool world_lost_doubted(const struct world *w, uint32_t index);
 /* Ends well, and comes back as after a crash. */
 void world_stop(struct world *w, uint32_t index, int64_t down_us);
 /* Loses its memory; comes back, empty and as another replica, after down_us. With a disk: with what is on it. */

@@ -1,6 +1,7 @@
 /* Disks of nodes: what is kept on them, how it comes back, what they do wrong. */
 #include <stdio.h>
 
+#include "persist/keeper_files.h"
 #include "sim/world_state.h"
 
 static void note(void *arg, const char *text) {
@@ -40,6 +41,7 @@ bool node_recover(struct sim_node *n) {
     if (!w->swarm->disks) return true;
     if (!n->disk) n->disk = new_disk(w);
     let_fail(n);
+    disk_sim_holes(n->disk, (unsigned)w->swarm->holes);
     struct keeper_config config = {
         .disk = disk_sim_port(n->disk), .shards = n->node->shards, .shard_count = n->node->shard_count,
         .replicas = n->node->replicas, .cluster = "sim", .logs = true, .sync = (enum keeper_sync)w->swarm->sync,
@@ -59,10 +61,19 @@ bool node_recover(struct sim_node *n) {
                (unsigned long long)recovery.images, (unsigned long long)recovery.messages, (unsigned long long)recovery.gaps);
     node_keep(n->node, n->keeper, any);
     n->incarnation = any ? gossip_self(n->node->gossip).incarnation : 0;
-    n->failure = STATUS_OK;
+    n->failure = keeper_failure(n->keeper); /* a process before may have left it so */
     n->saves = 0;
     plan_step(n, 1);
     return true;
+}
+
+bool node_is_dark(const struct sim_node *n) { return n->disk && disk_sim_is_dark(n->disk); }
+
+static void disk_ends(struct sim_node *n) {
+    n->lost_doubted = n->lost_doubted || (n->lost_power && disk_sim_has(n->disk, KEEPER_DOUBT));
+    n->world->stats.power_lost += n->lost_power;
+    if (n->lost_power) disk_sim_crash(n->disk);
+    else disk_sim_kill(n->disk);
 }
 
 void node_forget_disk(struct sim_node *n, bool power) {
@@ -70,18 +81,30 @@ void node_forget_disk(struct sim_node *n, bool power) {
     keeper_free(n->keeper);
     n->keeper = NULL;
     n->node->keeper = NULL;
-    if (power) disk_sim_crash(n->disk);
-    else disk_sim_kill(n->disk);
     n->lost_power = power;
-    n->world->stats.power_lost += power;
+    disk_ends(n);
 }
 
 void node_forget_all(struct sim_node *n) {
     node_forget_archive(n, false);
     n->keeper = NULL;
     n->node = NULL;
-    if (n->disk) disk_sim_kill(n->disk);
+    if (n->disk) disk_ends(n);
     memory_give_back(n->memory);
+}
+
+/* What a disk does when it dies: it fails, its node ends, is back, and ends again, all before it could make up for the failure. */
+static void disk_dies(struct sim_node *n) {
+    struct world *w = n->world;
+    int64_t at_us = w->now_us;
+    if (!w->hostile || !w->swarm->dying || !rng_percent(&w->rare, (unsigned)w->swarm->dying)) return;
+    for (uint64_t times = 1 + rng_below(&w->rare, 3); times > 0; times--) {
+        uint32_t down_us = (uint32_t)rng_below(&w->rare, 20000);
+        at_us += 1 + (int64_t)rng_below(&w->rare, UINT64_C(1) << rng_below(&w->rare, 19));
+        event_push(w, (struct event){.at_us = at_us, .kind = EVENT_CRASH, .node = n->index, .from = down_us});
+        at_us += down_us;
+    }
+    w->stats.dying++;
 }
 
 struct keeping {
@@ -101,7 +124,10 @@ void node_keeps(struct sim_node *n) {
     if (!node_runs(n, &w->stats.ooms_keeper, keep, &step)) return;
     keeper_status(n->keeper, &now);
     if (now.saves != n->saves) ++*(now.last_save == STATUS_OK ? &w->stats.checkpoints : &w->stats.checkpoints_failed);
-    if (n->failure == STATUS_OK && now.failure != STATUS_OK) w->stats.disk_failures++;
+    if (n->failure == STATUS_OK && now.failure != STATUS_OK) {
+        w->stats.disk_failures++;
+        disk_dies(n);
+    }
     if (n->failure != STATUS_OK && now.failure == STATUS_OK) w->stats.disk_heals++;
     n->saves = now.saves;
     n->failure = now.failure;
@@ -115,12 +141,26 @@ void node_recovered_step(struct sim_node *n) {
     n->world->stats.recovered_gone++;
 }
 
+void disk_counts(const struct disk_sim *disk, struct disk_stats *sum) {
+    struct disk_stats one;
+    disk_sim_stats(disk, &one);
+#define X(name, help) sum->name += one.name;
+    DISK_STATS(X)
+#undef X
+}
+
+void node_throw_disk_away(struct sim_node *n) {
+    if (!n->disk) return;
+    disk_counts(n->disk, &n->world->stats.disks);
+    disk_sim_free(n->disk);
+    n->disk = NULL;
+}
+
 void world_lose(struct world *w, uint32_t index, int64_t down_us) {
     struct sim_node *n = &w->nodes[index];
     world_crash(w, index, down_us);
     if (!n->disk) return;
-    disk_sim_free(n->disk);
-    n->disk = NULL;
+    node_throw_disk_away(n);
     n->rotten = true;
     w->stats.disks_lost++;
 }
@@ -140,5 +180,6 @@ void disk_has_room(struct sim_node *n, uint64_t times) {
 void disk_heals(struct sim_node *n) {
     if (!n->disk) return;
     disk_sim_limit(n->disk, UINT64_MAX);
+    disk_sim_dark(n->disk, 0);
     let_fail(n);
 }

@@ -11,7 +11,7 @@
 #define MINUTE_US INT64_C(60000000)
 
 enum event_kind { EVENT_TICK, EVENT_CONNECT, EVENT_DISCONNECT, EVENT_ARRIVE, EVENT_SENT, EVENT_START, EVENT_FAULT, EVENT_KEEPER, EVENT_ROOM,
-                  EVENT_ARCHIVE, EVENT_STORE_BACK };
+                  EVENT_ARCHIVE, EVENT_STORE_BACK, EVENT_CRASH };
 
 struct event {
     int64_t at_us;
@@ -51,6 +51,8 @@ struct sim_node {
     enum status failure;   /* of the keeper, as it last was */
     uint64_t saves;
     bool lost_power, rotten, is_void;
+    bool dark_power;       /* if its disk ends it, its machine stops */
+    bool lost_doubted;     /* see world.h */
     struct memory *memory; /* of its process; NULL: it never runs out */
     const uint64_t *only;  /* it runs out in code of which this counts the ends; NULL: in any */
     bool dead;             /* it did, and nobody has cleared up yet */
@@ -62,6 +64,7 @@ struct sim_node {
 
 struct world {
     struct rng rng;
+    struct rng rare; /* for what came later: seeds without it run as they always did */
     const struct swarm *swarm;
     bool hostile;
     int64_t now_us;
@@ -91,7 +94,10 @@ bool node_runs(struct sim_node *n, uint64_t *ends, void (*code)(void *arg), void
 /* world_disk.c. False: the node cannot start. */
 bool node_recover(struct sim_node *n);
 void node_forget_disk(struct sim_node *n, bool power); /* before the node is freed; the process or the machine stops */
-void node_forget_all(struct sim_node *n);              /* the process has ended where it stood */
+void node_throw_disk_away(struct sim_node *n);
+void disk_counts(const struct disk_sim *disk, struct disk_stats *sum);
+void node_forget_all(struct sim_node *n);              /* the process has ended where it stood, or the machine if lost_power */
+bool node_is_dark(const struct sim_node *n);           /* its disk has ended it */
 void node_keeps(struct sim_node *n);                   /* the keeper's step */
 void node_recovered_step(struct sim_node *n);          /* after each of gossip's */
 void disk_fills(struct world *w, struct sim_node *n);
