@@ -276,6 +276,28 @@ static void who_was_never_met_is_not_ended(void **state) {
     stop(&b);
 }
 
+/* But not while an address to join is out of reach. */
+static void who_was_never_met_is_given_up_in_time(void **state) {
+    (void)state;
+    for (int reached = 0; reached < 2; reached++) {
+        struct side a, b;
+        start_both(&a, &b);
+        cut = !reached;
+        a.has_more = true;
+        run(&a, &b, 2000);
+        read_stranger(&a, 9);
+        for (int64_t end = now_ms + 90000000; now_ms < end; now_ms += 5000)
+            for (int i = 0; i < 3; i++) {
+                step(&a);
+                step(&b);
+            }
+        assert_int_equal(other_of(&a, 9).status, reached ? MEMBER_GONE : MEMBER_DOWN);
+        assert_int_equal(a.ends > 0, reached);
+        stop(&a);
+        stop(&b);
+    }
+}
+
 static void who_was_met_only_in_the_store_is_met(void **state) {
     struct side a, b;
     (void)state;
@@ -447,7 +469,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_may_lose_what_he_has_is_remembered_for), cmocka_unit_test(who_left_is_remembered_for_while_more_may_come_of_him),
         cmocka_unit_test(who_was_never_met_may_still_turn_up), cmocka_unit_test(who_was_never_met_is_not_ended),
-        cmocka_unit_test(who_was_met_only_in_the_store_is_met),
+        cmocka_unit_test(who_was_met_only_in_the_store_is_met), cmocka_unit_test(who_was_never_met_is_given_up_in_time),
         cmocka_unit_test(what_a_short_cut_swallowed_is_found_within_two_heartbeats),
         cmocka_unit_test(peers_that_are_far_away_agree),
         cmocka_unit_test(parts_of_a_message_may_overtake_each_other),
