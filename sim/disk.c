@@ -187,12 +187,10 @@ static void end(struct disk_sim *d) {
     memory_end();
 }
 
-static struct disk_sim *before(void *self) {
-    struct disk_sim *d = self;
-    if (!d->until_dark || --d->until_dark) return d;
+static void before(struct disk_sim *d) {
+    if (!d->until_dark || --d->until_dark) return;
     d->last = rng_percent(&d->rare, 50);
     if (!d->last) end(d);
-    return d;
 }
 
 static enum status after(struct disk_sim *d, enum status status) {
@@ -200,12 +198,30 @@ static enum status after(struct disk_sim *d, enum status status) {
     return status;
 }
 
-static enum status port_open(void *self, const char *name, int *file) { return after(before(self), sim_open(self, name, file)); }
-static enum status port_append(void *self, int file, struct bytes bytes) { return after(before(self), sim_append(self, file, bytes)); }
-static enum status port_sync(void *self, int file) { return after(before(self), sim_sync(self, file)); }
-static enum status port_cut(void *self, int file, uint64_t size) { return after(before(self), sim_cut(self, file, size)); }
-static enum status port_rename(void *self, const char *from, const char *to) { return after(before(self), sim_rename(self, from, to)); }
-static enum status port_remove(void *self, const char *name) { return after(before(self), sim_remove(self, name)); }
+static enum status port_open(void *self, const char *name, int *file) {
+    before(self);
+    return after(self, sim_open(self, name, file));
+}
+static enum status port_append(void *self, int file, struct bytes bytes) {
+    before(self);
+    return after(self, sim_append(self, file, bytes));
+}
+static enum status port_sync(void *self, int file) {
+    before(self);
+    return after(self, sim_sync(self, file));
+}
+static enum status port_cut(void *self, int file, uint64_t size) {
+    before(self);
+    return after(self, sim_cut(self, file, size));
+}
+static enum status port_rename(void *self, const char *from, const char *to) {
+    before(self);
+    return after(self, sim_rename(self, from, to));
+}
+static enum status port_remove(void *self, const char *name) {
+    before(self);
+    return after(self, sim_remove(self, name));
+}
 
 void disk_sim_dark(struct disk_sim *d, uint64_t operations) { d->until_dark = operations; }
 bool disk_sim_is_dark(const struct disk_sim *d) { return d->dark; }
