@@ -343,6 +343,11 @@ static void settle(struct run *r) {
     if (!r->failed && !all_agree(r)) explain_disagreement(r);
 }
 
+void check_ended(struct run *r) {
+    for (uint32_t i = 0; i < world_node_count(r->world); i++)
+        if (world_was_ended_alive(r->world, i)) run_fail(r, i, "others have ended its stream in the object store, and nobody held it for gone");
+}
+
 void check_settled(struct run *r) {
     uint32_t nodes = world_node_count(r->world);
     r->judging = true;

@@ -81,6 +81,7 @@ static void run_seed(struct run *r) {
         world_run(r->world, world_now_us(r->world) + (int64_t)rng_below(world_rng(r->world), (uint64_t)r->swarm.pause_us));
     }
     if (!r->failed) check_settled(r);
+    check_ended(r);
     if (!r->failed && r->swarm.stores) check_comes_back(r);
     world_clear_up(r->world);
     for (uint32_t i = 0; i < world_node_count(r->world); i++)

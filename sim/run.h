@@ -143,6 +143,7 @@ uint64_t applied_of(const struct node *node, uint32_t shard, struct replica_id i
 void note_issued(struct run *r, const struct node *node);
 void check_key(struct run *r, uint32_t index, uint32_t key);
 void check_state(struct run *r, uint32_t index); /* counts again, contexts, nothing forgotten */
+void check_ended(struct run *r);                 /* nobody ends who may live */
 void check_settled(struct run *r);               /* heals, and waits until all agree */
 void check_comes_back(struct run *r);            /* loses all machines, and the object store brings all of it back */
 void checks_fini(struct run *r);

@@ -2,6 +2,7 @@
  * else: for those nodes must only agree; keys b0.. are large collections. */
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "sim/run.h"
 
@@ -200,6 +201,7 @@ static void leave(struct run *r) {
     struct rng *rng = world_rng(r->world);
     uint32_t index = (uint32_t)rng_below(rng, world_node_count(r->world));
     if (!world_node(r->world, index) || world_stands_still(r->world, index)) return;
+    world_gives_up(r->world, index);
     if (was_lost(client_ask(r, index, 2, (const char *[]){"ANNEAL", "LEAVE"}))) return;
     world_run(r->world, world_now_us(r->world) + (int64_t)rng_below(rng, 100000));
     world_stop(r->world, index, 1000 + (int64_t)rng_below(rng, 10000000));
@@ -213,7 +215,9 @@ static void forget(struct run *r) {
     snprintf(id, sizeof id, "%016x", 1 + (unsigned)rng_below(rng, world_node_count(r->world)));
     if (!world_node(r->world, index) || world_stands_still(r->world, index)) return;
     struct bytes reply = client_ask(r, index, 3, (const char *[]){"ANNEAL", "FORGET", id});
-    r->counts.forgotten += reply.data[0] == '+';
+    if (reply.data[0] != '+') return;
+    r->counts.forgotten++;
+    world_gives_up(r->world, (uint32_t)strtoul(id, NULL, 16) - 1);
 }
 
 static void operator_acts(struct run *r) {

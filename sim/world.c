@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "sim/world_state.h"
 
@@ -66,8 +67,18 @@ static void wake(void *arg) {
     schedule_tick(n, n->world->now_us);
 }
 
+/* "member ID at ADDRESS is gone", and the like. */
+static void hear_of_the_gone(struct world *w, const char *text) {
+    size_t len = strlen(text);
+    const char *id = strstr(text, "member ") == text ? text + 7 : strstr(text, "node ") == text ? text + 5 : NULL;
+    if (!id || len < 8 || (strcmp(text + len - 8, " is gone") != 0 && strcmp(text + len - 8, " is left") != 0)) return;
+    uint64_t node = strtoull(id, NULL, 16);
+    if (node >= 1 && node <= w->node_count) world_gives_up(w, (uint32_t)node - 1);
+}
+
 static void note(void *arg, const char *text) {
     const struct sim_node *n = arg;
+    hear_of_the_gone(n->world, text);
     if (n->world->verbose) printf("%10lld n%u %s\n", (long long)n->world->now_us, n->index, text);
 }
 
@@ -379,6 +390,8 @@ void world_free(struct world *w) {
 
 struct node *world_node(struct world *w, uint32_t index) { return w->nodes[index].dead || w->nodes[index].loading ? NULL : w->nodes[index].node; }
 bool world_lost_power(const struct world *w, uint32_t index) { return w->nodes[index].lost_power; }
+void world_gives_up(struct world *w, uint32_t index) { w->nodes[index].given_up = true; }
+bool world_was_ended_alive(const struct world *w, uint32_t index) { return w->nodes[index].ended_alive; }
 bool world_is_void(const struct world *w, uint32_t index) { return w->nodes[index].is_void; }
 bool world_lost_doubted(const struct world *w, uint32_t index) { return w->nodes[index].lost_doubted; }
 bool world_has_rotted(const struct world *w, uint32_t index) { return w->nodes[index].rotten; }

@@ -127,6 +127,10 @@ bool world_lost_power(const struct world *w, uint32_t index);
 bool world_has_rotted(const struct world *w, uint32_t index);
 /* What its disk brought back was void, by the object store's word: it started over before it was up, perhaps several times. */
 bool world_is_void(const struct world *w, uint32_t index);
+/* An operator or a node says that it is gone, or has left. */
+void world_gives_up(struct world *w, uint32_t index);
+/* Others have ended its stream in the object store, and nobody had given it up. */
+bool world_was_ended_alive(const struct world *w, uint32_t index);
 /* Since it was last up its machine has stopped while it started, before what a process before had not synced was, or before what
  * that had failed to sync was written anew. */
 bool world_lost_doubted(const struct world *w, uint32_t index);

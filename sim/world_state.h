@@ -51,6 +51,7 @@ struct sim_node {
     enum status failure;   /* of the keeper, as it last was */
     uint64_t saves;
     bool lost_power, rotten, is_void;
+    bool given_up, ended_alive; /* see world_was_ended_alive */
     bool dark_power;       /* if its disk ends it, its machine stops */
     bool lost_doubted;     /* see world.h */
     struct memory *memory; /* of its process; NULL: it never runs out */

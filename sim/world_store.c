@@ -54,6 +54,7 @@ static void shard_read(void *arg, uint32_t shard) { node_read_shard(((struct sim
 static void was_closed(void *arg, struct replica_id self) {
     struct sim_node *n = arg;
     n->is_void = n->is_void || n->loading;
+    n->ended_alive = n->ended_alive || !n->given_up;
     node_was_closed(n->node, self);
 }
 static void judged(void *arg) { node_judged(((struct sim_node *)arg)->node); }
