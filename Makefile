@@ -103,9 +103,8 @@ sim: all ## whole clusters, simulated, on all cores; SEEDS=1000 OPS=1000 FIRST=1
 	@sh test/sim.sh $(BUILD)/anneal-sim $(or $(FIRST),1) $(SEEDS) $(OPS)
 
 # The simulator again, by another compiler that optimises nothing: the same seeds, the same trace?
-OTHER_CC := $(if $(shell command -v clang),clang,gcc)
-sim-same: $(BUILD)/anneal-sim ## the same trace from gcc -O2 and clang -O0
-	@$(MAKE) --no-print-directory CC=$(OTHER_CC) BUILD=build/other OPT=-O0 SAN= build/other/anneal-sim
+sim-same: $(BUILD)/anneal-sim fuzz-deps ## the same trace from gcc -O2 and clang -O0
+	@$(MAKE) --no-print-directory CC=$(FUZZ_CC) BUILD=build/other OPT=-O0 SAN= build/other/anneal-sim
 	@sh test/sim-same.sh $(BUILD)/anneal-sim build/other/anneal-sim
 
 # Faults planted by core/mutant.h, in a build of their own.
