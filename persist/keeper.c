@@ -156,8 +156,8 @@ static void write_image(struct keeper *k, struct journal *to, uint32_t index) {
 }
 
 /* Own mutations that are not logged yet, and what they came upon, if no record tells of it: what it had replaced is not named by
- * a DEL of it, and would be back. Where a second may be lost, that can wait for the second. Who comes while another is at it waits for that one, lest it takes for logged what is only
- * about to be. */
+ * a DEL of it, and would be back. Where a second may be lost, that can wait for the second. Who comes while another is at it
+ * waits for that one, lest it takes for logged what is only about to be. */
 static void gather(struct keeper *k) {
     if (!atomic_load(&k->any_dirty) && !atomic_load(&k->gathering)) return;
     pthread_mutex_lock(&k->gather);
