@@ -27,7 +27,7 @@ if not SLOW:  # these bring builds of their own
     PARTS |= {
         "thread sanitizer": MAKE + ["-j%d" % os.cpu_count(), "SAN=thread", "build/thread/anneal-server"],
         "thread sanitizer, integration": THREADS + [sys.executable, "-m", "pytest", "-q", "-rs"] +
-        ["test/integration/test_%s.py" % name for name in ("server", "cluster", "durable", "archive")],
+        ["test/integration/test_%s.py" % name for name in ("server", "cluster", "archive")],
         "thread sanitizer, stress": THREADS + [sys.executable, "-B", "test/stress/run.py", "--seconds", "15"],
         "same trace": MAKE + ["sim-same"],
         "mutants": MAKE + ["mutants"],
