@@ -93,7 +93,6 @@
     X(reset_in_step, "what a node writes once it has started over is streamed in its old name")          \
     X(reset_unheld, "what is written while a node starts over counts as logged by the numbers of before") \
     X(end_collected, "the word that a node's stream was ended by others is garbage in time")             \
-    X(next_goes_on, "who ends a stream that its next process had closed leaves that one be")             \
     X(strangers_closed, "the stream of one who is no member is ended, though it may live")              \
     X(strangers_hold_nothing, "resets are forgotten though the stream of one who is no member may go on") \
     X(closed_still, "who started over counts streams as read that it had read before")               \

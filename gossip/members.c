@@ -127,11 +127,11 @@ static void member_clear(struct gossip *g, struct member *m) {
     mem_free(m->accepted);
 }
 
-/* One that left or is gone may make room; others stay. */
+/* One that left or is gone may make room, or a stranger, which is missed if it is; others stay. */
 static bool make_room(struct gossip *g) {
     for (uint32_t i = 0; i < g->member_count && g->member_count == MEMBERS_MAX; i++) {
         struct member *m = g->members[i];
-        if (member_counts(m)) continue;
+        if (member_counts(m) && !m->stranger) continue;
         member_clear(g, m);
         mem_free(m);
         g->members[i] = g->members[--g->member_count];
@@ -223,6 +223,14 @@ static bool is_given_up(struct gossip *g, const struct member *m, uint16_t repli
     return g->now.mono_us - (int64_t)vclock_get(&g->met, replica) >= g->config.down_ms * MS;
 }
 
+#define STRANGERS_MAX 32u /* of more is known that there are some, and that is enough */
+
+static uint32_t count_strangers(const struct gossip *g) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < g->member_count; i++) count += g->members[i]->stranger;
+    return count;
+}
+
 /* Of one that is no member. Its own next process sees to what it left, and that, or whatever is known of its node, is a member and
  * holds what it may not have seen: so nobody ends what may live. A node that nobody told of, nor of its next process, is waited
  * for as for one that is down. */
@@ -230,12 +238,13 @@ static bool is_over(struct gossip *g, uint16_t replica) {
     struct replica_id id = replicas_id(g->config.replicas, replica);
     struct member *m = member_of_node(g, id.node);
     if (replica == g->config.self_index || vclock_get(&g->over, replica) || (m && id_equal(m->id, id))) return true;
-    bool ours = id.node == g->config.self.node, given_up = m && is_given_up(g, m, replica), for_good = given_up || (!ours && !m);
-    if (is_closed(g, id, ours || given_up || MUTANT(strangers_closed), for_good)) {
-        if (for_good) vclock_raise(&g->over, replica, 1);
+    bool ours = id.node == g->config.self.node, unknown = !ours && !m;
+    bool close = ours || (m && is_given_up(g, m, replica)) || MUTANT(strangers_closed);
+    if (is_closed(g, id, close, unknown)) {
+        if (unknown) vclock_raise(&g->over, replica, 1);
         return true;
     }
-    if (!ours && !m) member_add(g, &(struct record){.id = id, .replica = replica, .stranger = true});
+    if (unknown && count_strangers(g) < STRANGERS_MAX) member_add(g, &(struct record){.id = id, .replica = replica, .stranger = true});
     return false;
 }
 
@@ -558,11 +567,18 @@ static bool has_majority(const struct gossip *g) {
 
 /* Nobody is gone before it is down: who is not down counts as alive for the majority, and two halves
  * could declare each other gone. */
+/* Of one that is known, whatever became of it. */
+static bool is_somebodys(const struct gossip *g, const char *address) {
+    for (uint32_t i = 0; i < g->member_count; i++)
+        if (!g->members[i]->stranger && strcmp(g->members[i]->address, address) == 0) return true;
+    return false;
+}
+
 static bool is_gone(struct gossip *g, const struct member *m) {
     int64_t silent_ms = (g->now.mono_us - m->heard_us) / MS;
     if (!member_counts(m) || silent_ms < g->config.gone_ms || silent_ms < g->config.down_ms) return false;
     for (uint32_t i = 0; i < g->join_count && m->stranger; i++)
-        if (!is_settled(g, &g->joins[i])) return false; /* it may be there */
+        if (!is_settled(g, &g->joins[i]) && !is_somebodys(g, g->joins[i].address)) return false; /* it may be there */
     return has_majority(g);
 }
 

@@ -225,7 +225,7 @@ static void judge_own(struct archive *a) {
         end_own(a);
         return;
     }
-    close_stream(a, &r->creation, r->predecessor, number + 1, r->upto, r->images_before, true, a->config.self.incarnation);
+    close_stream(a, &r->creation, r->predecessor, number + 1, r->upto, r->images_before);
     r->step = READ_CLOSING;
     if (strcmp(r->creation.key, r->taken) != 0) return;
     archive_note(a, "%s is taken, and is not listed: that stream stays open", r->taken);

@@ -184,7 +184,7 @@ struct tails {
     bool close;               /* it is to be closed, if it is not yet, */
     bool for_good;            /* or only by its next process */
     bool is_closed, by_others;
-    uint64_t after;           /* the process of its node that goes on with what it left, 0: none, or who knows */
+    bool owes;                /* what is here of it and not there is to be stored */
     bool collected;           /* nothing is there any more, if nothing is: a segment under way would have arrived */
     char taken[LAYOUT_KEY_BYTES]; /* as the reader's */
     uint64_t next, images_before; /* number in its stream, and what its head says */
@@ -200,14 +200,14 @@ struct tails {
     uint64_t *sums;           /* by replica: mutations of it when we looked last, while it was up: then */
     uint32_t sum_count;
     int64_t look_at_us;
-    struct asked {            /* of all whose ends gossip wants to know; with the lock, as the next two */
-        struct replica_id id;
+    struct asked {            /* by replica's index; with the lock, as the next two */
+        int64_t asked_us;     /* when gossip asked last; 0: never */
         bool close, for_good; /* it wants that; */
         bool closed, by_others; /* it is so */
         int64_t since_us;     /* looked at first; 0: not yet */
         int64_t at_us;        /* to be looked at again, if it is not */
     } *asked;
-    size_t asked_count;
+    uint32_t asked_count;
     bool stale;               /* all is void that was here when this one was begun */
     struct lost {
         struct replica_id id;
@@ -215,9 +215,8 @@ struct tails {
     } *lost;
     size_t lost_count;
 };
-/* The last segment of a stream, with nothing in it. */
-void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before, bool by_next,
-                  uint64_t next);
+/* The last segment of a stream, with nothing in it; of a process of our own node, we are the next. */
+void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before);
 void tail_begin(struct archive *a); /* what is here now is in the store, or owed */
 void tail_was_closed(struct archive *a, struct replica_id id, bool by_others); /* its stream, and was read */
 void tail_step(struct archive *a);

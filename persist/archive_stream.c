@@ -122,7 +122,9 @@ static void gather_owed(struct archive *a, struct segment_head *head, struct buf
             atomic_store(&s->any_owed, true);
             return;
         }
-        if (!add_image(a, shard, head, body)) return;
+        if (add_image(a, shard, head, body)) continue;
+        atomic_store(&s->any_owed, true);
+        return;
     }
 }
 

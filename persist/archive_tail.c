@@ -5,6 +5,7 @@
 
 #define GRACE_US INT64_C(10000000) /* what is on its way may arrive; who left streams his last words */
 #define LOOK_US INT64_C(5000000)
+#define ASKED_US INT64_C(2000000)
 
 void archive_alive(struct archive *a, const struct replica_id *ids, size_t count) {
     struct tails *t = &a->tails;
@@ -21,35 +22,47 @@ static bool is_in(const struct replica_id *ids, size_t count, struct replica_id 
     return false;
 }
 
-/* With the lock. */
-static struct asked *asked_about(struct tails *t, struct replica_id id) {
-    for (size_t i = 0; i < t->asked_count; i++)
-        if (replica_id_compare(t->asked[i].id, id) == 0) return &t->asked[i];
-    t->asked = mem_realloc(t->asked, (t->asked_count + 1) * sizeof *t->asked);
-    t->asked[t->asked_count] = (struct asked){.id = id, .at_us = INT64_MAX};
-    return &t->asked[t->asked_count++];
+/* With the lock. NULL: there are no more indexes. */
+static struct asked *asked_about(struct archive *a, struct replica_id id) {
+    struct tails *t = &a->tails;
+    uint16_t index;
+    if (replicas_intern(a->config.replicas, id, &index) != STATUS_OK) return NULL;
+    if (index >= t->asked_count) {
+        uint32_t count = index + index / 2u + 16;
+        t->asked = mem_realloc(t->asked, count * sizeof *t->asked);
+        memset(t->asked + t->asked_count, 0, (count - t->asked_count) * sizeof *t->asked);
+        t->asked_count = count;
+    }
+    return &t->asked[index];
 }
 
 bool archive_is_closed(struct archive *a, struct replica_id id, bool close, bool for_good) {
+    int64_t now_us = a->config.clock.now(a->config.clock.self).mono_us;
+    bool closed = false;
     pthread_mutex_lock(&a->lock);
-    struct asked *it = asked_about(&a->tails, id);
-    bool closed = it->closed && (it->by_others || !for_good);
-    if (!closed && (it->at_us == INT64_MAX || (close && !it->close) || (for_good && !it->for_good))) it->at_us = 0; /* this is new */
-    it->close = it->close || close;
-    it->for_good = it->for_good || for_good;
+    struct asked *it = asked_about(a, id);
+    if (it) {
+        closed = it->closed && (it->by_others || !for_good);
+        if ((close && !it->close) || (for_good && !it->for_good)) it->at_us = 0; /* this is new */
+        it->asked_us = now_us > 0 ? now_us : 1;
+        it->close = close;
+        it->for_good = for_good;
+    }
     pthread_mutex_unlock(&a->lock);
     return closed || MUTANT(never_closed);
 }
 
-static void note_closed(struct tails *t, struct replica_id id, bool by_others) {
-    struct asked *it = asked_about(t, id);
+/* With the lock. */
+static void note_closed(struct archive *a, struct replica_id id, bool by_others) {
+    struct asked *it = asked_about(a, id);
+    if (!it) return;
     it->closed = true;
     it->by_others = it->by_others || by_others;
 }
 
 void tail_was_closed(struct archive *a, struct replica_id id, bool by_others) {
     pthread_mutex_lock(&a->lock);
-    note_closed(&a->tails, id, by_others);
+    note_closed(a, id, by_others);
     pthread_mutex_unlock(&a->lock);
 }
 
@@ -104,16 +117,20 @@ static void look(struct archive *a) {
     t->sum_count = count;
 }
 
-static bool is_answered(const struct asked *it) { return it->closed && (it->by_others || !it->for_good); }
+/* Gossip asks again and again, until it has no more use for the answer. */
+static bool is_asked(const struct archive *a, const struct asked *it) {
+    return it->asked_us && a->now.mono_us - it->asked_us < ASKED_US && !(it->closed && (it->by_others || !it->for_good));
+}
 
 /* The next that was asked about and is due, once those that are looked at anyhow are done. */
-static bool take_asked(struct archive *a, struct asked *out) {
+static bool take_asked(struct archive *a, struct replica_id *id, struct asked *out) {
     struct tails *t = &a->tails;
     bool any = false;
     pthread_mutex_lock(&a->lock);
-    for (size_t i = 0; i < t->asked_count && !any; i++) {
+    for (uint32_t i = 0; i < t->asked_count && !any; i++) {
         struct asked *it = &t->asked[i];
-        if (is_answered(it) || it->at_us > a->now.mono_us) continue;
+        if (!is_asked(a, it) || it->at_us > a->now.mono_us) continue;
+        *id = replicas_id(a->config.replicas, (uint16_t)i);
         if (!it->since_us) it->since_us = a->now.mono_us;
         it->at_us = a->now.mono_us + LOOK_US;
         *out = *it;
@@ -166,7 +183,6 @@ static void visit_stream(struct archive *a, size_t from, size_t covered, size_t 
 static void saw_head(struct archive *a, const struct segment_head *head) {
     a->tails.is_closed = a->tails.is_closed || head->closed;
     a->tails.by_others = a->tails.by_others || (head->closed && !head->by_next);
-    if (head->closed && head->next) a->tails.after = head->next;
     if (head->number + 1 == a->tails.next) a->tails.images_before = segment_images_before(head);
     for (uint32_t s = 0; s < head->shard_count; s++) store_has(a, s, head->upto[s]);
 }
@@ -180,7 +196,7 @@ static void begin(struct archive *a, struct replica_id id, bool close, bool for_
     t->close = close;
     t->for_good = for_good;
     t->is_closed = t->by_others = t->collected = false;
-    t->after = 0;
+    t->owes = true;
     pthread_mutex_lock(&a->lock);
     t->stale = false;
     pthread_mutex_unlock(&a->lock);
@@ -192,8 +208,9 @@ static void begin(struct archive *a, struct replica_id id, bool close, bool for_
     t->step = TAIL_LISTING;
 }
 
-static void begin_asked(struct archive *a, const struct asked *asked) {
-    begin(a, asked->id, asked->close, asked->for_good);
+static void begin_asked(struct archive *a, struct replica_id id, const struct asked *asked) {
+    begin(a, id, asked->close, asked->for_good);
+    a->tails.owes = asked->close; /* who may live stores it himself */
     a->tails.collected = !asked->for_good && a->now.mono_us - asked->since_us >= GRACE_US;
 }
 
@@ -219,21 +236,15 @@ static void is_over(struct archive *a) {
 static void now_closed(struct archive *a) {
     struct tails *t = &a->tails;
     pthread_mutex_lock(&a->lock);
-    if (!t->stale) note_closed(t, t->id, t->by_others);
-    if (t->close && t->for_good && t->after && !MUTANT(next_goes_on)) { /* that one has what is void now */
-        struct asked *it = asked_about(t, (struct replica_id){t->id.node, t->after});
-        if (it->at_us == INT64_MAX) it->at_us = 0;
-        it->close = it->for_good = true;
-    }
+    if (!t->stale) note_closed(a, t->id, t->by_others);
     pthread_mutex_unlock(&a->lock);
     is_over(a);
 }
 
-void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before, bool by_next,
-                  uint64_t next) {
+void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before) {
     char key[LAYOUT_KEY_BYTES];
     struct buf text = {0};
-    struct segment_head head = {.writer = writer, .number = number, .made_ms = a->now.wall_ms, .closed = true, .by_next = by_next, .next = next,
+    struct segment_head head = {.writer = writer, .number = number, .made_ms = a->now.wall_ms, .closed = true, .by_next = writer.node == a->config.self.node,
                                 .shard_count = a->config.shard_count, .images_before = images_before};
     head.upto = (uint64_t *)(uintptr_t)upto; /* it is only read */
     segment_head_write(&head, a->config.replicas, &text);
@@ -245,9 +256,9 @@ void close_stream(struct archive *a, struct creation *c, struct replica_id write
 /* All there is was read; what is here and not there is owed. */
 static void end(struct archive *a) {
     struct tails *t = &a->tails;
-    if (is_more_here(a, true)) archive_count(a, tails, 1);
-    if (t->close && (t->for_good ? !t->by_others : !t->is_closed)) {
-        close_stream(a, &t->creation, t->id, t->next, t->stored, t->images_before, false, t->after);
+    if (t->owes && is_more_here(a, true)) archive_count(a, tails, 1);
+    if (t->close && (t->for_good ? !t->by_others : !t->is_closed && t->next)) {
+        close_stream(a, &t->creation, t->id, t->next, t->stored, t->images_before);
         t->step = TAIL_CLOSING;
     } else if (t->is_closed || (t->collected && !t->next)) {
         now_closed(a);
@@ -259,11 +270,11 @@ static void end(struct archive *a) {
 void tail_step(struct archive *a) {
     struct tails *t = &a->tails;
     struct replica_id id;
-    struct asked asked;
+    struct asked asked = {0};
     switch (t->step) {
     case TAIL_IDLE:
         if (take_lost(a, &id)) begin(a, id, false, false);
-        else if (take_asked(a, &asked)) begin_asked(a, &asked);
+        else if (take_asked(a, &id, &asked)) begin_asked(a, id, &asked);
         break;
     case TAIL_LISTING:
         if (!listing_over(a, &t->listing)) break;
@@ -283,7 +294,7 @@ void tail_step(struct archive *a) {
         break;
     case TAIL_READING:
         if (!sweep_over(a, &t->sweep, &a->config.store, STORE_GET, visit_segment)) break;
-        if (!is_more_here(a, false)) {
+        if (!t->owes || !is_more_here(a, false)) {
             end(a);
             break;
         }
@@ -315,7 +326,7 @@ void tail_step(struct archive *a) {
             break;
         }
         archive_count(a, closed, 1);
-        t->by_others = true;
+        t->by_others = t->by_others || t->id.node != a->config.self.node;
         now_closed(a);
         break;
     }

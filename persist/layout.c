@@ -119,16 +119,13 @@ static uint32_t read_count(struct wire_reader *r, uint32_t most) {
     return (uint32_t)count;
 }
 
-enum { CLOSED = 1, CLOSED_BY_NEXT = 2, CLOSED_NAMES_NEXT = 2 }; /* the last is added to one of the others */
-
 void segment_head_write(const struct segment_head *h, const struct replicas *replicas, struct buf *out) {
     struct wire_writer w;
     wire_init(&w, replicas);
     write_id(&w, h->writer);
     wire_u64(&w, h->number);
     wire_u64(&w, (uint64_t)h->made_ms);
-    wire_u64(&w, h->closed ? (h->by_next ? CLOSED_BY_NEXT : CLOSED) + (h->next ? CLOSED_NAMES_NEXT : 0u) : 0u);
-    if (h->closed && h->next) wire_u64(&w, h->next);
+    wire_u64(&w, h->closed ? 1 + h->by_next : 0);
     wire_u64(&w, h->shard_count);
     for (uint32_t s = 0; s < h->shard_count; s++) wire_u64(&w, h->upto[s]);
     wire_u64(&w, h->images_before);
@@ -150,10 +147,9 @@ enum status segment_head_read(struct bytes bytes, struct replicas *replicas, str
     out->number = wire_read_u64(&r);
     out->made_ms = (int64_t)wire_read_u64(&r);
     uint64_t closed = wire_read_u64(&r);
-    if (closed > CLOSED_BY_NEXT + CLOSED_NAMES_NEXT) r.bad = true;
-    if (closed > CLOSED_NAMES_NEXT) out->next = wire_read_u64(&r);
+    if (closed > 2) r.bad = true;
     out->closed = closed != 0;
-    out->by_next = closed == CLOSED_BY_NEXT || closed == CLOSED_BY_NEXT + CLOSED_NAMES_NEXT;
+    out->by_next = closed == 2;
     out->shard_count = read_count(&r, LAYOUT_SHARDS_MAX);
     out->upto = mem_zero(out->shard_count, sizeof *out->upto);
     for (uint32_t s = 0; s < out->shard_count; s++) out->upto[s] = wire_read_u64(&r);

@@ -33,7 +33,6 @@ struct segment_head {
     int64_t made_ms;       /* Unix time */
     bool closed;           /* nothing follows, nor is anything in it: it ends the stream of one that is no more */
     bool by_next;          /* closed by the next process of its node, which goes on with what it left on the disk; else by others */
-    uint64_t next;         /* of a closed one: that process's incarnation, if it is known, also to those who close it again; else 0 */
     uint32_t shard_count;
     uint64_t *upto;        /* owned; by shard: the writer's mutations up to here are in this segment, or in one before */
     uint64_t images_before; /* number + 1 of the last segment before this one that has images; 0: none has */

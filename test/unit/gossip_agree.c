@@ -27,6 +27,8 @@ struct side {
     bool unsure;  /* it may lose what it applies */
     bool has_more; /* of members that are no more, by other ways */
     uint64_t ends; /* of some it asked that their ways be closed */
+    uint64_t sent; /* frames */
+    uint64_t tells, sent_before; /* that it was about to tell of what it wrote; frames sent when it said so last */
     struct buf table; /* of members, that it kept last */
 };
 
@@ -56,6 +58,7 @@ static void hangup(void *self, int link) {
 }
 static enum status send_frame(void *self, int link, struct bytes frame) {
     struct side *to = ((struct side *)self)->other;
+    ((struct side *)self)->sent++;
     (void)link;
     assert_true(to->frame_count < FRAMES);
     if (cut) return STATUS_OK;
@@ -75,6 +78,13 @@ static bool is_closed(void *self, struct replica_id id, bool close, bool for_goo
     return !s->has_more;
 }
 
+static void on_tells(void *self, uint32_t shard) {
+    struct side *s = self;
+    (void)shard;
+    s->tells++;
+    s->sent_before = s->sent;
+}
+
 static void keep_table(void *self, struct bytes table) {
     struct buf *kept = &((struct side *)self)->table;
     kept->len = 0;
@@ -90,6 +100,7 @@ static void start(struct side *s, struct side *other, uint64_t node, const char 
     config.join = join;
     config.sure = is_sure;
     config.closed = is_closed;
+    config.tells = on_tells;
     config.applied.members = keep_table;
     config.applied.self = s;
     assert_int_equal(replicas_intern(s->replicas, config.self, &config.self_index), STATUS_OK);
@@ -184,6 +195,23 @@ static void who_may_lose_what_he_has_is_remembered_for(void **state) {
     b.unsure = false;
     run(&a, &b, 20000);
     assert_false(remembers(&a));
+    stop(&a);
+    stop(&b);
+}
+
+/* Lest others write what presupposes it before it is on its way to where it is kept. */
+static void what_others_will_hear_is_said_first(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 2000);
+    uint64_t sent = a.sent;
+    write_to(&a, 0, "k");
+    step(&a);
+    assert_int_equal(a.tells, 1);
+    assert_int_equal(a.sent_before, sent);
+    assert_true(a.sent > sent);
+    assert_true(run_until_equal(&a, &b) < 10);
     stop(&a);
     stop(&b);
 }
@@ -469,6 +497,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_may_lose_what_he_has_is_remembered_for), cmocka_unit_test(who_left_is_remembered_for_while_more_may_come_of_him),
         cmocka_unit_test(who_was_never_met_may_still_turn_up), cmocka_unit_test(who_was_never_met_is_not_ended),
+        cmocka_unit_test(what_others_will_hear_is_said_first),
         cmocka_unit_test(who_was_met_only_in_the_store_is_met), cmocka_unit_test(who_was_never_met_is_given_up_in_time),
         cmocka_unit_test(what_a_short_cut_swallowed_is_found_within_two_heartbeats),
         cmocka_unit_test(peers_that_are_far_away_agree),
