@@ -50,11 +50,12 @@ static void on_restart(void *arg, uint32_t node, enum world_change change) {
     if (change == WORLD_UP) {
         r->standings[node].self = self_of(world_node(r->world, node));
         if (r->swarm.disks) promises_checked(r, node);
+        else if (r->swarm.stores) wholes_checked(r, node);
         if (r->swarm.stores) stored_checked(r, node);
         return;
     }
     if (r->swarm.stores) r->standings[node].behind = true;
-    if (r->swarm.disks) promises_lost(r, node, change);
+    if (r->swarm.disks || r->swarm.stores) promises_lost(r, node, change);
     if (change != WORLD_DIED) collect(r, node);
     client_lost(r, node, change == WORLD_DIED);
 }

@@ -147,6 +147,8 @@ void promises_lost(struct run *r, uint32_t index, enum world_change change) {
     whole_take(&p->had, node);
 }
 
+void wholes_checked(struct run *r, uint32_t index) { note_lost(r, index); }
+
 void promises_checked(struct run *r, uint32_t index) {
     struct promises *p = &r->promises[index];
     const struct node *node = world_node(r->world, index);

@@ -155,6 +155,7 @@ void promise_made(struct run *r, uint32_t index);     /* what a node has done so
 void promises_kept(struct run *r, uint32_t index, bool well); /* its keeper has made a step */
 void promises_lost(struct run *r, uint32_t index, enum world_change change); /* before its memory is */
 void promises_checked(struct run *r, uint32_t index); /* it is back */
+void wholes_checked(struct run *r, uint32_t index);   /* likewise, without a disk: it has kept nothing that was promised */
 void promises_fini(struct run *r);
 /* What a node has written by now is in the object store: whoever begins to read that from now on, and is up, has it. */
 void stored_promised(struct run *r, uint32_t index);
