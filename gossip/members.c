@@ -189,12 +189,16 @@ static void member_add(struct gossip *g, const struct record *r) {
     member_fill(g, m, r);
 }
 
+/* Nothing stays of what it was but `gone`. */
+static void member_become(struct gossip *g, struct member *m, const struct record *r, bool gone) {
+    member_clear(g, m);
+    member_fill(g, m, r);
+    m->gone = m->gone || gone;
+}
+
 static void member_merge(struct gossip *g, struct member *m, const struct record *r) {
     if (m->stranger) {
-        bool gone = m->gone;
-        member_clear(g, m);
-        member_fill(g, m, r);
-        m->gone = m->gone || gone;
+        member_become(g, m, r, m->gone);
         return;
     }
     if (r->heartbeat > m->heartbeat) {
@@ -216,7 +220,7 @@ static bool is_closed(struct gossip *g, struct replica_id id, bool close, bool f
     return !g->config.closed || g->config.closed(g->config.applied.self, id, close, for_good);
 }
 
-/* We are gone with this one, and its newest process, if that lives, would have been heard of by now. */
+/* The node is, and its newest process, if that lives, would have been heard of by now. */
 static bool is_given_up(struct gossip *g, const struct member *m, uint16_t replica) {
     if (member_may_write(m)) return false;
     if (!vclock_get(&g->met, replica)) vclock_raise(&g->met, replica, (uint64_t)g->now.mono_us);
@@ -338,20 +342,13 @@ static void read_record(struct gossip *g, const struct record *r, struct replica
     } else if (m->stranger || is_later(r, m->epoch, m->id)) {
         /* What was declared gone, or has left, no longer holds resets: if its next process brings
          * its state back, that is void. */
-        bool still_gone = !MUTANT(gone_returns) && is_void(m) && r->flags & FLAG_RECOVERED;
-        member_clear(g, m);
-        member_fill(g, m, r);
-        m->gone = m->gone || still_gone;
-        g->members_changed = true;
+        member_become(g, m, r, !MUTANT(gone_returns) && is_void(m) && r->flags & FLAG_RECOVERED);
     } else if (m->left && id_equal(r->id, sender) && !(r->flags & FLAG_LEFT)) {
         /* Back with a clock that is behind: nobody dials one that left, so nobody would tell it
          * to take a later epoch. */
-        bool was_void = is_void(m);
         struct record later = *r;
         later.epoch = m->epoch + 1;
-        member_clear(g, m);
-        member_fill(g, m, &later);
-        if (was_void && r->flags & FLAG_RECOVERED) m->gone = true;
+        member_become(g, m, &later, is_void(m) && r->flags & FLAG_RECOVERED);
     }
 }
 

@@ -90,15 +90,18 @@ static void saw_head(struct archive *a, const struct segment_head *head) {
     if (head->closed && !head->by_next) a->compactor.ended = head->writer;
 }
 
+static bool was_ended(const struct compactor *c, const char *key) {
+    struct replica_id writer;
+    uint64_t number;
+    return layout_read_segment_key(bytes_str(key), &writer, &number) && replica_id_compare(writer, c->ended) == 0 && !MUTANT(end_collected);
+}
+
 /* The newest of a stream may be its writer's place; and if others ended it there, his next process is to find that, whenever it comes. */
 static void visit_stream(struct archive *a, size_t from, size_t covered, size_t to) {
     struct compactor *c = &a->compactor;
-    struct replica_id writer;
-    uint64_t number;
     for (size_t i = from; i < covered; i++) {
         const char *key = c->segments.keys[i].key;
-        bool ended = layout_read_segment_key(bytes_str(key), &writer, &number) && replica_id_compare(writer, c->ended) == 0 && !MUTANT(end_collected);
-        if (i + 1 < to || (!ended && has_waited(a, key))) doom(c, &c->segments.keys[i]);
+        if (i + 1 < to || (!was_ended(c, key) && has_waited(a, key))) doom(c, &c->segments.keys[i]);
     }
 }
 

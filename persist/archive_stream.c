@@ -97,8 +97,10 @@ static bool add_image(struct archive *a, uint32_t shard, struct segment_head *he
     replay_write_locked_image(&a->shards, shard, body, &one->applied);
     pthread_mutex_lock(&s->lock);
     bool ours = !atomic_load(&a->reset);
-    if (ours) s->owed[shard / 64] &= ~bit_of(shard);
-    if (ours) s->flushed[shard] = shard_own(a->config.shards[shard]);
+    if (ours) {
+        s->owed[shard / 64] &= ~bit_of(shard);
+        s->flushed[shard] = shard_own(a->config.shards[shard]);
+    }
     pthread_mutex_unlock(&s->lock);
     if (ours) shard_hold(a->config.shards[shard], HOLDER_STORE, shard_own(a->config.shards[shard]));
     shard_unlock(a->config.shards[shard]);

@@ -36,13 +36,15 @@ static struct asked *asked_about(struct archive *a, struct replica_id id) {
     return &t->asked[index];
 }
 
+static bool is_answered(const struct asked *it, bool for_good) { return it->closed && (it->by_others || !for_good); }
+
 bool archive_is_closed(struct archive *a, struct replica_id id, bool close, bool for_good) {
     int64_t now_us = a->config.clock.now(a->config.clock.self).mono_us;
     bool closed = false;
     pthread_mutex_lock(&a->lock);
     struct asked *it = asked_about(a, id);
     if (it) {
-        closed = it->closed && (it->by_others || !for_good);
+        closed = is_answered(it, for_good);
         if ((close && !it->close) || (for_good && !it->for_good)) it->at_us = 0; /* this is new */
         it->asked_us = now_us > 0 ? now_us : 1;
         it->close = close;
@@ -119,7 +121,7 @@ static void look(struct archive *a) {
 
 /* Gossip asks again and again, until it has no more use for the answer. */
 static bool is_asked(const struct archive *a, const struct asked *it) {
-    return it->asked_us && a->now.mono_us - it->asked_us < ASKED_US && !(it->closed && (it->by_others || !it->for_good));
+    return it->asked_us && a->now.mono_us - it->asked_us < ASKED_US && !is_answered(it, it->for_good);
 }
 
 /* The next that was asked about and is due, once those that are looked at anyhow are done. */

@@ -898,25 +898,54 @@ static void what_a_start_brings_waits_to_be_called_void(void **state) {
     }
 }
 
+/* Whoever asks again and again finds out, if it is so, or comes to be. */
+static bool finds_closed(struct world *w, struct site *by, struct replica_id id, bool close, bool for_good, int64_t within_us) {
+    for (int64_t us = 0; us < within_us && !archive_is_closed(by->archive, id, close, for_good); us += SECOND / 10) run(w, SECOND / 10);
+    return archive_is_closed(by->archive, id, close, for_good);
+}
+
+/* Two nodes, of which the first has written and streamed. */
+static void start_two(struct world *w, struct site **a, struct site **b) {
+    *a = start(w, 0, 1);
+    *b = start(w, 1, 2);
+    assert_true(reaches(w, *a, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(reaches(w, *b, ARCHIVE_STREAMING, 10 * SECOND));
+    write_key(*a, 1, "streamed");
+    assert_true(flushes(w, *a, 10 * SECOND));
+}
+
+/* It is down; what its disk has, some of it not streamed, is in its memory. */
+static void goes_down_with_more(struct world *w, struct site *a) {
+    write_key(a, 2, "on the disk alone");
+    a->due_us = INT64_MAX;
+    w->sites[0] = NULL;
+}
+
+/* Longer than garbage waits. */
+static void nine_hours_of_checkpoints(struct world *w, struct site *by) {
+    for (int hour = 0; hour < 9; hour++) {
+        write_key(by, 5, "x");
+        run(w, 10 * SECOND);
+        archive_save(by->archive);
+        run(w, 3590 * SECOND);
+    }
+}
+
 /* What it had read of them is void with all the rest: it must not count them as read before it has done so again. */
 static void who_starts_over_reads_the_dead_anew(void **state) {
     (void)state;
     struct world w;
     open_world(&w, 1);
-    struct site *a = start(&w, 0, 1), *b = start(&w, 1, 2);
+    struct site *a, *b;
+    start_two(&w, &a, &b);
     struct replica_id dead = a->id;
-    assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
-    assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
-    write_key(a, 1, "of the dead");
-    assert_true(flushes(&w, a, 10 * SECOND));
     stop(a);
     for (int again = 0; again < 2; again++) {
         assert_false(archive_is_closed(b->archive, dead, true, true));
-        for (int i = 0; i < 100 && !archive_is_closed(b->archive, dead, true, true); i++) run(&w, SECOND / 10);
-        assert_true(archive_is_closed(b->archive, dead, true, true));
-        assert_true(has(b, 1, "of the dead"));
+        assert_true(finds_closed(&w, b, dead, true, true, 10 * SECOND));
+        assert_true(has(b, 1, "streamed"));
         on_closed(b, b->id);
-        assert_false(has(b, 1, "of the dead"));
+        assert_false(has(b, 1, "streamed"));
     }
     close_world(&w);
 }
@@ -927,16 +956,10 @@ static void whose_stream_was_closed_while_it_was_down_starts_over(void **state) 
     for (int closed = 0; closed < 2; closed++) {
         struct world w;
         open_world(&w, 1);
-        struct site *a = start(&w, 0, 1), *b = start(&w, 1, 2);
-        assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
-        assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
-        write_key(a, 1, "streamed");
-        assert_true(flushes(&w, a, 10 * SECOND));
-        write_key(a, 2, "on the disk alone");
-        a->due_us = INT64_MAX; /* it is down; what its disk has is in its memory */
-        w.sites[0] = NULL;
-        for (int i = 0; i < 100 && closed && !archive_is_closed(b->archive, a->id, true, true); i++) run(&w, SECOND / 10);
-        if (closed) assert_true(archive_is_closed(b->archive, a->id, true, true));
+        struct site *a, *b;
+        start_two(&w, &a, &b);
+        goes_down_with_more(&w, a);
+        if (closed) assert_true(finds_closed(&w, b, a->id, true, true, 10 * SECOND));
         for (int again = 0; again < 3; again++) { /* it closes the stream itself, if nobody else has; and again it ends before it is up */
             struct site *next = start_again(&w, 2, a);
             assert_true(reaches(&w, next, ARCHIVE_STREAMING, 30 * SECOND));
@@ -955,22 +978,11 @@ static void that_a_stream_was_closed_is_found_long_after(void **state) {
     struct world w;
     open_world(&w, 1);
     w.options.settings.rewrite_bytes_min = 1;
-    struct site *a = start(&w, 0, 1), *b = start(&w, 1, 2);
-    assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
-    assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
-    write_key(a, 1, "streamed");
-    assert_true(flushes(&w, a, 10 * SECOND));
-    write_key(a, 2, "on the disk alone");
-    a->due_us = INT64_MAX;
-    w.sites[0] = NULL;
-    for (int i = 0; i < 100 && !archive_is_closed(b->archive, a->id, true, true); i++) run(&w, SECOND / 10);
-    assert_true(archive_is_closed(b->archive, a->id, true, true));
-    for (int hour = 0; hour < 9; hour++) {
-        write_key(b, 5, "x");
-        run(&w, 10 * SECOND);
-        archive_save(b->archive);
-        run(&w, 3590 * SECOND);
-    }
+    struct site *a, *b;
+    start_two(&w, &a, &b);
+    goes_down_with_more(&w, a);
+    assert_true(finds_closed(&w, b, a->id, true, true, 10 * SECOND));
+    nine_hours_of_checkpoints(&w, b);
     struct site *next = start_again(&w, 2, a);
     assert_true(reaches(&w, next, ARCHIVE_STREAMING, 30 * SECOND));
     assert_int_equal(next->closed, 1);
@@ -993,18 +1005,12 @@ static void what_was_closed_and_collected_is_closed(void **state) {
     stop(a);
     a = start(&w, 0, 1);
     assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
-    for (int hour = 0; hour < 9; hour++) {
-        write_key(a, 5, "x");
-        run(&w, 10 * SECOND);
-        archive_save(a->archive);
-        run(&w, 3590 * SECOND);
-    }
+    nine_hours_of_checkpoints(&w, a);
     struct site *b = start(&w, 1, 2);
     assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
     assert_true(has(b, 1, "streamed"));
     assert_false(archive_is_closed(b->archive, first, false, false));
-    for (int i = 0; i < 300 && !archive_is_closed(b->archive, first, false, false); i++) run(&w, SECOND / 10);
-    assert_true(archive_is_closed(b->archive, first, false, false));
+    assert_true(finds_closed(&w, b, first, false, false, 30 * SECOND));
     assert_false(archive_is_closed(b->archive, first, false, true));
     close_world(&w);
 }
@@ -1020,7 +1026,7 @@ static void who_starts_over_in_the_midst_of_a_step_streams_all_of_it(void **stat
         assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
         for (uint64_t i = 0; i < 12; i++) write_key(a, i % 3, "before");
         run(&w, 5 * SECOND);
-        for (int i = 0; i < 100 && closed && !archive_is_closed(b->archive, a->id, true, true); i++) run(&w, SECOND / 10);
+        if (closed) assert_true(finds_closed(&w, b, a->id, true, true, 10 * SECOND));
         run(&w, SECOND);
         a->starts_over = true;
         run(&w, 30 * SECOND);
@@ -1038,22 +1044,17 @@ static void looking_does_not_close(void **state) {
     (void)state;
     struct world w;
     open_world(&w, 1);
-    struct site *a = start(&w, 0, 1), *b = start(&w, 1, 2);
+    struct site *a, *b;
+    start_two(&w, &a, &b);
     struct replica_id first = a->id;
-    assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
-    assert_true(reaches(&w, b, ARCHIVE_STREAMING, 10 * SECOND));
-    write_key(a, 1, "streamed");
-    assert_true(flushes(&w, a, 10 * SECOND));
     for (int i = 0; i < 100; i++, run(&w, SECOND / 10)) assert_false(archive_is_closed(b->archive, first, false, false));
     assert_true(has(b, 1, "streamed"));
     stop(a);
     a = start(&w, 0, 1); /* it closes what it wrote before */
     assert_true(reaches(&w, a, ARCHIVE_STREAMING, 10 * SECOND));
-    for (int i = 0; i < 100 && !archive_is_closed(b->archive, first, false, false); i++) run(&w, SECOND / 10);
-    assert_true(archive_is_closed(b->archive, first, false, false));
+    assert_true(finds_closed(&w, b, first, false, false, 10 * SECOND));
     for (int i = 0; i < 100; i++, run(&w, SECOND / 10)) assert_false(archive_is_closed(b->archive, first, false, true));
-    for (int i = 0; i < 100 && !archive_is_closed(b->archive, first, true, true); i++) run(&w, SECOND / 10);
-    assert_true(archive_is_closed(b->archive, first, true, true));
+    assert_true(finds_closed(&w, b, first, true, true, 10 * SECOND));
     close_world(&w);
 }
 
