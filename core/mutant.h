@@ -103,6 +103,10 @@
     X(nonce_ignored, "an object that a lost answer left in our place is taken for somebody else's")  \
     X(rest_unowed, "what the store lacks when a node starts is not streamed")                        \
     X(parts_forgotten, "a manifest no longer names what its images do not cover")                    \
+    X(lists_trusted, "what is not listed yet is not there")                                         \
+    X(collected_unread, "of what a process that is no more streamed, what a checkpoint covers is not read") \
+    X(late_unread, "what is listed late of a process that is no more is not read")                   \
+    X(unlisted_relied_on, "what went before an object is deleted before that is listed")             \
     X(newest_is_base, "what only the newest manifest covers is deleted at once")                     \
     /* clients */                                                                                    \
     X(fragment_lost, "what follows a command in its buffer is dropped with it")                      \

@@ -207,7 +207,11 @@ void archive_members(struct archive *a, struct bytes table) {
 void archive_reset(struct archive *a, struct replica_id self) {
     pthread_mutex_lock(&a->lock);
     a->next_self = self;
-    for (uint32_t i = 0; i < a->tails.asked_count && !MUTANT(closed_still); i++) a->tails.asked[i].closed = a->tails.asked[i].by_others = false;
+    for (uint32_t i = 0; i < a->tails.asked_count; i++) {
+        struct asked *it = &a->tails.asked[i];
+        if (!MUTANT(closed_still)) it->closed = it->by_others = false;
+        it->segments = 0;
+    }
     a->tails.stale = true;
     pthread_mutex_unlock(&a->lock);
     pthread_mutex_lock(&a->stream.lock);

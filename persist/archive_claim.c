@@ -37,11 +37,13 @@ static bool says(struct archive *a, enum object_kind kind, const char *text) {
     return same;
 }
 
-static void list(struct archive *a) {
-    char key[LAYOUT_KEY_BYTES];
-    layout_claim_key(key, "claim", a->config.self.node, 0);
-    *(strrchr(key, '/') + 1) = 0;
-    listing_begin(a, &a->claim.listing, &a->config.store, key);
+static void list(struct archive *a, bool exact) {
+    char prefix[LAYOUT_KEY_BYTES], first[LAYOUT_KEY_BYTES];
+    layout_claim_key(first, "claim", a->config.self.node, 1);
+    memcpy(prefix, first, sizeof prefix);
+    *(strrchr(prefix, '/') + 1) = 0;
+    if (exact) listing_begin_exact(a, &a->claim.listing, &a->config.store, prefix, first);
+    else listing_begin(a, &a->claim.listing, &a->config.store, prefix);
 }
 
 static void wait_for_claims(struct archive *a) {
@@ -69,7 +71,7 @@ bool claim_step(struct archive *a) {
     uint64_t next;
     switch (c->step) {
     case CLAIM_BEGIN:
-        list(a);
+        list(a, true);
         c->step = CLAIM_LISTING;
         break;
     case CLAIM_LISTING:
@@ -122,7 +124,7 @@ bool claim_step(struct archive *a) {
             break;
         }
         c->watched = c->number + 1;
-        c->step = CLAIM_SWEEPING;
+        wait_for_claims(a);
         return true;
     case CLAIM_READING_VERDICT:
         if (!fetch_over(a, &c->fetch)) break;
@@ -137,8 +139,17 @@ void claim_watch(struct archive *a) {
     struct claim *c = &a->claim;
     char key[LAYOUT_KEY_BYTES];
     switch (c->step) {
+    case CLAIM_LISTING_OURS: /* those before it are how our next process finds it, until it is listed itself */
+        if (!listing_over(a, &c->listing)) break;
+        layout_claim_key(key, "claim", a->config.self.node, c->number);
+        if (listing_has(&c->listing, key) || MUTANT(unlisted_relied_on)) c->step = CLAIM_SWEEPING;
+        else wait_for_claims(a);
+        a->progress = true;
+        break;
     case CLAIM_SWEEPING:
-        if (sweep_over(a, &c->old, &a->config.store, STORE_DELETE, NULL)) wait_for_claims(a);
+        if (!sweep_over(a, &c->old, &a->config.store, STORE_DELETE, NULL)) break;
+        sweep_begin(&c->old);
+        wait_for_claims(a);
         break;
     case CLAIM_OURS:
         archive_wants(a, c->at_us);
@@ -152,8 +163,12 @@ void claim_watch(struct archive *a) {
         if (c->fetch.request.result == STORE_DONE) {
             create(a, "verdict", OBJECT_VERDICT, c->watched, REFUSED);
             c->step = CLAIM_OBJECTING;
-        } else
+        } else if (c->old.items.count) {
+            list(a, false);
+            c->step = CLAIM_LISTING_OURS;
+        } else {
             wait_for_claims(a);
+        }
         break;
     case CLAIM_OBJECTING:
         if (!creation_over(a, &c->creation)) break;

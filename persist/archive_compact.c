@@ -18,7 +18,13 @@ void compact_idle(struct archive *a) {
     c->at_us = a->now.mono_us + poll_us / 2 + archive_random(a, poll_us);
 }
 
-static uint64_t newest_of(const struct listing *manifests) {
+void manifests_list(struct archive *a, struct listing *l, const struct store *store) {
+    char first[LAYOUT_KEY_BYTES];
+    layout_manifest_key(first, 1);
+    listing_begin_exact(a, l, store, "manifest/", first);
+}
+
+uint64_t manifests_newest(const struct listing *manifests) {
     uint64_t number = 0, newest = 0;
     for (size_t i = 0; i < manifests->count; i++)
         if (layout_read_manifest_key(bytes_str(manifests->keys[i].key), &number) && number > newest) newest = number;
@@ -29,13 +35,12 @@ static uint64_t newest_of(const struct listing *manifests) {
 
 static void begin_checkpoint(struct archive *a);
 
-/* Where all streams are: in the order of keys the newest segment of each is its last. */
+/* Where all streams are. */
 static void mark_streams(struct compactor *c) {
     struct manifest_mark last;
     c->here_count = 0;
     for (size_t i = 0; i < c->segments.count; i++) {
-        if (i + 1 < c->segments.count && search_same_stream(&c->segments.keys[i], &c->segments.keys[i + 1])) continue;
-        if (!layout_read_segment_key(bytes_str(c->segments.keys[i].key), &last.writer, &last.number) || c->here_count == LAYOUT_MARKS_MAX) continue;
+        if (!search_is_newest(&c->segments, i, &last.writer, &last.number) || c->here_count == LAYOUT_MARKS_MAX) continue;
         c->here = mem_realloc(c->here, (c->here_count + 1) * sizeof *c->here);
         c->here[c->here_count++] = last;
     }
@@ -77,7 +82,7 @@ static void start_over(struct archive *a) {
 /* Nobody takes away the newest segment of a stream that no manifest covers. */
 static bool has_lost(struct archive *a) {
     struct compactor *c = &a->compactor;
-    if (c->known || newest_of(&c->manifests)) return newest_of(&c->manifests) < c->known;
+    if (c->known || manifests_newest(&c->manifests)) return manifests_newest(&c->manifests) < c->known;
     struct replica_id writer;
     uint64_t number;
     for (size_t i = 0; c->was_stored && i < c->segments.count; i++)
@@ -130,7 +135,7 @@ static void begin_checkpoint(struct archive *a) {
     struct compactor *c = &a->compactor;
     forget_mine(c);
     atomic_store(&a->save, false);
-    c->began_at = newest_of(&c->manifests);
+    c->began_at = manifests_newest(&c->manifests);
     c->began_us = a->now.mono_us;
     c->began_ms = a->now.wall_ms > c->last_began_ms ? a->now.wall_ms : c->last_began_ms + 1;
     c->last_began_ms = c->began_ms;
@@ -194,7 +199,7 @@ static bool is_streamed(struct archive *a) {
 
 static void begin_merge(struct archive *a) {
     struct compactor *c = &a->compactor;
-    listing_begin(a, &c->manifests, &a->config.store, "manifest/");
+    manifests_list(a, &c->manifests, &a->config.store);
     c->step = COMPACT_MERGE;
 }
 
@@ -244,7 +249,7 @@ static void take_parts(struct manifest *to, const struct manifest *from, const s
 /* Names our parts, and what of the newest manifest they do not cover. False: they say nothing new, or there is no number for it. */
 static bool name_parts(struct archive *a) {
     struct compactor *c = &a->compactor;
-    struct manifest m = {.number = newest_of(&c->manifests) + 1, .made_ms = a->now.wall_ms, .writer = a->config.self, .shard_count = a->config.shard_count};
+    struct manifest m = {.number = manifests_newest(&c->manifests) + 1, .made_ms = a->now.wall_ms, .writer = a->config.self, .shard_count = a->config.shard_count};
     const struct manifest *other = c->has_newest ? &c->newest : NULL;
     struct vclock *mine, *theirs = other && other->number > c->began_at ? compact_coverage(a, other) : NULL;
     struct buf text = {0}, members = {0};
@@ -346,15 +351,16 @@ void compact_step(struct archive *a) {
         break;
     case COMPACT_LISTING:
         if (!listing_over(a, &c->segments)) break;
-        listing_begin(a, &c->manifests, &a->config.store, "manifest/");
+        manifests_list(a, &c->manifests, &a->config.store);
         c->step = COMPACT_LISTING_MANIFESTS;
         break;
     case COMPACT_LISTING_MANIFESTS:
         if (!listing_over(a, &c->manifests)) break;
         if (has_lost(a)) start_over(a);
+        tail_look_at(a, &c->segments);
         c->was_stored = a->stream.number - a->stream.out;
         c->look = c->manifests.count;
-        if (newest_of(&c->manifests) != c->known && look_at_next(a)) c->step = COMPACT_READING;
+        if (manifests_newest(&c->manifests) != c->known && look_at_next(a)) c->step = COMPACT_READING;
         else decide(a);
         break;
     case COMPACT_READING:

@@ -76,17 +76,22 @@ static bool is_here(struct archive *a, const struct manifest_part *part) {
     return true;
 }
 
-static void visit_part(struct archive *a, const struct listed *item, struct fetch *f) {
-    struct reader *r = &a->reader;
+bool read_part(struct archive *a, const struct listed *item, struct fetch *f) {
     struct object object;
     struct buf plain = {0};
-    if (fetched(a, f, OBJECT_PART, &object, &plain) && read_body(a, item->key, buf_bytes(&plain))) {
+    bool whole = fetched(a, f, OBJECT_PART, &object, &plain) && read_body(a, item->key, buf_bytes(&plain));
+    buf_fini(&plain);
+    return whole;
+}
+
+static void visit_part(struct archive *a, const struct listed *item, struct fetch *f) {
+    struct reader *r = &a->reader;
+    if (read_part(a, item, f)) {
         for (uint32_t i = 0; i < r->manifest.part_count; i++)
             if (bytes_equal(r->manifest.parts[i].key, bytes_str(item->key))) store_has_part(a, &r->manifest.parts[i]);
     } else {
         r->parts_damaged = true;
     }
-    buf_fini(&plain);
 }
 
 static void store_has_segment(struct archive *a, const struct segment_head *head) {
@@ -159,7 +164,7 @@ static void list_own(struct archive *a) {
     char key[LAYOUT_KEY_BYTES];
     layout_segment_key(key, (struct replica_id){a->config.self.node, 0}, 0);
     *(strchr(key, '-') + 1) = 0;
-    listing_begin(a, &a->reader.manifests, a->source, key);
+    listing_begin_exact(a, &a->reader.manifests, a->source, key, NULL);
     a->reader.step = READ_LISTING_OWN;
 }
 
@@ -240,7 +245,7 @@ static void begin(struct archive *a) {
     r->used = 0;
     r->parts_damaged = r->vanished = r->broken = r->second = false;
     for (uint32_t s = 0; s < a->config.shard_count; s++) vclock_fini(&r->stored[s]);
-    listing_begin(a, &r->segments, a->source, "segment/");
+    listing_begin_exact(a, &r->segments, a->source, "segment/", NULL);
     r->step = READ_LISTING_SEGMENTS;
 }
 
@@ -329,6 +334,7 @@ static bool end(struct archive *a) {
         return false;
     }
     if (r->vanished) damaged(a, "an object", "it is missing, and no newer manifest says why");
+    if (a->source == &a->config.store) tail_were_read(a, &r->segments);
     owe_rest(a);
     if (r->broken) archive_save(a); /* what is here is whole again with its checkpoint */
     return true;
@@ -375,7 +381,7 @@ bool read_step(struct archive *a) {
         break;
     case READ_LISTING_SEGMENTS:
         if (!listing_over(a, &r->segments)) break;
-        listing_begin(a, &r->manifests, a->source, "manifest/");
+        manifests_list(a, &r->manifests, a->source);
         r->step = READ_LISTING;
         break;
     case READ_LISTING:

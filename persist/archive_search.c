@@ -10,6 +10,10 @@ bool search_same_stream(const struct listed *x, const struct listed *y) {
            replica_id_compare(a, b) == 0;
 }
 
+bool search_is_newest(const struct listing *l, size_t i, struct replica_id *writer, uint64_t *number) {
+    return layout_read_segment_key(bytes_str(l->keys[i].key), writer, number) && (i + 1 == l->count || !search_same_stream(&l->keys[i], &l->keys[i + 1]));
+}
+
 void search_begin(struct search *s, const struct listing *segments, const struct store *store, const struct vclock *covered) {
     fetch_fini(&s->fetch);
     s->segments = segments;

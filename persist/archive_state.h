@@ -34,7 +34,9 @@ bool fetch_over(struct archive *a, struct fetch *f); /* submits what is due; tru
 void fetch_answered(struct archive *a, struct fetch *f);
 void fetch_fini(struct fetch *f);
 
-/* All keys under a prefix. */
+/* All keys under a prefix, in order. A store may be late to list what it has: who has to know where rows of claims, segments or
+ * manifests end begins with listing_begin_exact, which asks for what follows the last that is listed of each, until nothing does.
+ * `first`: of the one row there may be, if nothing of it is listed; or NULL. Whoever deletes leaves something listed in each row. */
 struct listed {
     char key[LAYOUT_KEY_BYTES];
     uint64_t size;
@@ -45,9 +47,14 @@ struct listing {
     size_t after_len;
     struct listed *keys;
     size_t count, cap;
+    struct sweep *beyond; /* owned; NULL: not exact */
+    char first[LAYOUT_KEY_BYTES];
+    bool paging;
 };
 void listing_begin(struct archive *a, struct listing *l, const struct store *store, const char *prefix);
+void listing_begin_exact(struct archive *a, struct listing *l, const struct store *store, const char *prefix, const char *first);
 bool listing_over(struct archive *a, struct listing *l);
+bool listing_has(const struct listing *l, const char *key);
 void listing_add(struct listing *l, struct bytes key, uint64_t size);
 void listing_fini(struct listing *l);
 
@@ -71,7 +78,9 @@ struct sweep {
 };
 /* Empties it; then listing_add to items. */
 void sweep_begin(struct sweep *s);
-/* DELETE, or GET of whole objects, of each; `visit`, if not NULL, gets those that are over. True once all are visited. */
+/* DELETE, HEAD, or GET of whole objects, of each; `visit`, if not NULL, gets those that are over. True once all are visited. HEAD makes
+ * `size` of each what it is, or SWEEP_MISSING. */
+#define SWEEP_MISSING UINT64_MAX
 bool sweep_over(struct archive *a, struct sweep *s, const struct store *store, enum store_op op,
                 void (*visit)(struct archive *a, const struct listed *item, struct fetch *f));
 void sweep_fini(struct sweep *s);
@@ -89,6 +98,8 @@ struct search {
     bool vanished;                  /* some segment has, meanwhile */
     struct fetch fetch;
 };
+/* The key at i is that of a stream's newest segment: then which. */
+bool search_is_newest(const struct listing *segments, size_t i, struct replica_id *writer, uint64_t *number);
 bool search_same_stream(const struct listed *x, const struct listed *y);
 void search_begin(struct search *s, const struct listing *segments, const struct store *store, const struct vclock *covered);
 /* `visit` gets every stream: segments [from, covered) are covered, [covered, to) are not, or cannot be read. `saw`, if not NULL,
@@ -100,7 +111,7 @@ bool search_over(struct archive *a, struct search *s, void (*visit)(struct archi
 
 struct claim {
     enum { CLAIM_BEGIN, CLAIM_LISTING, CLAIM_LOOKING, CLAIM_LOOKING_CLOSER, CLAIM_MAKING, CLAIM_WAITING, CLAIM_JUDGING, CLAIM_READING_VERDICT, CLAIM_OURS,
-           CLAIM_WATCHING, CLAIM_OBJECTING, CLAIM_READING_ANSWER, CLAIM_SWEEPING } step;
+           CLAIM_WATCHING, CLAIM_OBJECTING, CLAIM_READING_ANSWER, CLAIM_LISTING_OURS, CLAIM_SWEEPING } step;
     struct listing listing;
     struct fetch fetch;
     struct creation creation;
@@ -144,8 +155,9 @@ struct reader {
     uint64_t again_from;
     struct vclock *stored;    /* by shard: what the store has */
 };
-/* What was fetched of one, applied; `saw` gets its head. */
+/* What was fetched of one, applied; `saw` gets its head. What is not there any more makes reader.vanished true. */
 void read_segment(struct archive *a, const struct listed *item, struct fetch *f, void (*saw)(struct archive *a, const struct segment_head *head));
+bool read_part(struct archive *a, const struct listed *item, struct fetch *f); /* of a checkpoint; likewise: true if it was whole */
 bool read_step(struct archive *a); /* true once all is read; then what the store lacks is owed */
 
 /* ---- archive_stream.c ---- */
@@ -179,7 +191,7 @@ bool stream_is_idle(struct archive *a);
 /* ---- archive_tail.c ---- */
 
 struct tails {
-    enum { TAIL_IDLE, TAIL_LISTING, TAIL_SEARCHING, TAIL_READING, TAIL_MANIFESTS, TAIL_MANIFEST, TAIL_CLOSING } step;
+    enum { TAIL_IDLE, TAIL_LISTING, TAIL_SEARCHING, TAIL_READING, TAIL_MANIFESTS, TAIL_MANIFEST, TAIL_PARTS, TAIL_CLOSING } step;
     struct replica_id id;     /* whose tail it is about */
     bool close;               /* it is to be closed, if it is not yet, */
     bool for_good;            /* or only by its next process */
@@ -191,7 +203,9 @@ struct tails {
     struct creation creation;
     uint64_t *stored;         /* of it, by shard */
     struct vclock *had;
-    struct listing listing;
+    struct listing listing, manifests;
+    size_t look;              /* manifests before this one are left to be looked at */
+    bool second;              /* segments are read again: images have filled what was missing before them */
     struct search search;
     struct sweep sweep;
     struct fetch fetch;
@@ -206,18 +220,24 @@ struct tails {
         bool closed, by_others; /* it is so */
         int64_t since_us;     /* looked at first; 0: not yet */
         int64_t at_us;        /* to be looked at again, if it is not */
+        uint64_t segments;    /* of its stream that have been looked at */
     } *asked;
     uint32_t asked_count;
     bool stale;               /* all is void that was here when this one was begun */
     struct lost {
         struct replica_id id;
         int64_t at_us; /* to be looked at then */
+        bool owes;     /* as above */
     } *lost;
     size_t lost_count;
 };
 /* The last segment of a stream, with nothing in it; of a process of our own node, we are the next. */
 void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before);
 void tail_begin(struct archive *a); /* what is here now is in the store, or owed */
+/* Segments that are listed: all of them were read; or what is new there of processes that are not up is to be read. It may have been
+ * listed late, or have arrived when its writer was dead. */
+void tail_were_read(struct archive *a, const struct listing *segments);
+void tail_look_at(struct archive *a, const struct listing *segments);
 void tail_was_closed(struct archive *a, struct replica_id id, bool by_others); /* its stream, and was read */
 void tail_step(struct archive *a);
 void tail_fini(struct archive *a);
@@ -231,8 +251,10 @@ struct seen {
 };
 struct compactor {
     enum { COMPACT_IDLE, COMPACT_LISTING, COMPACT_LISTING_MANIFESTS, COMPACT_READING, COMPACT_JITTER, COMPACT_PARTS, COMPACT_STREAM, COMPACT_STREAM_END,
-           COMPACT_MERGE, COMPACT_MERGE_READ, COMPACT_NAMING, GARBAGE_MANIFESTS, GARBAGE_SEGMENTS, GARBAGE_HEADS, GARBAGE_PARTS, GARBAGE_DELETING } step;
+           COMPACT_MERGE, COMPACT_MERGE_READ, COMPACT_NAMING, GARBAGE_WAITING, GARBAGE_LISTED, GARBAGE_MANIFESTS, GARBAGE_SEGMENTS, GARBAGE_HEADS,
+           GARBAGE_PARTS, GARBAGE_DELETING } step;
     int64_t at_us;
+    int64_t until_us;         /* the last manifest may take so long to be listed */
     struct listing segments, manifests, parts;
     struct fetch fetch;
     struct creation creation;
@@ -271,6 +293,9 @@ struct compactor {
 void compact_step(struct archive *a);
 void compact_idle(struct archive *a); /* until it is time for the next look */
 void compact_fini(struct archive *a);
+/* Manifests: all there are, however late they are listed. */
+void manifests_list(struct archive *a, struct listing *l, const struct store *store);
+uint64_t manifests_newest(const struct listing *manifests); /* its number; 0: there is none */
 /* What a manifest covers, by shard; see archive_free_vectors. */
 struct vclock *compact_coverage(struct archive *a, const struct manifest *m);
 void garbage_begin(struct archive *a);

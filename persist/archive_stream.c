@@ -13,7 +13,7 @@ static size_t pending_bytes(struct archive *a) {
 }
 
 bool stream_is_idle(struct archive *a) {
-    return !a->stream.out && !atomic_load(&a->stream.any_owed) && !atomic_load(&a->any_dirty) && !pending_bytes(a);
+    return !a->stream.out && !a->stream.closed && !atomic_load(&a->stream.any_owed) && !atomic_load(&a->any_dirty) && !pending_bytes(a);
 }
 
 static void owe(struct stream *s, uint32_t shard) {

@@ -95,6 +95,11 @@ void tail_begin(struct archive *a) {
 }
 
 static void lose(struct tails *t, struct lost lost) {
+    for (size_t i = 0; i < t->lost_count; i++)
+        if (replica_id_compare(t->lost[i].id, lost.id) == 0) {
+            t->lost[i].owes = t->lost[i].owes || lost.owes;
+            return;
+        }
     t->lost = mem_realloc(t->lost, (t->lost_count + 1) * sizeof *t->lost);
     t->lost[t->lost_count++] = lost;
 }
@@ -112,11 +117,37 @@ static void look(struct archive *a) {
             sums[r] = before;
             continue;
         }
-        lose(t, (struct lost){id, a->now.mono_us + GRACE_US});
+        lose(t, (struct lost){id, a->now.mono_us + GRACE_US, true});
     }
     mem_free(t->sums);
     t->sums = sums;
     t->sum_count = count;
+}
+
+/* The stream has so many segments, which are looked at now. True: it had less. */
+static bool note_segments(struct archive *a, struct replica_id id, uint64_t segments) {
+    pthread_mutex_lock(&a->lock);
+    struct asked *it = asked_about(a, id);
+    bool more = it && segments > it->segments;
+    if (more) it->segments = segments;
+    pthread_mutex_unlock(&a->lock);
+    return more;
+}
+
+void tail_were_read(struct archive *a, const struct listing *segments) {
+    struct replica_id id;
+    uint64_t number;
+    for (size_t i = 0; i < segments->count; i++)
+        if (search_is_newest(segments, i, &id, &number)) note_segments(a, id, number + 1);
+}
+
+void tail_look_at(struct archive *a, const struct listing *segments) {
+    struct replica_id id;
+    uint64_t number;
+    for (size_t i = 0; i < segments->count; i++) {
+        if (!search_is_newest(segments, i, &id, &number) || is_alive(a, id)) continue;
+        if (note_segments(a, id, number + 1) && !MUTANT(late_unread)) lose(&a->tails, (struct lost){id, a->now.mono_us + GRACE_US, false});
+    }
 }
 
 /* Gossip asks again and again, until it has no more use for the answer. */
@@ -143,7 +174,7 @@ static bool take_asked(struct archive *a, struct replica_id *id, struct asked *o
 }
 
 /* The next that is due. */
-static bool take_lost(struct archive *a, struct replica_id *out) {
+static bool take_lost(struct archive *a, struct lost *out) {
     struct tails *t = &a->tails;
     if (a->now.mono_us >= t->look_at_us) {
         t->look_at_us = a->now.mono_us + LOOK_US;
@@ -151,9 +182,23 @@ static bool take_lost(struct archive *a, struct replica_id *out) {
     }
     archive_wants(a, t->lost_count && t->lost[0].at_us < t->look_at_us ? t->lost[0].at_us : t->look_at_us);
     if (!t->lost_count || a->now.mono_us < t->lost[0].at_us) return false;
-    *out = t->lost[0].id;
+    *out = t->lost[0];
     memmove(t->lost, t->lost + 1, --t->lost_count * sizeof *t->lost);
     return true;
+}
+
+/* Whether there is a shard of which more is stored than was applied here. */
+static bool is_less_here(struct archive *a) {
+    struct tails *t = &a->tails;
+    uint16_t index;
+    bool any = false;
+    if (replicas_intern(a->config.replicas, t->id, &index) != STATUS_OK) return false;
+    for (uint32_t s = 0; s < a->config.shard_count && !any; s++) {
+        shard_lock(a->config.shards[s]);
+        any = vclock_get(shard_applied(a->config.shards[s]), index) < t->stored[s];
+        shard_unlock(a->config.shards[s]);
+    }
+    return any;
 }
 
 /* Shards of which more was applied here than is stored; true if there are any. */
@@ -191,42 +236,71 @@ static void saw_head(struct archive *a, const struct segment_head *head) {
 
 static void visit_segment(struct archive *a, const struct listed *item, struct fetch *f) { read_segment(a, item, f, saw_head); }
 
-static void begin(struct archive *a, struct replica_id id, bool close, bool for_good) {
+static void begin(struct archive *a, struct replica_id id, bool close, bool for_good, bool owes) {
     struct tails *t = &a->tails;
-    char key[LAYOUT_KEY_BYTES];
+    char prefix[LAYOUT_KEY_BYTES], first[LAYOUT_KEY_BYTES];
     t->id = id;
     t->close = close;
     t->for_good = for_good;
-    t->is_closed = t->by_others = t->collected = false;
-    t->owes = true;
+    t->is_closed = t->by_others = t->collected = t->second = false;
+    a->reader.vanished = false;
+    t->owes = owes;
     pthread_mutex_lock(&a->lock);
     t->stale = false;
     pthread_mutex_unlock(&a->lock);
     t->stored = t->stored ? t->stored : mem_zero(a->config.shard_count, sizeof *t->stored);
     memset(t->stored, 0, a->config.shard_count * sizeof *t->stored);
-    layout_segment_key(key, id, 0);
-    *(strrchr(key, '/') + 1) = 0;
-    listing_begin(a, &t->listing, &a->config.store, key);
+    layout_segment_key(first, id, 0);
+    memcpy(prefix, first, sizeof prefix);
+    *(strrchr(prefix, '/') + 1) = 0;
+    listing_begin_exact(a, &t->listing, &a->config.store, prefix, first);
     t->step = TAIL_LISTING;
 }
 
 static void begin_asked(struct archive *a, struct replica_id id, const struct asked *asked) {
-    begin(a, id, asked->close, asked->for_good);
-    a->tails.owes = asked->close; /* who may live stores it himself */
+    begin(a, id, asked->close, asked->for_good, asked->close); /* who may live stores it himself */
     a->tails.collected = !asked->for_good && a->now.mono_us - asked->since_us >= GRACE_US;
 }
 
-static void read_manifest(struct archive *a) {
+static void visit_part(struct archive *a, const struct listed *item, struct fetch *f) { read_part(a, item, f); }
+
+/* What it covers is stored; and what is missing here is read from there: segments that it covers are deleted. */
+static void take_part(struct archive *a, const struct manifest_part *part, uint16_t index) {
+    struct tails *t = &a->tails;
+    bool more = false;
+    for (uint32_t s = 0; s < part->count; s++) {
+        uint64_t there = vclock_get(&part->applied[s], index);
+        store_has(a, part->first + s, there);
+        more = more || there > vclock_get(&t->had[part->first + s], index);
+    }
+    if (more && !t->second && !MUTANT(collected_unread)) listing_add(&t->sweep.items, part->key, part->bytes);
+}
+
+/* False: what was fetched is none. */
+static bool read_manifest(struct archive *a) {
     struct tails *t = &a->tails;
     struct manifest m;
     struct buf text = {0};
     uint16_t index;
     bool good = archive_open_manifest(a, &t->fetch, &text, &m);
+    archive_free_vectors(a, t->had);
+    t->had = archive_applied(a);
+    sweep_begin(&t->sweep);
     if (good && replicas_intern(a->config.replicas, t->id, &index) == STATUS_OK)
-        for (uint32_t i = 0; i < m.part_count; i++)
-            for (uint32_t s = 0; s < m.parts[i].count; s++) store_has(a, m.parts[i].first + s, vclock_get(&m.parts[i].applied[s], index));
+        for (uint32_t i = 0; i < m.part_count; i++) take_part(a, &m.parts[i], index);
     if (good) manifest_fini(&m);
     buf_fini(&text);
+    return good;
+}
+
+/* Fetches the newest of those that are left; false: there is none. */
+static bool look_at_next(struct archive *a) {
+    struct tails *t = &a->tails;
+    if (!t->look) return false;
+    const struct listed *item = &t->manifests.keys[--t->look];
+    fetch_get(a, &t->fetch, &a->config.store, item->key, 0, 0, item->size);
+    t->step = TAIL_MANIFEST;
+    return true;
 }
 
 static void is_over(struct archive *a) {
@@ -255,9 +329,14 @@ void close_stream(struct archive *a, struct creation *c, struct replica_id write
     buf_fini(&text);
 }
 
-/* All there is was read; what is here and not there is owed. */
+/* All there is was read; what is here and not there is owed. Objects that are gone meanwhile are covered by a newer manifest. */
 static void end(struct archive *a) {
     struct tails *t = &a->tails;
+    if ((a->reader.vanished || t->search.vanished) && is_less_here(a)) {
+        lose(t, (struct lost){t->id, a->now.mono_us + GRACE_US, t->owes});
+        is_over(a);
+        return;
+    }
     if (t->owes && is_more_here(a, true)) archive_count(a, tails, 1);
     if (t->close && (t->for_good ? !t->by_others : !t->is_closed && t->next)) {
         close_stream(a, &t->creation, t->id, t->next, t->stored, t->images_before);
@@ -269,25 +348,32 @@ static void end(struct archive *a) {
     }
 }
 
+static void begin_search(struct archive *a) {
+    struct tails *t = &a->tails;
+    archive_free_vectors(a, t->had);
+    t->had = archive_applied(a);
+    sweep_begin(&t->sweep);
+    search_begin(&t->search, &t->listing, &a->config.store, t->had);
+    t->step = TAIL_SEARCHING;
+    a->progress = true;
+}
+
 void tail_step(struct archive *a) {
     struct tails *t = &a->tails;
     struct replica_id id;
+    struct lost lost;
     struct asked asked = {0};
     switch (t->step) {
     case TAIL_IDLE:
-        if (take_lost(a, &id)) begin(a, id, false, false);
+        if (take_lost(a, &lost)) begin(a, lost.id, false, false, lost.owes);
         else if (take_asked(a, &id, &asked)) begin_asked(a, id, &asked);
         break;
     case TAIL_LISTING:
         if (!listing_over(a, &t->listing)) break;
         t->next = t->images_before = 0;
         if (t->listing.count && layout_read_segment_key(bytes_str(t->listing.keys[t->listing.count - 1].key), &id, &t->next)) t->next++;
-        archive_free_vectors(a, t->had);
-        t->had = archive_applied(a);
-        sweep_begin(&t->sweep);
-        search_begin(&t->search, &t->listing, &a->config.store, t->had);
-        t->step = TAIL_SEARCHING;
-        a->progress = true;
+        note_segments(a, t->id, t->next);
+        begin_search(a);
         break;
     case TAIL_SEARCHING:
         if (!search_over(a, &t->search, visit_stream, saw_head)) break;
@@ -296,27 +382,32 @@ void tail_step(struct archive *a) {
         break;
     case TAIL_READING:
         if (!sweep_over(a, &t->sweep, &a->config.store, STORE_GET, visit_segment)) break;
-        if (!t->owes || !is_more_here(a, false)) {
+        if (t->second || !(is_less_here(a) || (t->owes && is_more_here(a, false)))) {
             end(a);
             break;
         }
-        listing_begin(a, &t->listing, &a->config.store, "manifest/");
+        manifests_list(a, &t->manifests, &a->config.store);
         t->step = TAIL_MANIFESTS;
         break;
     case TAIL_MANIFESTS:
-        if (!listing_over(a, &t->listing)) break;
-        if (!t->listing.count) {
-            end(a);
-            break;
-        }
-        const struct listed *newest = &t->listing.keys[t->listing.count - 1];
-        fetch_get(a, &t->fetch, &a->config.store, newest->key, 0, 0, newest->size);
-        t->step = TAIL_MANIFEST;
+        if (!listing_over(a, &t->manifests)) break;
+        t->look = t->manifests.count;
+        if (!look_at_next(a)) end(a);
         break;
     case TAIL_MANIFEST:
         if (!fetch_over(a, &t->fetch)) break;
-        read_manifest(a);
-        end(a);
+        if (!read_manifest(a) && look_at_next(a)) break;
+        t->step = TAIL_PARTS;
+        a->progress = true;
+        break;
+    case TAIL_PARTS:
+        if (!sweep_over(a, &t->sweep, &a->config.store, STORE_GET, visit_part)) break;
+        if (!t->sweep.items.count) {
+            end(a);
+            break;
+        }
+        t->second = true;
+        begin_search(a);
         break;
     case TAIL_CLOSING:
         if (!creation_over(a, &t->creation)) break;
@@ -324,7 +415,7 @@ void tail_step(struct archive *a) {
             bool again = strcmp(t->taken, t->creation.key) == 0; /* and is not listed: gossip will ask again */
             memcpy(t->taken, t->creation.key, sizeof t->taken);
             if (again) is_over(a);
-            else begin(a, t->id, true, t->for_good);
+            else begin(a, t->id, true, t->for_good, t->owes);
             break;
         }
         archive_count(a, closed, 1);
@@ -337,6 +428,7 @@ void tail_step(struct archive *a) {
 void tail_fini(struct archive *a) {
     struct tails *t = &a->tails;
     listing_fini(&t->listing);
+    listing_fini(&t->manifests);
     fetch_fini(&t->fetch);
     fetch_fini(&t->search.fetch);
     sweep_fini(&t->sweep);

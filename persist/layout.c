@@ -95,6 +95,16 @@ bool layout_read_manifest_key(struct bytes key, uint64_t *number) {
     *number = digits(&c, 20, 10);
     return done(&c) && *number > 0 && *number < NUMBERS; /* 0 is none */
 }
+bool layout_next_key(const char *key, char out[LAYOUT_KEY_BYTES]) {
+    struct bytes text = bytes_str(key);
+    struct replica_id id;
+    uint64_t node, number;
+    if (layout_read_segment_key(text, &id, &number)) layout_segment_key(out, id, number + 1);
+    else if (layout_read_manifest_key(text, &number)) layout_manifest_key(out, number + 1);
+    else if (layout_read_claim_key(text, "claim", &node, &number)) layout_claim_key(out, "claim", node, number + 1);
+    else return false;
+    return true;
+}
 
 /* ---------------------------------------------------------------- segments */
 

@@ -25,6 +25,8 @@ bool layout_read_claim_key(struct bytes key, const char *what, uint64_t *node, u
 bool layout_read_segment_key(struct bytes key, struct replica_id *writer, uint64_t *number);
 bool layout_read_part_key(struct bytes key, struct replica_id *writer, int64_t *began_ms, uint32_t *first);
 bool layout_read_manifest_key(struct bytes key, uint64_t *number);
+/* The one that follows in a claim's, segment's or manifest's row; false: it is none of these. */
+bool layout_next_key(const char *key, char out[LAYOUT_KEY_BYTES]);
 
 /* What is in a segment's head. Its body is records; see records_* below. */
 struct segment_head {

@@ -15,7 +15,7 @@
  *
  * Promises of every driver:
  *   - an object is seen whole or not at all
- *   - after DONE of PUT, CREATE or DELETE every later GET, HEAD and LIST shows it, and it survives a loss of power
+ *   - after DONE of PUT, CREATE or DELETE every later GET and HEAD shows it, and it survives a loss of power; LIST shows it in time
  *   - of all CREATEs of one key at most one is DONE, as long as nobody deletes it
  *   - LIST is in the order of bytes_compare
  * What a lost reply leaves open is said by `unsure`: an earlier try of this very request may have been carried out, or may

@@ -180,9 +180,6 @@ static void print_total(const struct total *t) {
 #define X(name, help) print_taken(t->facts.name, help ", seen when shards were counted again");
     SHARD_FACTS(X)
 #undef X
-#define X(name, help) print_also(t->counts.name, help);
-    RUN_RARE_COUNTS(X)
-#undef X
     print_taken(t->gossip.deltas_gap, "batches that did not continue what was applied");
     print_taken(t->gossip.resets, "nodes that were declared gone and started over");
     print_taken(t->gossip.pulls_failed, "pulls without an answer in time");

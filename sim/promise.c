@@ -18,6 +18,7 @@
 struct promise {
     struct replica_id id;
     uint64_t *process, *machine; /* by shard: its mutations up to here */
+    int64_t since_us; /* in the store: since when there is any */
 };
 
 /* ------------------------------------------------------------------- wholes */
@@ -79,7 +80,8 @@ void promise_made(struct run *r, uint32_t index) {
     follow_self(p, node);
     if (!p->count || replica_id_compare(p->list[p->count - 1].id, self) != 0) {
         p->list = mem_realloc(p->list, (p->count + 1) * sizeof *p->list);
-        p->list[p->count++] = (struct promise){self, mem_zero(node->shard_count, sizeof(uint64_t)), mem_zero(node->shard_count, sizeof(uint64_t))};
+        p->list[p->count++] = (struct promise){.id = self, .process = mem_zero(node->shard_count, sizeof(uint64_t)),
+                                               .machine = mem_zero(node->shard_count, sizeof(uint64_t))};
     }
     struct promise *last = &p->list[p->count - 1];
     for (uint32_t s = 0; s < node->shard_count; s++) {
@@ -198,14 +200,20 @@ static struct promise *stored_of(struct stored *s, struct replica_id id, uint32_
 void stored_promised(struct run *r, uint32_t index) {
     const struct node *node = world_node(r->world, index);
     struct promise *p = stored_of(&r->stored, self_of(node), node->shard_count);
-    for (uint32_t s = 0; s < node->shard_count; s++) p->process[s] = shard_own(node->shards[s]);
+    for (uint32_t s = 0; s < node->shard_count; s++) {
+        p->process[s] = shard_own(node->shards[s]);
+        if (p->process[s] && !p->since_us) p->since_us = world_now_us(r->world);
+    }
 }
 
 void stored_due(struct run *r, uint32_t index) {
     uint32_t shards = (uint32_t)r->swarm.shards;
     stored_fini(&r->due[index]);
-    for (uint32_t i = 0; i < r->stored.count; i++)
-        memcpy(stored_of(&r->due[index], r->stored.list[i].id, shards)->process, r->stored.list[i].process, shards * sizeof(uint64_t));
+    for (uint32_t i = 0; i < r->stored.count; i++) {
+        const struct promise *p = &r->stored.list[i];
+        if (world_now_us(r->world) - p->since_us < r->swarm.list_lag_ms * 1000) continue; /* a stream of which nothing is listed is found later */
+        memcpy(stored_of(&r->due[index], p->id, shards)->process, p->process, shards * sizeof(uint64_t));
+    }
 }
 
 bool stored_is_here(const struct run *r, const struct node *node) {

@@ -34,13 +34,9 @@
     X(recounts, "shards counted again")                          \
     X(chunks, "runs whose table of replicas grew beyond one chunk")
 
-/* In a thousand mixed seeds perhaps never; in those of sim/seeds with an object store, often. */
-#define RUN_RARE_COUNTS(X) X(more, "shards that came back with what nobody had heard of")
-
 struct run_counts {
 #define X(name, help) uint64_t name;
     RUN_COUNTS(X)
-    RUN_RARE_COUNTS(X)
 #undef X
 };
 

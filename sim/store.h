@@ -25,12 +25,12 @@
     X(out, "requests during an outage")                               \
     X(orphans, "writes in flight when their client was closed")       \
     X(landed, "writes carried out when nobody waited any more")       \
-    X(never, "writes of unknown fate that never were")
+    X(never, "writes of unknown fate that never were")                \
+    X(hidden, "objects too young to be listed")
 #define BUCKET_STATS(X)                                               \
     BUCKET_RUN_STATS(X)                                               \
     X(refused, "requests that were refused")                          \
     X(overwritten, "objects overwritten by a create")                 \
-    X(hidden, "objects too young to be listed")                       \
     X(rots, "bits that flipped in objects")                           \
     X(objects, "objects stored") /* now */                            \
     X(bytes, "bytes stored")     /* now, without keys */
@@ -57,7 +57,7 @@ struct bucket_faults {
     bool out;      /* all is TRANSIENT, and nothing lands */
     bool refuse;   /* all is REFUSED, and nothing lands */
     enum bucket_conditions conditions;
-    int64_t list_lag_us; /* breaks a promise: LIST hides what was created less than this ago */
+    int64_t list_lag_us; /* LIST hides what was created less than this ago */
 };
 
 struct bucket_sim;

@@ -135,6 +135,7 @@ static void pick_store(uint64_t seed, struct swarm *s) {
     s->disks_lost = maybe(&rng, 60, 20);
     int64_t crashes = maybe(&rng, 90, 40);
     if (s->stores && !s->crashes) s->crashes = crashes;
+    s->list_lag_ms = maybe(&rng, 40, rng_percent(&rng, 70) ? 2000 : 30000);
 }
 
 /* Sets without a log to speak of, far from each other: what is learned while an answer by cells is
@@ -183,7 +184,7 @@ void swarm_pick(uint64_t seed, const struct swarm *given, struct swarm *out) {
         if (value != SWARM_UNSET) *swarm_at(out, i) = value;
     }
     if (!out->disks) out->power = out->fulls = out->rots = out->disk_fails = out->dying = out->holes = out->blackouts = out->disks_lost = 0;
-    if (!out->stores) out->store_fails = out->store_outs = out->disks_lost = 0;
+    if (!out->stores) out->store_fails = out->store_outs = out->disks_lost = out->list_lag_ms = 0;
     if (!out->disks && !out->stores) out->crashes_all = 0;
     if (out->late >= out->nodes) out->late = out->nodes - 1;
 }

@@ -70,7 +70,8 @@
     X(waiting_bytes, 1, 1 << 30, "of writes that may wait for it")                            \
     X(store_fails, 0, 1000000, "of a million requests to it, those that go wrong, of each kind") \
     X(store_outs, 0, 1000, "times that it is away for a while, a minute; as below")           \
-    X(disks_lost, 0, 1000, "machines that are lost with their disks, if there is a store")
+    X(disks_lost, 0, 1000, "machines that are lost with their disks, if there is a store")    \
+    X(list_lag_ms, 0, 1000000, "until what is stored is listed")
 
 struct swarm {
 #define X(name, least, most, help) int64_t name;

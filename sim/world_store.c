@@ -27,6 +27,7 @@ void store_faults(struct world *w) {
     uint32_t rate = w->hostile ? (uint32_t)w->swarm->store_fails : 0;
     if (!w->bucket) return;
     faults.fail = faults.lose = faults.late = faults.slow = rate;
+    faults.list_lag_us = w->hostile ? w->swarm->list_lag_ms * 1000 : 0;
     faults.out = w->hostile && w->store_out;
     bucket_sim_faults(w->bucket, &faults);
 }

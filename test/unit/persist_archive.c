@@ -30,6 +30,7 @@ struct world {
     struct site *sites[NODES + 2];
     struct vclock promised[SHARDS]; /* what was flushed, in the indexes of `all` */
     struct replicas *all;
+    bool blind; /* HEAD finds nothing, as in no store that keeps its promises */
 };
 
 struct site {
@@ -92,7 +93,9 @@ static struct store_request *poll_through(void *self) {
         on_closed(s, s->id);
         write_key(s, 2, "since");
     }
-    return store_poll(&s->store);
+    struct store_request *request = store_poll(&s->store);
+    if (request && request->op == STORE_HEAD && s->world->blind) request->result = STORE_MISSING;
+    return request;
 }
 
 static struct site *start(struct world *w, uint32_t place, uint64_t node) {
@@ -155,10 +158,11 @@ static void run(struct world *w, int64_t us) {
         if (next_us > end_us) next_us = end_us;
         if (next_us > w->now_us) w->now_us = next_us;
         bucket_sim_now(w->bucket, w->now_us);
+        bool other = w->other && bucket_sim_next_us(w->other) <= w->now_us;
         if (w->other) bucket_sim_now(w->other, w->now_us);
         for (int i = 0; i < NODES + 2; i++) {
             struct site *s = w->sites[i];
-            if (!s || (s->due_us > w->now_us && store_sim_next_us(&s->store) > w->now_us)) continue;
+            if (!s || (s->due_us > w->now_us && store_sim_next_us(&s->store) > w->now_us && !other)) continue;
             int64_t wait_us = archive_step(s->archive, now_of(w));
             s->due_us = w->now_us + (wait_us > 0 ? wait_us : 1);
         }
@@ -248,8 +252,8 @@ static void same(const struct site *a, const struct site *b) {
 
 /* -------------------------------------------------------------------- tests */
 
-static void set_faults(struct world *w, uint32_t rate) {
-    struct bucket_faults faults = {.fail = rate, .lose = rate, .late = rate, .slow = rate};
+static void set_faults(struct world *w, uint32_t rate, int64_t list_lag_us) {
+    struct bucket_faults faults = {.fail = rate, .lose = rate, .late = rate, .slow = rate, .list_lag_us = list_lag_us};
     bucket_sim_faults(w->bucket, &faults);
 }
 
@@ -272,19 +276,27 @@ static void live(struct world *w, int rounds) {
     }
 }
 
-static void random_lives(uint64_t seed, uint32_t rate) {
+static void write_and_flush(struct world *w) {
+    for (uint32_t i = 0; i < NODES; i++) {
+        struct site *s = w->sites[i];
+        assert_true(reaches(w, s, ARCHIVE_STREAMING, 60 * SECOND));
+        for (uint64_t k = 0; k < KEYS; k++) write_key(s, k, NULL);
+        assert_true(flushes(w, s, 60 * SECOND));
+        raise_promise(w, s);
+    }
+}
+
+static void random_lives(uint64_t seed, uint32_t rate, int64_t list_lag_us) {
     struct world w;
     open_world(&w, seed);
-    set_faults(&w, rate);
+    set_faults(&w, rate, list_lag_us);
     for (uint32_t i = 0; i < NODES; i++) start(&w, i, i + 1);
     for (uint32_t i = 0; i < NODES; i++) assert_true(reaches(&w, w.sites[i], ARCHIVE_STREAMING, 600 * SECOND));
     live(&w, 150);
-    set_faults(&w, 0);
-    for (uint32_t i = 0; i < NODES; i++) {
-        assert_true(reaches(&w, w.sites[i], ARCHIVE_STREAMING, 60 * SECOND));
-        assert_true(flushes(&w, w.sites[i], 60 * SECOND));
-        raise_promise(&w, w.sites[i]);
-    }
+    set_faults(&w, 0, list_lag_us);
+    write_and_flush(&w);
+    run(&w, list_lag_us); /* of each stream something is listed, of what follows nothing */
+    write_and_flush(&w);
     struct site *reader = start(&w, NODES, 9);
     assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 60 * SECOND));
     has_promised(&w, reader);
@@ -297,20 +309,24 @@ static void random_lives(uint64_t seed, uint32_t rate) {
 
 static void comes_back(void **state) {
     (void)state;
-    for (uint64_t seed = 1; seed <= 30; seed++) random_lives(seed, 0);
+    for (uint64_t seed = 1; seed <= 30; seed++) random_lives(seed, 0, 0);
 }
 static void comes_back_from_a_bad_store(void **state) {
     (void)state;
-    for (uint64_t seed = 1; seed <= 30; seed++) random_lives(seed, 100000);
+    for (uint64_t seed = 1; seed <= 30; seed++) random_lives(seed, 100000, 0);
+}
+static void comes_back_from_one_that_lists_late(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 30; seed++) random_lives(seed, seed % 2 ? 0 : 100000, 3 * SECOND);
 }
 
 /* Many overwrites of few keys: checkpoints take their place, and the number of objects stays small. */
-static void stays_small(void **state) {
-    (void)state;
+static void stays_small_with(int64_t list_lag_us) {
     struct world w;
     struct bucket_stats stats;
     struct archive_status status;
     open_world(&w, 1);
+    set_faults(&w, 0, list_lag_us);
     struct site *s = start(&w, 0, 1);
     assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
     for (int i = 0; i < 3000; i++) {
@@ -327,6 +343,30 @@ static void stays_small(void **state) {
     struct site *reader = start(&w, 1, 2);
     assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
     same(s, reader);
+    close_world(&w);
+}
+static void stays_small(void **state) {
+    (void)state;
+    stays_small_with(0);
+    stays_small_with(5 * SECOND);
+}
+
+/* A process that lived for a moment, of which nothing is listed yet when another starts. */
+static void what_is_listed_late_is_read_then(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    set_faults(&w, 0, 20 * SECOND);
+    struct site *s = start(&w, 0, 1);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    write_key(s, 1, "x");
+    assert_true(flushes(&w, s, 10 * SECOND));
+    stop(s);
+    s = start(&w, 0, 2);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_false(has(s, 1, "x"));
+    run(&w, 60 * SECOND);
+    assert_true(has(s, 1, "x"));
     close_world(&w);
 }
 
@@ -348,7 +388,7 @@ static void waits_for_the_store(void **state) {
     assert_true(status.behind_us > 40 * SECOND);
     assert_true(status.failures > 0);
     assert_false(archive_is_flushed(s->archive));
-    set_faults(&w, 0);
+    set_faults(&w, 0, 0);
     assert_true(flushes(&w, s, 30 * SECOND));
     struct site *reader = start(&w, 1, 2);
     assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
@@ -374,10 +414,10 @@ static void stops_where_conditions_are_ignored(void **state) {
     close_world(&w);
 }
 
-static void second_process_of_a_node_stops(void **state) {
-    (void)state;
+static void second_process_stops_with(int64_t list_lag_us) {
     struct world w;
     open_world(&w, 1);
+    set_faults(&w, 0, list_lag_us);
     struct site *first = start(&w, 0, 1);
     assert_true(reaches(&w, first, ARCHIVE_STREAMING, 10 * SECOND));
     w.options.place = "elsewhere";
@@ -404,6 +444,12 @@ static void second_process_of_a_node_stops(void **state) {
     assert_true(reaches(&w, fourth, ARCHIVE_STOPPED, 20 * SECOND));
     assert_int_equal(archive_phase(fifth->archive), ARCHIVE_STREAMING);
     close_world(&w);
+}
+static void second_process_of_a_node_stops(void **state) {
+    (void)state;
+    second_process_stops_with(0);
+    second_process_stops_with(3 * SECOND);
+    second_process_stops_with(1000 * SECOND);
 }
 
 /* The image of a virtual machine, started twice: even the replica is the same. */
@@ -671,7 +717,7 @@ static void parts_of_the_dead_stay_named(void **state) {
     }
 }
 
-/* The ends of the streams of two that were this node are there, and not listed: a start gives both up, and asks for neither again. */
+/* The ends of the streams of two that were this node are there, and cannot be had: a start gives both up, and asks for neither again. */
 static void hidden_ends_are_not_asked_for_without_end(void **state) {
     (void)state;
     struct world w;
@@ -685,7 +731,8 @@ static void hidden_ends_are_not_asked_for_without_end(void **state) {
         }
         run(&w, 100 * SECOND * (number == 0));
     }
-    bucket_sim_faults(w.bucket, &(struct bucket_faults){.list_lag_us = 50 * SECOND});
+    set_faults(&w, 0, 50 * SECOND);
+    w.blind = true;
     struct site *s = start(&w, 0, 1);
     struct bucket_stats before, after;
     bucket_sim_stats(w.bucket, &before);
@@ -693,6 +740,30 @@ static void hidden_ends_are_not_asked_for_without_end(void **state) {
     bucket_sim_stats(w.bucket, &after);
     assert_true(after.hidden > before.hidden);
     assert_true(after.requests - before.requests < 100);
+    close_world(&w);
+}
+
+/* One that nobody has heard of writes, makes checkpoints, which take the place of its segments, and dies. */
+static void what_checkpoints_cover_of_the_dead_is_read(void **state) {
+    (void)state;
+    struct world w;
+    struct archive_status status;
+    open_world(&w, 1);
+    struct site *lives = start(&w, 0, 1), *dies = start(&w, 1, 2);
+    assert_true(reaches(&w, lives, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(reaches(&w, dies, ARCHIVE_STREAMING, 10 * SECOND));
+    for (uint64_t n = 0; n < 4; n++) {
+        for (uint64_t k = 0; k < SHARDS; k++) write_key(dies, n * SHARDS + k, "x");
+        assert_true(flushes(&w, dies, SECOND));
+        if (n < 3) archive_save(dies->archive);
+        run(&w, SECOND);
+    }
+    archive_status(dies->archive, w.now_us, &status);
+    assert_true(status.deleted > 0);
+    stop(dies);
+    assert_false(has(lives, 0, "x"));
+    run(&w, 30 * SECOND);
+    for (uint64_t k = 0; k < 4 * SHARDS; k++) assert_true(has(lives, k, "x"));
     close_world(&w);
 }
 
@@ -745,7 +816,7 @@ static void the_rest_is_owed(void **state) {
     bucket_sim_faults(w.bucket, &out);
     for (int i = 0; i < 50; i++) write_key(s, rng_below(&w.rng, KEYS), NULL);
     run(&w, 10 * SECOND);
-    set_faults(&w, 0);
+    set_faults(&w, 0, 0);
     struct site *next = start(&w, 1, 7);
     hear(next, s); /* as from a log */
     w.sites[0] = NULL;
@@ -1074,13 +1145,14 @@ static void tables_of_members_come_back(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(comes_back), cmocka_unit_test(comes_back_from_a_bad_store), cmocka_unit_test(stays_small),
+        cmocka_unit_test(comes_back), cmocka_unit_test(comes_back_from_a_bad_store),
+        cmocka_unit_test(comes_back_from_one_that_lists_late), cmocka_unit_test(stays_small), cmocka_unit_test(what_is_listed_late_is_read_then),
         cmocka_unit_test(waits_for_the_store), cmocka_unit_test(stops_where_conditions_are_ignored),
         cmocka_unit_test(second_process_of_a_node_stops), cmocka_unit_test(copies_of_a_process_stop),
         cmocka_unit_test(sealed_objects_need_their_key), cmocka_unit_test(the_past_comes_back), cmocka_unit_test(damage_is_survived),
         cmocka_unit_test(covered_twice_is_safe), cmocka_unit_test(keeps_what_it_was_told_to),
         cmocka_unit_test(a_checkpoint_waits_for_what_is_not_streamed), cmocka_unit_test(parts_of_the_dead_stay_named),
-        cmocka_unit_test(hidden_ends_are_not_asked_for_without_end),
+        cmocka_unit_test(hidden_ends_are_not_asked_for_without_end), cmocka_unit_test(what_checkpoints_cover_of_the_dead_is_read),
         cmocka_unit_test(an_emptied_store_is_filled_again), cmocka_unit_test(the_rest_is_owed), cmocka_unit_test(what_is_here_is_not_read),
         cmocka_unit_test(tails_are_streamed), cmocka_unit_test(behind_until_all_is_stored), cmocka_unit_test(tables_of_members_come_back),
         cmocka_unit_test(what_a_start_brings_waits_to_be_called_void), cmocka_unit_test(who_starts_over_reads_the_dead_anew),
