@@ -78,6 +78,7 @@
     /* keeping */                                                                                    \
     X(commit_unwritten, "writes are acknowledged before they are on the disk")                       \
     X(came_upon_unlogged, "what an own mutation came upon is logged up to a second later")           \
+    X(arriving_unlogged, "an own mutation is logged before what it came upon, which is about to be") \
     X(gap_unlogged, "what no longer is in the log of mutations is not logged by an image either")    \
     X(remote_unlogged, "mutations of others are not logged")                                         \
     X(recovered_unsynced, "what a process before wrote and did not sync is not synced when it is read")\

@@ -70,6 +70,7 @@ struct gossip_config {
     bool (*closed)(void *self, struct replica_id id, bool close, bool for_good);
     /* What was applied of others, for whoever keeps it; each may be NULL. With the gossip's lock held. */
     struct {
+        void (*arriving)(void *self, uint32_t shard);     /* by a delta of a message that is told of next; with the shard's lock as well */
         void (*deltas)(void *self, struct bytes message); /* a message of deltas, some of them applied */
         void (*changed)(void *self, uint32_t shard);      /* by an answer; with the shard's lock as well */
         void (*resetting)(void *self);                    /* all shards are about to start over: until reset nothing of them is kept */

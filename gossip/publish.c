@@ -100,6 +100,7 @@ void publish_read(struct gossip *g, struct wire_reader *r, struct member *from, 
         shard_lock(shard);
         enum status status = shard_read_delta(shard, r, g->now.wall_ms);
         uint64_t have = vclock_get(shard_applied(shard), from->replica);
+        if (status == STATUS_OK && g->config.applied.arriving) g->config.applied.arriving(g->config.applied.self, index);
         shard_unlock(shard);
         any = any || status == STATUS_OK;
         if (status == STATUS_OK) {

@@ -148,6 +148,7 @@ struct archiver *archiver_open(struct host *host, const char *dir, const char *c
     config.place = (char *)r->place.data;
     config.unconditional = config_bool(host->config, OPTION_OBJECT_STORE_UNCONDITIONAL);
     config.threads = (uint32_t)config_integer(host->config, OPTION_THREADS);
+    config.changing = node_reads_shard;
     config.changed = node_read_shard;
     config.closed = node_was_closed;
     config.judged = node_judged;

@@ -25,7 +25,7 @@
 #define NAME_COLUMN 38
 #define SHARDS_SAID 8 /* of those that are missing */
 
-enum file_kind { FILE_CHECKPOINT, FILE_LOG, FILE_DAMAGE, FILE_UNFINISHED };
+enum file_kind { FILE_CHECKPOINT, FILE_LOG, FILE_DAMAGE, FILE_UNFINISHED, FILE_DOUBT };
 
 struct file {
     char name[KEEPER_NAME_BYTES];
@@ -87,8 +87,8 @@ static bool is_ours(const char *name, enum file_kind *kind, uint64_t *number) {
         *number = keeper_file_number(name, names[k]);
         if (*number) return true;
     }
-    *kind = FILE_UNFINISHED;
-    return strcmp(name, KEEPER_CHECKPOINT_TMP) == 0;
+    *kind = strcmp(name, KEEPER_DOUBT) == 0 ? FILE_DOUBT : FILE_UNFINISHED;
+    return *kind == FILE_DOUBT || strcmp(name, KEEPER_CHECKPOINT_TMP) == 0;
 }
 
 static int by_kind_and_number(const void *a, const void *b) {
@@ -270,6 +270,7 @@ static void read_files(struct directory *d) {
 }
 
 static bool is_damaged(const struct file *f) {
+    if (f->kind == FILE_DOUBT) return true;
     bool unended = f->kind == FILE_CHECKPOINT && !f->records[RECORD_END];
     bool headless = is_journal(f) && f->size && !f->header;
     return is_journal(f) &&
@@ -293,7 +294,7 @@ static void describe(const struct file *f, json_t *line, struct buf *text) {
 }
 
 static void list_file(const struct directory *d, const struct file *f) {
-    static const char *const names[] = {"checkpoint", "log", "damage put aside", "unfinished checkpoint"};
+    static const char *const names[] = {"checkpoint", "log", "damage put aside", "unfinished checkpoint", "word that the disk has failed"};
     struct buf text = {0};
     char time[INSPECT_TIME_BYTES];
     inspect_time(time, f->changed_ms);
@@ -351,7 +352,9 @@ static void say_gaps(const struct directory *d, const struct file *from, struct 
 }
 
 static void cost_of(const struct directory *d, const struct file *f, struct buf *out) {
-    if (f->foreign)
+    if (f->kind == FILE_DOUBT)
+        buf_put_str(out, "what the logs hold may never reach the disk; the next start takes no writes until it has made a checkpoint of it");
+    else if (f->foreign)
         buf_printf(out, "the node does not start: other files are of \"%s\"", d->header);
     else if (f->kind == FILE_LOG && is_covered(d, f))
         buf_printf(out, "nothing is lost if %s is whole: it covers this one", d->newest->name);
@@ -371,7 +374,9 @@ static void cost_of(const struct directory *d, const struct file *f, struct buf 
 
 static void judge(struct directory *d, const struct file *f) {
     struct buf what = {0}, cost = {0};
-    if (f->foreign)
+    if (f->kind == FILE_DOUBT)
+        buf_put_str(&what, "a write or sync had failed when the process ended");
+    else if (f->foreign)
         buf_printf(&what, "of \"%s\"", f->header);
     else if (f->status != STATUS_OK)
         buf_printf(&what, "cannot be read whole: %s", status_text(f->status));
@@ -441,7 +446,7 @@ static enum inspect_exit verify(struct directory *d) {
 static enum inspect_exit dump_file(struct directory *d) {
     for (size_t n = 0; n < d->count; n++) {
         struct file *f = &d->files[n];
-        if (strcmp(f->name, d->inspect->object) != 0 || f->kind == FILE_DAMAGE) continue;
+        if (strcmp(f->name, d->inspect->object) != 0 || !(is_journal(f) || f->kind == FILE_UNFINISHED)) continue;
         d->look = d->print = true;
         read_file(d, f);
         return is_damaged(f) ? INSPECT_DAMAGED : INSPECT_WELL;

@@ -30,6 +30,10 @@ static bool is_closed(void *self, struct replica_id id, bool close, bool for_goo
     struct archive *archive = ((struct node *)self)->archive;
     return !archive || archive_is_closed(archive, id, close, for_good);
 }
+static void keep_arriving(void *self, uint32_t shard) {
+    struct keeper *keeper = ((struct node *)self)->keeper;
+    if (keeper) keeper_arriving(keeper, shard);
+}
 static void keep_deltas(void *self, struct bytes message) {
     struct keeper *keeper = ((struct node *)self)->keeper;
     if (keeper) keeper_deltas(keeper, message);
@@ -85,11 +89,8 @@ void node_tell_alive(struct node *node) {
     if (node->archive) archive_alive(node->archive, up, ups);
 }
 
-void node_read_shard(void *self, uint32_t shard) {
-    struct node *node = self;
-    if (node->keeper) keeper_changed(node->keeper, shard);
-    gossip_changed(node->gossip, shard);
-}
+void node_reads_shard(void *self, uint32_t shard) { keep_changed(self, shard); }
+void node_read_shard(void *self, uint32_t shard) { gossip_changed(((struct node *)self)->gossip, shard); }
 
 void node_was_closed(void *self, struct replica_id id) { gossip_declared_gone(((struct node *)self)->gossip, id); }
 void node_heard_members(void *self, struct bytes table) { gossip_heard(((struct node *)self)->gossip, table); }
@@ -105,6 +106,7 @@ static struct gossip *start_gossip(struct node *node, const struct node_config *
     gossip.tells = told;
     gossip.closed = is_closed;
     gossip.sure = is_sure;
+    gossip.applied.arriving = keep_arriving;
     gossip.applied.deltas = keep_deltas;
     gossip.applied.changed = keep_changed;
     gossip.applied.resetting = keep_resetting;

@@ -49,6 +49,7 @@ void node_keep(struct node *node, struct keeper *keeper, bool recovered);
 void node_stream(struct node *node, struct archive *archive);
 /* Tells the archive who is up; to be called every second or so. */
 void node_tell_alive(struct node *node);
+void node_reads_shard(void *node, uint32_t shard);        /* archive_config.changing */
 void node_read_shard(void *node, uint32_t shard);         /* archive_config.changed */
 void node_heard_members(void *node, struct bytes table);  /* archive_config.heard */
 void node_was_closed(void *node, struct replica_id self); /* archive_config.closed */

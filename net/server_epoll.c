@@ -467,6 +467,7 @@ static void *run(void *arg) {
     struct thread *t = arg;
     struct server *s = t->server;
     struct epoll_event events[EVENTS];
+    bool judges = false;
     for (;;) {
         int64_t wait = t->resumed || t->dirty ? 0 : t->tick_ms - t->now_ms;
         int n = epoll_wait(t->epoll, events, EVENTS, wait > 0 ? (int)wait : 0);
@@ -484,9 +485,11 @@ static void *run(void *arg) {
         t->now_ms = mono_ms(); /* a batch that took long is not its clients' idleness */
         flush(t);
         if (s->ops.batch_done) s->ops.batch_done(s->app, t->index);
-        if (ticks && n < EVENTS) { /* all were seen who had something to say */
+        judges = judges || ticks;
+        if (judges && n < EVENTS) { /* all were seen who had something to say */
             doom_idle(t, looked_ms);
             doom_lingering(t, looked_ms);
+            judges = false;
         }
         if (atomic_load(&s->stopping) && wind_up(t)) return NULL;
     }

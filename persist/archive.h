@@ -63,7 +63,8 @@ struct archive_config {
         uint64_t manifest;  /* no segments, just what this one names; 0: the newest that is old enough, and segments */
         int64_t until_ms;   /* Unix time; INT64_MAX: all */
     } source;
-    /* Something was read into a shard. May be NULL, as all below. */
+    /* Something was read into a shard; with its lock, and when it is free again. May be NULL, as all below. */
+    void (*changing)(void *arg, uint32_t shard);
     void (*changed)(void *arg, uint32_t shard);
     /* What the process before us left on the disk is not void, or has been voided: from now on our next process may take us for the
      * one that left it, and not before. May be NULL. */

@@ -4,7 +4,8 @@
 #include "persist/archive_state.h"
 
 static struct replay_sink sink_of(struct archive *a, struct replay_counts *counts) {
-    return (struct replay_sink){.to = a->shards, .now_ms = a->now.wall_ms, .counts = counts, .changed = a->config.changed, .arg = a->config.arg};
+    return (struct replay_sink){.to = a->shards, .now_ms = a->now.wall_ms, .counts = counts, .changing = a->config.changing, .changed = a->config.changed,
+                                .arg = a->config.arg};
 }
 
 static void damaged(struct archive *a, const char *key, const char *why) {

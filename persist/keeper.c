@@ -30,8 +30,8 @@ struct keeper {
     struct buf header;
 
     pthread_mutex_t gather;
-    _Atomic uint64_t *dirty, *changed; /* bits */
-    atomic_bool any_dirty, any_changed, gathering;
+    _Atomic uint64_t *dirty, *changed, *arriving; /* bits */
+    atomic_bool any_dirty, any_changed, any_arriving, gathering;
     uint64_t *logged; /* own mutations up to here; with gather */
 
     atomic_int sync, failure;
@@ -77,6 +77,7 @@ struct keeper *keeper_new(const struct keeper_config *config) {
     pthread_mutex_init(&k->lock, NULL);
     k->dirty = mem_zero(words, sizeof *k->dirty);
     k->changed = mem_zero(words, sizeof *k->changed);
+    k->arriving = mem_zero(words, sizeof *k->arriving);
     k->logged = mem_zero(config->shard_count, sizeof *k->logged);
     atomic_store(&k->sync, (int)config->sync);
     keeper_set_rewrite(k, config->rewrite_percent, config->rewrite_bytes_min);
@@ -91,6 +92,7 @@ void keeper_free(struct keeper *k) {
     buf_fini(&k->members);
     mem_free((void *)k->dirty);
     mem_free((void *)k->changed);
+    mem_free((void *)k->arriving);
     mem_free(k->logged);
     pthread_mutex_destroy(&k->gather);
     pthread_mutex_destroy(&k->lock);
@@ -135,9 +137,11 @@ static void set_bit(_Atomic uint64_t *bits, atomic_bool *any, uint32_t at) {
     if (!atomic_load(any)) atomic_store(any, true);
 }
 
+static bool has_bit(_Atomic uint64_t *bits, uint32_t at) { return atomic_load(&bits[at / 64]) >> (at % 64) & 1; }
+
 static bool take_bit(_Atomic uint64_t *bits, uint32_t at) {
     uint64_t bit = UINT64_C(1) << (at % 64);
-    return atomic_load(&bits[at / 64]) & bit && atomic_fetch_and(&bits[at / 64], ~bit) & bit;
+    return has_bit(bits, at) && atomic_fetch_and(&bits[at / 64], ~bit) & bit;
 }
 
 void keeper_dirty(struct keeper *k, uint32_t shard) {
@@ -155,6 +159,12 @@ static void write_image(struct keeper *k, struct journal *to, uint32_t index) {
     buf_fini(&image);
 }
 
+/* What no record tells of yet. */
+static bool came_upon(struct keeper *k, uint32_t index) {
+    bool arriving = has_bit(k->arriving, index) && !MUTANT(arriving_unlogged), changed = !MUTANT(came_upon_unlogged) && take_bit(k->changed, index);
+    return arriving || changed;
+}
+
 /* Own mutations that are not logged yet, and what they came upon, if no record tells of it: what it had replaced is not named by
  * a DEL of it, and would be back. Where a second may be lost, that can wait for the second. Who comes while another is at it
  * waits for that one, lest it takes for logged what is only about to be. */
@@ -170,7 +180,7 @@ static void gather(struct keeper *k) {
         for (uint32_t at = 0; at < k->config.shard_count; at += 64)
             for (uint64_t bits = atomic_exchange(&k->dirty[at / 64], 0); bits; bits &= bits - 1) {
                 uint32_t index = at + (uint32_t)__builtin_ctzll(bits);
-                bool changed = always && !MUTANT(came_upon_unlogged) && take_bit(k->changed, index);
+                bool changed = always && came_upon(k, index);
                 bool reached = replay_deltas_add(&deltas, &k->shards, index, HOLDER_DISK, &k->logged[index]);
                 if ((!reached && !MUTANT(gap_unlogged)) || changed) write_image(k, k->log, index);
             }
@@ -207,8 +217,14 @@ void keeper_flush(struct keeper *k) {
 
 enum status keeper_sync(struct keeper *k) { return k->config.logs ? commit(k, true) : STATUS_ERR_NOT_FOUND; }
 
+void keeper_arriving(struct keeper *k, uint32_t shard) {
+    if (k->config.logs && atomic_load_explicit(&k->sync, memory_order_relaxed) == SYNC_ALWAYS) set_bit(k->arriving, &k->any_arriving, shard);
+}
+
 void keeper_deltas(struct keeper *k, struct bytes message) {
     if (k->config.logs && !MUTANT(remote_unlogged)) journal_add(k->log, RECORD_DELTAS, message);
+    if (!atomic_exchange(&k->any_arriving, false)) return;
+    for (uint32_t at = 0; at < k->config.shard_count; at += 64) atomic_store(&k->arriving[at / 64], 0);
 }
 
 void keeper_reset_begin(struct keeper *k) {
@@ -250,7 +266,7 @@ struct bytes keeper_members_found(const struct keeper *k) { return buf_bytes(&k-
 static void log_changed(struct keeper *k) {
     if (!atomic_exchange(&k->any_changed, false)) return;
     for (uint32_t at = 0; at < k->config.shard_count; at++) {
-        if (!(atomic_load_explicit(&k->changed[at / 64], memory_order_relaxed) >> (at % 64) & 1)) continue;
+        if (!has_bit(k->changed, at)) continue;
         pthread_mutex_lock(&k->gather);
         if (take_bit(k->changed, at)) write_image(k, k->log, at);
         pthread_mutex_unlock(&k->gather);

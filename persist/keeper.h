@@ -17,8 +17,8 @@
  * begin a new log with a new checkpoint; once that is on the disk, all is well. A process that ends before that leaves word
  * to the next, which begins as one whose disk has failed: what it reads back may never reach the disk.
  *
- * Threads: keeper_dirty, keeper_commit, keeper_deltas, keeper_changed, keeper_members, keeper_status and
- * keeper_save from any; keeper_step from one; never with a shard's lock. */
+ * Threads: keeper_dirty, keeper_commit, keeper_arriving, keeper_deltas, keeper_changed, keeper_members, keeper_status and
+ * keeper_save from any; keeper_step from one; never with a shard's lock, but where it says so. */
 #ifndef ANNEAL_PERSIST_KEEPER_H
 #define ANNEAL_PERSIST_KEEPER_H
 
@@ -75,11 +75,13 @@ enum status keeper_commit(struct keeper *k) MUST_CHECK;
 void keeper_flush(struct keeper *k);
 /* As keeper_commit, and it survives the machine, whatever the policy. ERR_NOT_FOUND if nothing is logged. */
 enum status keeper_sync(struct keeper *k) MUST_CHECK;
-/* Remote mutations were applied: the message in which they came (wire.h), a number and then
- * (shard + 1, delta)* 0. */
+/* Remote mutations were applied to the shard, of a message that keeper_deltas is given next. Until then who logs own mutations, and
+ * syncs each commit, logs what they came upon by an image. With the shard's lock. */
+void keeper_arriving(struct keeper *k, uint32_t shard);
+/* The message in which they came (wire.h), a number and then (shard + 1, delta)* 0. One at a time. */
 void keeper_deltas(struct keeper *k, struct bytes message);
 /* The shard has changed by what no message of deltas tells: an image follows within a second, and where each commit is synced,
- * with the next own mutation. Cheap; with any locks, best with the shard's. */
+ * with the next own mutation. Cheap; with the shard's lock, or what is written meanwhile comes first. */
 void keeper_changed(struct keeper *k, uint32_t shard);
 /* Who is in the cluster: a text of gossip's own, the last of which comes back. Survives the machine. */
 void keeper_members(struct keeper *k, struct bytes table);

@@ -75,12 +75,13 @@ static enum status apply(const struct replay_sink *s, struct wire_reader *reader
     struct shard *shard = s->to.shards[number - 1];
     struct vclock before = {0};
     shard_lock(shard);
-    if (s->changed) vclock_copy(&before, shard_applied(shard));
+    if (s->changed || s->changing) vclock_copy(&before, shard_applied(shard));
     enum status status = image ? shard_read_answer(shard, reader, &NOTHING, s->now_ms) : shard_read_delta(shard, reader, s->now_ms);
-    bool news = s->changed && !vclock_covers(&before, shard_applied(shard));
+    bool news = (s->changed || s->changing) && !vclock_covers(&before, shard_applied(shard));
+    if (news && s->changing) s->changing(s->arg, (uint32_t)(number - 1));
     shard_unlock(shard);
     vclock_fini(&before);
-    if (news) s->changed(s->arg, (uint32_t)(number - 1));
+    if (news && s->changed) s->changed(s->arg, (uint32_t)(number - 1));
     return status;
 }
 

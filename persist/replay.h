@@ -41,11 +41,12 @@ struct replay_counts {
     uint64_t malformed;        /* images and messages that make no sense */
 };
 #define REPLAY_THREADS_MAX 16u
-/* `changed`, if not NULL, is called for every shard that something was applied to. */
+/* `changing` and `changed`, if not NULL, are called for every shard that something was applied to: with its lock, and without. */
 struct replay_sink {
     struct replay to;
     int64_t now_ms;
     struct replay_counts *counts;
+    void (*changing)(void *arg, uint32_t shard);
     void (*changed)(void *arg, uint32_t shard);
     void *arg;
 };
@@ -58,7 +59,7 @@ struct replay_batch {
     size_t count, cap;
 };
 void replay_batch_add(struct replay_batch *b, struct bytes payload);
-/* Reads and forgets them. By the caller alone if threads is 1; else `changed` is called from several. */
+/* Reads and forgets them. By the caller alone if threads is 1; else they are called from several. */
 void replay_batch_read(struct replay_batch *b, const struct replay_sink *s, uint32_t threads);
 
 #endif

@@ -51,6 +51,7 @@ static void plan_step(struct sim_node *n, int64_t at_us) {
     event_push(n->world, (struct event){.at_us = at_us, .kind = EVENT_ARCHIVE, .node = n->index, .life = n->life});
 }
 
+static void reads_shard(void *arg, uint32_t shard) { node_reads_shard(((struct sim_node *)arg)->node, shard); }
 static void shard_read(void *arg, uint32_t shard) { node_read_shard(((struct sim_node *)arg)->node, shard); }
 static void was_closed(void *arg, struct replica_id self) {
     struct sim_node *n = arg;
@@ -86,6 +87,7 @@ void node_open_archive(struct sim_node *n) {
     config.poll_us = 2000000;
     config.settings.rewrite_bytes_min = (uint64_t)s->rewrite_bytes;
     keyring_cluster(&config.keys, bytes_str("sim"), config.shard_count);
+    config.changing = reads_shard;
     config.changed = shard_read;
     config.heard = members_heard;
     config.closed = was_closed;

@@ -653,6 +653,16 @@ def test_a_log_that_a_checkpoint_covers_costs_nothing(kept):
     assert "covered by a checkpoint" in inspect(kept.dir).stdout
 
 
+def test_a_disk_that_had_failed(kept):
+    open(os.path.join(kept.dir, "anneal-doubt"), "w").close()
+    problem, cost = only(verdict(kept)[0], "anneal-doubt")
+    assert "sync had failed" in problem and "takes no writes until" in cost
+    p = inspect(kept.dir)
+    assert p.returncode == 1 and "anneal-doubt" in p.stdout
+    p = inspect(kept.dir, "dump", "anneal-doubt")
+    assert p.returncode == 2 and "no log or checkpoint" in p.stderr
+
+
 def test_a_missing_checkpoint(kept):
     os.remove(kept.path("checkpoint"))
     problems, summary = verdict(kept)
