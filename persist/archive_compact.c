@@ -224,9 +224,10 @@ static bool is_covered(const struct manifest_part *part, const struct vclock *co
     return true;
 }
 
+/* The node has started over since, or is about to: those of whom its parts have heard may have been given up as well. */
 static bool is_void(struct archive *a) {
     const struct compactor *c = &a->compactor;
-    return c->self_index != a->self_index || a->stream.closed || a->now.mono_us - c->began_us > CHECKPOINT_US;
+    return atomic_load(&a->reset) || c->self_index != a->self_index || a->stream.closed || a->now.mono_us - c->began_us > CHECKPOINT_US;
 }
 
 /* Before the manifest is named, so that what it covers is garbage then. */
@@ -392,6 +393,10 @@ void compact_step(struct archive *a) {
         break;
     case COMPACT_MERGE:
         if (!listing_over(a, &c->manifests)) break;
+        if (is_void(a) && !MUTANT(void_named)) {
+            compact_idle(a);
+            break;
+        }
         c->look = c->manifests.count;
         if (look_at_next(a)) {
             c->step = COMPACT_MERGE_READ;
@@ -401,7 +406,9 @@ void compact_step(struct archive *a) {
         }
         break;
     case COMPACT_MERGE_READ:
-        if (fetch_over(a, &c->fetch)) merge(a);
+        if (!fetch_over(a, &c->fetch)) break;
+        if (is_void(a) && !MUTANT(void_named)) compact_idle(a);
+        else merge(a);
         break;
     case COMPACT_NAMING:
         if (creation_over(a, &c->creation)) named(a);

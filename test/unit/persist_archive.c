@@ -43,7 +43,8 @@ struct site {
     int64_t due_us;
     uint64_t heard;
     uint32_t closed; /* times that we were held for gone */
-    bool starts_over; /* in its next step */
+    bool starts_over; /* in its next step, */
+    bool starts_over_late; /* or when the parts of a checkpoint are stored, and are to be named */
 };
 
 /* ------------------------------------------------------------------- world */
@@ -94,6 +95,12 @@ static struct store_request *poll_through(void *self) {
         write_key(s, 2, "since");
     }
     struct store_request *request = store_poll(&s->store);
+    struct archive_status status;
+    archive_status(s->archive, s->world->now_us, &status);
+    if (s->starts_over_late && request && status.checkpointing && bytes_equal(request->key, bytes_str("manifest/"))) {
+        s->starts_over_late = false;
+        on_closed(s, s->id);
+    }
     if (request && request->op == STORE_HEAD && s->world->blind) request->result = STORE_MISSING;
     return request;
 }
@@ -1111,6 +1118,28 @@ static void who_starts_over_in_the_midst_of_a_step_streams_all_of_it(void **stat
     }
 }
 
+static void a_checkpoint_of_who_starts_over_is_not_named(void **state) {
+    (void)state;
+    struct world w;
+    struct archive_status status;
+    open_world(&w, 1);
+    struct site *s = start(&w, 0, 1);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    for (uint64_t k = 0; k < SHARDS; k++) write_key(s, k, "x");
+    assert_true(flushes(&w, s, 10 * SECOND));
+    s->starts_over_late = true;
+    archive_save(s->archive);
+    run(&w, 2 * SECOND);
+    assert_int_equal(s->closed, 1);
+    archive_status(s->archive, w.now_us, &status);
+    assert_int_equal(status.checkpoints, 0);
+    archive_save(s->archive);
+    run(&w, 5 * SECOND);
+    archive_status(s->archive, w.now_us, &status);
+    assert_int_equal(status.checkpoints, 1);
+    close_world(&w);
+}
+
 static void looking_does_not_close(void **state) {
     (void)state;
     struct world w;
@@ -1158,6 +1187,7 @@ int main(void) {
         cmocka_unit_test(what_a_start_brings_waits_to_be_called_void), cmocka_unit_test(who_starts_over_reads_the_dead_anew),
         cmocka_unit_test(whose_stream_was_closed_while_it_was_down_starts_over),
         cmocka_unit_test(that_a_stream_was_closed_is_found_long_after), cmocka_unit_test(what_was_closed_and_collected_is_closed),
-        cmocka_unit_test(who_starts_over_in_the_midst_of_a_step_streams_all_of_it), cmocka_unit_test(looking_does_not_close)};
+        cmocka_unit_test(who_starts_over_in_the_midst_of_a_step_streams_all_of_it), cmocka_unit_test(looking_does_not_close),
+        cmocka_unit_test(a_checkpoint_of_who_starts_over_is_not_named)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
