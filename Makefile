@@ -109,7 +109,7 @@ sim-same: $(BUILD)/anneal-sim fuzz-deps ## the same trace from gcc -O2 and clang
 
 # Faults planted by core/mutant.h, in a build of their own.
 MUTANTS := build/mutants
-MUTANT_UNITS := lattice_stories net_command net_session persist_journal gossip_agree persist_archive lattice_shard persist_keeper
+MUTANT_UNITS := lattice_stories net_command net_session persist_journal gossip_agree persist_archive persist_archive_ends lattice_shard persist_keeper
 MUTANT_TESTS := $(addprefix $(MUTANTS)/test/unit/,$(MUTANT_UNITS))
 mutants: deps ## plant faults, one after the other: each must be caught; ONLY=name,... SEEDS=300
 	@$(MAKE) --no-print-directory BUILD=$(MUTANTS) OPT="-O2 -DMUTANTS -DLOCKS_CHECKED" SAN= $(MUTANTS)/anneal-sim $(MUTANT_TESTS)

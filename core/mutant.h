@@ -101,6 +101,9 @@
     X(void_goes_on, "what is on the disk of a node whose stream was closed while it was down is not void") \
     X(void_passed_on, "what a node has at its start is streamed before it is told that it is void")   \
     X(parts_unstreamed, "a checkpoint names what its node has not streamed yet, and may never")       \
+    X(claim_unchecked, "the number of a claim that was deleted can be claimed again")                \
+    X(end_in_a_gap, "a stream counts as ended though its writer has gone on beyond that place")      \
+    X(end_freed, "an end that another one follows is garbage while what it keeps out may be on its way")\
     X(void_named, "a checkpoint that was begun before its node started over is named all the same")  \
     X(nonce_ignored, "an object that a lost answer left in our place is taken for somebody else's")  \
     X(rest_unowed, "what the store lacks when a node starts is not streamed")                        \

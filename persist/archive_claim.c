@@ -1,7 +1,8 @@
 /* Which process is a node. Dots are safe without this: every start writes as another replica. But two processes that both
  * believe to be one node take turns in being called gone by the cluster, and an operator who copied a directory should hear of it.
  *
- *   claim/NODE/NUMBER     made by each start, with the next number; says from which place
+ *   claim/NODE/NUMBER     made by each start, with the next number; says from which place. The greatest counts: those before it are
+ *                         deleted, so who has made one looks whether there is a greater
  *   verdict/NODE/NUMBER   on that claim: "taken" by who made it, after WAIT_US; or "refused" by who is the node already, and
  *                         looks for a new claim every WATCH_US. One object, so only one of them has its way
  *
@@ -51,19 +52,24 @@ static void wait_for_claims(struct archive *a) {
     a->claim.at_us = a->now.mono_us + WATCH_US;
 }
 
-/* The greatest there is, and those below it, and their verdicts, to be deleted: they tell nobody anything. */
-static uint64_t greatest(struct claim *c) {
+static uint64_t greatest(const struct claim *c) {
     uint64_t node, number, most = 0;
+    for (size_t i = 0; i < c->listing.count; i++)
+        if (layout_read_claim_key(bytes_str(c->listing.keys[i].key), "claim", &node, &number) && number > most) most = number;
+    return most;
+}
+
+/* All there are, and their verdicts, are to be deleted once there is a greater one: they tell nobody anything. */
+static void note_old(struct claim *c) {
+    uint64_t node, number;
     sweep_begin(&c->old);
     for (size_t i = 0; i < c->listing.count; i++) {
         char verdict[LAYOUT_KEY_BYTES];
         if (!layout_read_claim_key(bytes_str(c->listing.keys[i].key), "claim", &node, &number)) continue;
-        if (number > most) most = number;
         layout_claim_key(verdict, "verdict", node, number);
         listing_add(&c->old.items, bytes_str(verdict), 0);
         listing_add(&c->old.items, bytes_str(c->listing.keys[i].key), 0);
     }
-    return most;
 }
 
 bool claim_step(struct archive *a) {
@@ -76,6 +82,7 @@ bool claim_step(struct archive *a) {
         break;
     case CLAIM_LISTING:
         if (!listing_over(a, &c->listing)) break;
+        note_old(c);
         next = greatest(c) + 1;
         if (c->creation.state == CREATION_TAKEN && next <= c->number) { /* it is there, and is not listed, or the last of all numbers */
             archive_stop(a, "%s is taken, and claims of node %016llx end before it: delete them", c->creation.key, (unsigned long long)a->config.self.node);
@@ -105,10 +112,19 @@ bool claim_step(struct archive *a) {
         break;
     case CLAIM_MAKING:
         if (!creation_over(a, &c->creation)) break;
-        c->step = c->creation.state == CREATION_TAKEN ? CLAIM_BEGIN : CLAIM_WAITING;
+        a->progress = true;
+        c->step = CLAIM_BEGIN;
+        if (c->creation.state == CREATION_TAKEN) break;
+        list(a, true);
+        c->step = CLAIM_CHECKING;
+        break;
+    case CLAIM_CHECKING: /* while we stood still the number may have been another's, and deleted */
+        if (!listing_over(a, &c->listing)) break;
+        a->progress = true;
+        c->step = greatest(c) > c->number && !MUTANT(claim_unchecked) ? CLAIM_BEGIN : CLAIM_WAITING;
+        if (c->step == CLAIM_BEGIN) break;
         c->at_us = c->at_once ? 0 : a->now.mono_us + WAIT_US;
         if (!c->at_once) archive_note(a, "node %016llx was last claimed from elsewhere: waiting whether it still lives", (unsigned long long)a->config.self.node);
-        a->progress = true;
         break;
     case CLAIM_WAITING:
         archive_wants(a, c->at_us);

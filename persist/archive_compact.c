@@ -79,12 +79,14 @@ static void start_over(struct archive *a) {
     archive_save(a);
 }
 
-/* Nobody takes away the newest segment of a stream that no manifest covers. */
-static bool has_lost(struct archive *a) {
+static bool has_lost_manifest(const struct compactor *c) { return manifests_newest(&c->manifests) < c->known; }
+
+/* Nobody takes away the newest segment of a stream that no manifest covers; but it may be listed late. */
+static bool misses_ours(struct archive *a) {
     struct compactor *c = &a->compactor;
-    if (c->known || manifests_newest(&c->manifests)) return manifests_newest(&c->manifests) < c->known;
     struct replica_id writer;
     uint64_t number;
+    if (c->known || manifests_newest(&c->manifests)) return false;
     for (size_t i = 0; c->was_stored && i < c->segments.count; i++)
         if (layout_read_segment_key(bytes_str(c->segments.keys[i].key), &writer, &number) && replica_id_compare(writer, a->config.self) == 0 &&
             number + 1 >= c->was_stored)
@@ -328,6 +330,24 @@ static void merge(struct archive *a) {
 
 /* -------------------------------------------------------------------- steps */
 
+static void ask_for_ours(struct archive *a) {
+    struct compactor *c = &a->compactor;
+    char key[LAYOUT_KEY_BYTES];
+    layout_segment_key(key, a->config.self, c->was_stored - 1);
+    fetch_begin(a, &c->fetch, &a->config.store, STORE_HEAD, key);
+    c->step = COMPACT_MISSING;
+}
+
+/* Both are listed. */
+static void look_on(struct archive *a) {
+    struct compactor *c = &a->compactor;
+    tail_look_at(a, &c->segments);
+    c->was_stored = a->stream.number - a->stream.out;
+    c->look = c->manifests.count;
+    if (manifests_newest(&c->manifests) != c->known && look_at_next(a)) c->step = COMPACT_READING;
+    else decide(a);
+}
+
 static void named(struct archive *a) {
     struct compactor *c = &a->compactor;
     if (c->creation.state == CREATION_TAKEN) {
@@ -357,12 +377,14 @@ void compact_step(struct archive *a) {
         break;
     case COMPACT_LISTING_MANIFESTS:
         if (!listing_over(a, &c->manifests)) break;
-        if (has_lost(a)) start_over(a);
-        tail_look_at(a, &c->segments);
-        c->was_stored = a->stream.number - a->stream.out;
-        c->look = c->manifests.count;
-        if (manifests_newest(&c->manifests) != c->known && look_at_next(a)) c->step = COMPACT_READING;
-        else decide(a);
+        if (has_lost_manifest(c)) start_over(a);
+        if (misses_ours(a)) ask_for_ours(a);
+        else look_on(a);
+        break;
+    case COMPACT_MISSING:
+        if (!fetch_over(a, &c->fetch)) break;
+        if (c->fetch.request.result == STORE_MISSING) start_over(a);
+        look_on(a);
         break;
     case COMPACT_READING:
         if (!fetch_over(a, &c->fetch)) break;

@@ -109,22 +109,28 @@ static void forget_seen(struct compactor *c) {
 }
 
 static void saw_head(struct archive *a, const struct segment_head *head) {
-    if (head->closed && !head->by_next) a->compactor.ended = head->writer;
+    struct compactor *c = &a->compactor;
+    if (!head->closed || c->search.asked + 1 != c->search.to) return;
+    c->closed = head->writer;
+    c->by_next = head->by_next || MUTANT(end_collected);
 }
 
-static bool was_ended(const struct compactor *c, const char *key) {
-    struct replica_id writer;
-    uint64_t number;
-    return layout_read_segment_key(bytes_str(key), &writer, &number) && replica_id_compare(writer, c->ended) == 0 && !MUTANT(end_collected);
+/* The newest of a stream is its writer's place, until his next process has closed it; and if others ended it there, that one is to
+ * find it, whenever it comes. The one before an end may be an end as well, in the place of what its writer sent last: that may still
+ * be on its way, and is not to find the place free. */
+static bool is_garbage(struct archive *a, const struct listed *item, size_t behind, bool closed) {
+    if (behind > 1 || (behind == 1 && (!closed || MUTANT(end_freed)))) return true;
+    return (behind == 1 || (closed && a->compactor.by_next)) && has_waited(a, item->key);
 }
 
-/* The newest of a stream may be its writer's place; and if others ended it there, his next process is to find that, whenever it comes. */
 static void visit_stream(struct archive *a, size_t from, size_t covered, size_t to) {
     struct compactor *c = &a->compactor;
-    for (size_t i = from; i < covered; i++) {
-        const char *key = c->segments.keys[i].key;
-        if (i + 1 < to || (!was_ended(c, key) && has_waited(a, key))) doom(c, &c->segments.keys[i]);
-    }
+    struct replica_id writer = {0};
+    uint64_t number;
+    bool known = layout_read_segment_key(bytes_str(c->segments.keys[from].key), &writer, &number);
+    bool closed = known && replica_id_compare(writer, c->closed) == 0;
+    for (size_t i = from; i < covered; i++)
+        if (is_garbage(a, &c->segments.keys[i], to - 1 - i, closed)) doom(c, &c->segments.keys[i]);
 }
 
 static void doom_parts_and_manifests(struct archive *a) {
@@ -148,7 +154,7 @@ static void begin_search(struct archive *a) {
         return;
     }
     c->covered = compact_coverage(a, &c->all[c->base]);
-    c->ended = (struct replica_id){0};
+    c->closed = (struct replica_id){0};
     sweep_begin(&c->doomed);
     listing_begin(a, &c->segments, &a->config.store, "segment/");
     c->step = GARBAGE_SEGMENTS;

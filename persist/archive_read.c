@@ -162,10 +162,12 @@ static void begin(struct archive *a);
 
 /* Processes of this node before this one are dead, but a segment of theirs may still be on its way. */
 static void list_own(struct archive *a) {
-    char key[LAYOUT_KEY_BYTES];
-    layout_segment_key(key, (struct replica_id){a->config.self.node, 0}, 0);
-    *(strchr(key, '-') + 1) = 0;
-    listing_begin_exact(a, &a->reader.manifests, a->source, key, NULL);
+    char prefix[LAYOUT_KEY_BYTES], first[LAYOUT_KEY_BYTES];
+    bool knows_last = a->config.before.node == a->config.self.node;
+    layout_segment_key(first, knows_last ? a->config.before : a->config.self, 0);
+    memcpy(prefix, first, sizeof prefix);
+    *(strchr(prefix, '-') + 1) = 0;
+    listing_begin_exact(a, &a->reader.manifests, a->source, prefix, knows_last ? first : NULL);
     a->reader.step = READ_LISTING_OWN;
 }
 

@@ -34,30 +34,6 @@ bool fetch_over(struct archive *a, struct fetch *f); /* submits what is due; tru
 void fetch_answered(struct archive *a, struct fetch *f);
 void fetch_fini(struct fetch *f);
 
-/* All keys under a prefix, in order. A store may be late to list what it has: who has to know where rows of claims, segments or
- * manifests end begins with listing_begin_exact, which asks for what follows the last that is listed of each, until nothing does.
- * `first`: of the one row there may be, if nothing of it is listed; or NULL. Whoever deletes leaves something listed in each row. */
-struct listed {
-    char key[LAYOUT_KEY_BYTES];
-    uint64_t size;
-};
-struct listing {
-    struct fetch fetch;
-    char after[STORE_KEY_BYTES_MAX];
-    size_t after_len;
-    struct listed *keys;
-    size_t count, cap;
-    struct sweep *beyond; /* owned; NULL: not exact */
-    char first[LAYOUT_KEY_BYTES];
-    bool paging;
-};
-void listing_begin(struct archive *a, struct listing *l, const struct store *store, const char *prefix);
-void listing_begin_exact(struct archive *a, struct listing *l, const struct store *store, const char *prefix, const char *first);
-bool listing_over(struct archive *a, struct listing *l);
-bool listing_has(const struct listing *l, const char *key);
-void listing_add(struct listing *l, struct bytes key, uint64_t size);
-void listing_fini(struct listing *l);
-
 /* An object of a name that nobody else may give. */
 struct creation {
     enum { CREATION_IDLE, CREATION_LOOKING, CREATION_SENDING, CREATION_COMPARING, CREATION_MADE, CREATION_TAKEN } state;
@@ -69,6 +45,32 @@ struct creation {
 void creation_begin(struct archive *a, struct creation *c, const char *key, enum object_kind kind, struct bytes head, struct bytes plain);
 bool creation_over(struct archive *a, struct creation *c);
 void creation_fini(struct creation *c);
+
+/* ---- archive_listing.c: many objects ---- */
+
+/* All keys under a prefix, in order. A store may be late to list what it has: who has to know where rows of claims, segments or
+ * manifests end begins with listing_begin_exact, which looks for what follows the last that is listed of each.
+ * `first`: of a row of which nothing may be listed, though it is there; or NULL. Whoever deletes leaves something listed in each row. */
+struct listed {
+    char key[LAYOUT_KEY_BYTES];
+    uint64_t size;
+};
+struct listing {
+    struct fetch fetch;
+    char after[STORE_KEY_BYTES_MAX];
+    size_t after_len;
+    struct listed *keys;
+    size_t count, cap;
+    struct rows *beyond; /* owned; what is looked for by name; NULL: nothing, or no more */
+    char first[LAYOUT_KEY_BYTES];
+    bool paging;
+};
+void listing_begin(struct archive *a, struct listing *l, const struct store *store, const char *prefix);
+void listing_begin_exact(struct archive *a, struct listing *l, const struct store *store, const char *prefix, const char *first);
+bool listing_over(struct archive *a, struct listing *l);
+bool listing_has(const struct listing *l, const char *key);
+void listing_add(struct listing *l, struct bytes key, uint64_t size);
+void listing_fini(struct listing *l);
 
 /* Many objects, some at once, visited in order. */
 struct sweep {
@@ -110,7 +112,7 @@ bool search_over(struct archive *a, struct search *s, void (*visit)(struct archi
 /* ---- archive_claim.c ---- */
 
 struct claim {
-    enum { CLAIM_BEGIN, CLAIM_LISTING, CLAIM_LOOKING, CLAIM_LOOKING_CLOSER, CLAIM_MAKING, CLAIM_WAITING, CLAIM_JUDGING, CLAIM_READING_VERDICT, CLAIM_OURS,
+    enum { CLAIM_BEGIN, CLAIM_LISTING, CLAIM_LOOKING, CLAIM_LOOKING_CLOSER, CLAIM_MAKING, CLAIM_CHECKING, CLAIM_WAITING, CLAIM_JUDGING, CLAIM_READING_VERDICT, CLAIM_OURS,
            CLAIM_WATCHING, CLAIM_OBJECTING, CLAIM_READING_ANSWER, CLAIM_LISTING_OURS, CLAIM_SWEEPING } step;
     struct listing listing;
     struct fetch fetch;
@@ -191,7 +193,7 @@ bool stream_is_idle(struct archive *a);
 /* ---- archive_tail.c ---- */
 
 struct tails {
-    enum { TAIL_IDLE, TAIL_LISTING, TAIL_SEARCHING, TAIL_READING, TAIL_MANIFESTS, TAIL_MANIFEST, TAIL_PARTS, TAIL_CLOSING } step;
+    enum { TAIL_IDLE, TAIL_LISTING, TAIL_SEARCHING, TAIL_READING, TAIL_MANIFESTS, TAIL_MANIFEST, TAIL_PARTS, TAIL_CLOSING, TAIL_CLOSED } step;
     struct replica_id id;     /* whose tail it is about */
     bool close;               /* it is to be closed, if it is not yet, */
     bool for_good;            /* or only by its next process */
@@ -205,7 +207,9 @@ struct tails {
     struct vclock *had;
     struct listing listing, manifests;
     size_t look;              /* manifests before this one are left to be looked at */
-    bool second;              /* segments are read again: images have filled what was missing before them */
+    bool second;              /* segments are read again: images have filled what was missing before them, */
+    bool is_damaged;          /* but some of these could not be read */
+    bool turn;                /* who is lost comes first */
     struct search search;
     struct sweep sweep;
     struct fetch fetch;
@@ -250,7 +254,7 @@ struct seen {
     uint64_t round;
 };
 struct compactor {
-    enum { COMPACT_IDLE, COMPACT_LISTING, COMPACT_LISTING_MANIFESTS, COMPACT_READING, COMPACT_JITTER, COMPACT_PARTS, COMPACT_STREAM, COMPACT_STREAM_END,
+    enum { COMPACT_IDLE, COMPACT_LISTING, COMPACT_LISTING_MANIFESTS, COMPACT_MISSING, COMPACT_READING, COMPACT_JITTER, COMPACT_PARTS, COMPACT_STREAM, COMPACT_STREAM_END,
            COMPACT_MERGE, COMPACT_MERGE_READ, COMPACT_NAMING, GARBAGE_WAITING, GARBAGE_LISTED, GARBAGE_MANIFESTS, GARBAGE_SEGMENTS, GARBAGE_HEADS,
            GARBAGE_PARTS, GARBAGE_DELETING } step;
     int64_t at_us;
@@ -284,7 +288,8 @@ struct compactor {
     size_t all_count, base;   /* what is before `base` goes */
     struct vclock *covered;   /* by shard, of base */
     struct search search;
-    struct replica_id ended;  /* the last of whom it was seen that others ended its stream */
+    struct replica_id closed; /* the last of whom it was seen that his stream is closed, */
+    bool by_next;             /* and by whom */
     struct seen *seen;
     size_t seen_count;
     uint64_t round;

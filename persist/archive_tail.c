@@ -6,6 +6,8 @@
 #define GRACE_US INT64_C(10000000) /* what is on its way may arrive; who left streams his last words */
 #define LOOK_US INT64_C(5000000)
 #define ASKED_US INT64_C(2000000)
+#define LESS_US INT64_C(60000000) /* until a stream is read again that could not be read whole */
+#define MANIFESTS_READ_MAX 4u /* of one that is damaged, or names what is, those before it are read */
 
 void archive_alive(struct archive *a, const struct replica_id *ids, size_t count) {
     struct tails *t = &a->tails;
@@ -228,17 +230,28 @@ static void visit_stream(struct archive *a, size_t from, size_t covered, size_t 
 }
 
 static void saw_head(struct archive *a, const struct segment_head *head) {
-    a->tails.is_closed = a->tails.is_closed || head->closed;
-    a->tails.by_others = a->tails.by_others || (head->closed && !head->by_next);
-    if (head->number + 1 == a->tails.next) a->tails.images_before = segment_images_before(head);
+    if (head->number + 1 == a->tails.next) { /* what follows an end that was made in a gap, behind its writer, is no end */
+        a->tails.is_closed = head->closed;
+        a->tails.by_others = head->closed && !head->by_next;
+        a->tails.images_before = segment_images_before(head);
+    }
     for (uint32_t s = 0; s < head->shard_count; s++) store_has(a, s, head->upto[s]);
 }
 
 static void visit_segment(struct archive *a, const struct listed *item, struct fetch *f) { read_segment(a, item, f, saw_head); }
 
-static void begin(struct archive *a, struct replica_id id, bool close, bool for_good, bool owes) {
+static void list_stream(struct archive *a, int step) {
     struct tails *t = &a->tails;
     char prefix[LAYOUT_KEY_BYTES], first[LAYOUT_KEY_BYTES];
+    layout_segment_key(first, t->id, 0);
+    memcpy(prefix, first, sizeof prefix);
+    *(strrchr(prefix, '/') + 1) = 0;
+    listing_begin_exact(a, &t->listing, &a->config.store, prefix, first);
+    t->step = step;
+}
+
+static void begin(struct archive *a, struct replica_id id, bool close, bool for_good, bool owes) {
+    struct tails *t = &a->tails;
     t->id = id;
     t->close = close;
     t->for_good = for_good;
@@ -250,19 +263,28 @@ static void begin(struct archive *a, struct replica_id id, bool close, bool for_
     pthread_mutex_unlock(&a->lock);
     t->stored = t->stored ? t->stored : mem_zero(a->config.shard_count, sizeof *t->stored);
     memset(t->stored, 0, a->config.shard_count * sizeof *t->stored);
-    layout_segment_key(first, id, 0);
-    memcpy(prefix, first, sizeof prefix);
-    *(strrchr(prefix, '/') + 1) = 0;
-    listing_begin_exact(a, &t->listing, &a->config.store, prefix, first);
-    t->step = TAIL_LISTING;
+    list_stream(a, TAIL_LISTING);
 }
 
-static void begin_asked(struct archive *a, struct replica_id id, const struct asked *asked) {
-    begin(a, id, asked->close, asked->for_good, asked->close); /* who may live stores it himself */
-    a->tails.collected = !asked->for_good && a->now.mono_us - asked->since_us >= GRACE_US;
+static bool begin_lost(struct archive *a) {
+    struct lost lost;
+    if (!take_lost(a, &lost)) return false;
+    begin(a, lost.id, false, false, lost.owes);
+    return true;
 }
 
-static void visit_part(struct archive *a, const struct listed *item, struct fetch *f) { read_part(a, item, f); }
+static bool begin_asked(struct archive *a) {
+    struct replica_id id;
+    struct asked asked;
+    if (!take_asked(a, &id, &asked)) return false;
+    begin(a, id, asked.close, asked.for_good, asked.close); /* who may live stores it himself */
+    a->tails.collected = !asked.for_good && a->now.mono_us - asked.since_us >= GRACE_US;
+    return true;
+}
+
+static void visit_part(struct archive *a, const struct listed *item, struct fetch *f) {
+    if (!read_part(a, item, f)) a->tails.is_damaged = true;
+}
 
 /* What it covers is stored; and what is missing here is read from there: segments that it covers are deleted. */
 static void take_part(struct archive *a, const struct manifest_part *part, uint16_t index) {
@@ -273,7 +295,7 @@ static void take_part(struct archive *a, const struct manifest_part *part, uint1
         store_has(a, part->first + s, there);
         more = more || there > vclock_get(&t->had[part->first + s], index);
     }
-    if (more && !t->second && !MUTANT(collected_unread)) listing_add(&t->sweep.items, part->key, part->bytes);
+    if (more && !MUTANT(collected_unread)) listing_add(&t->sweep.items, part->key, part->bytes);
 }
 
 /* False: what was fetched is none. */
@@ -283,6 +305,7 @@ static bool read_manifest(struct archive *a) {
     struct buf text = {0};
     uint16_t index;
     bool good = archive_open_manifest(a, &t->fetch, &text, &m);
+    a->reader.vanished = a->reader.vanished || t->fetch.request.result == STORE_MISSING;
     archive_free_vectors(a, t->had);
     t->had = archive_applied(a);
     sweep_begin(&t->sweep);
@@ -296,7 +319,8 @@ static bool read_manifest(struct archive *a) {
 /* Fetches the newest of those that are left; false: there is none. */
 static bool look_at_next(struct archive *a) {
     struct tails *t = &a->tails;
-    if (!t->look) return false;
+    t->is_damaged = false;
+    if (!t->look || t->manifests.count - t->look == MANIFESTS_READ_MAX) return false;
     const struct listed *item = &t->manifests.keys[--t->look];
     fetch_get(a, &t->fetch, &a->config.store, item->key, 0, 0, item->size);
     t->step = TAIL_MANIFEST;
@@ -329,14 +353,23 @@ void close_stream(struct archive *a, struct creation *c, struct replica_id write
     buf_fini(&text);
 }
 
+static void put_off(struct archive *a) {
+    pthread_mutex_lock(&a->lock);
+    struct asked *it = asked_about(a, a->tails.id);
+    if (it) it->at_us = a->now.mono_us + LESS_US;
+    pthread_mutex_unlock(&a->lock);
+}
+
 /* All there is was read; what is here and not there is owed. Objects that are gone meanwhile are covered by a newer manifest. */
 static void end(struct archive *a) {
     struct tails *t = &a->tails;
-    if ((a->reader.vanished || t->search.vanished) && is_less_here(a)) {
+    bool less = is_less_here(a);
+    if ((a->reader.vanished || t->search.vanished) && (less || !t->listing.count)) {
         lose(t, (struct lost){t->id, a->now.mono_us + GRACE_US, t->owes});
         is_over(a);
         return;
     }
+    if (less) put_off(a);
     if (t->owes && is_more_here(a, true)) archive_count(a, tails, 1);
     if (t->close && (t->for_good ? !t->by_others : !t->is_closed && t->next)) {
         close_stream(a, &t->creation, t->id, t->next, t->stored, t->images_before);
@@ -361,12 +394,11 @@ static void begin_search(struct archive *a) {
 void tail_step(struct archive *a) {
     struct tails *t = &a->tails;
     struct replica_id id;
-    struct lost lost;
-    struct asked asked = {0};
+    uint64_t number;
     switch (t->step) {
-    case TAIL_IDLE:
-        if (take_lost(a, &lost)) begin(a, lost.id, false, false, lost.owes);
-        else if (take_asked(a, &id, &asked)) begin_asked(a, id, &asked);
+    case TAIL_IDLE: /* in turns, lest those that write on without us keep us from those that are asked about */
+        t->turn = !t->turn;
+        if (t->turn ? !begin_lost(a) : !begin_asked(a)) t->turn ? begin_asked(a) : begin_lost(a);
         break;
     case TAIL_LISTING:
         if (!listing_over(a, &t->listing)) break;
@@ -382,12 +414,14 @@ void tail_step(struct archive *a) {
         break;
     case TAIL_READING:
         if (!sweep_over(a, &t->sweep, &a->config.store, STORE_GET, visit_segment)) break;
-        if (t->second || !(is_less_here(a) || (t->owes && is_more_here(a, false)))) {
+        if (t->second) {
+            if (!t->is_damaged || !is_less_here(a) || !look_at_next(a)) end(a);
+        } else if (!t->listing.count || is_less_here(a) || (t->owes && is_more_here(a, false))) {
+            manifests_list(a, &t->manifests, &a->config.store);
+            t->step = TAIL_MANIFESTS;
+        } else {
             end(a);
-            break;
         }
-        manifests_list(a, &t->manifests, &a->config.store);
-        t->step = TAIL_MANIFESTS;
         break;
     case TAIL_MANIFESTS:
         if (!listing_over(a, &t->manifests)) break;
@@ -416,6 +450,15 @@ void tail_step(struct archive *a) {
             memcpy(t->taken, t->creation.key, sizeof t->taken);
             if (again) is_over(a);
             else begin(a, t->id, true, t->for_good, t->owes);
+            break;
+        }
+        list_stream(a, TAIL_CLOSED);
+        break;
+    case TAIL_CLOSED: /* its writer may have gone on, while we stood still and others deleted what we had listed */
+        if (!listing_over(a, &t->listing)) break;
+        if (t->listing.count && layout_read_segment_key(bytes_str(t->listing.keys[t->listing.count - 1].key), &id, &number) && number > t->next &&
+            !MUTANT(end_in_a_gap)) {
+            begin(a, t->id, true, t->for_good, t->owes);
             break;
         }
         archive_count(a, closed, 1);

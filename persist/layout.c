@@ -95,16 +95,19 @@ bool layout_read_manifest_key(struct bytes key, uint64_t *number) {
     *number = digits(&c, 20, 10);
     return done(&c) && *number > 0 && *number < NUMBERS; /* 0 is none */
 }
-bool layout_next_key(const char *key, char out[LAYOUT_KEY_BYTES]) {
+bool layout_read_row_key(const char *key, uint64_t *number) {
     struct bytes text = bytes_str(key);
     struct replica_id id;
-    uint64_t node, number;
-    if (layout_read_segment_key(text, &id, &number)) layout_segment_key(out, id, number + 1);
-    else if (layout_read_manifest_key(text, &number)) layout_manifest_key(out, number + 1);
-    else if (layout_read_claim_key(text, "claim", &node, &number)) layout_claim_key(out, "claim", node, number + 1);
-    else return false;
-    return true;
+    uint64_t node;
+    return layout_read_segment_key(text, &id, number) || layout_read_manifest_key(text, number) || layout_read_claim_key(text, "claim", &node, number);
 }
+
+static int row_bytes(const char *key) { return (int)(strrchr(key, '/') + 1 - key); }
+
+void layout_row_key(char out[LAYOUT_KEY_BYTES], const char *key, uint64_t number) {
+    snprintf(out, LAYOUT_KEY_BYTES, "%.*s" NUMBER, row_bytes(key), key, number);
+}
+bool layout_same_row(const char *x, const char *y) { return strncmp(x, y, (size_t)row_bytes(x)) == 0; }
 
 /* ---------------------------------------------------------------- segments */
 

@@ -25,8 +25,10 @@ bool layout_read_claim_key(struct bytes key, const char *what, uint64_t *node, u
 bool layout_read_segment_key(struct bytes key, struct replica_id *writer, uint64_t *number);
 bool layout_read_part_key(struct bytes key, struct replica_id *writer, int64_t *began_ms, uint32_t *first);
 bool layout_read_manifest_key(struct bytes key, uint64_t *number);
-/* The one that follows in a claim's, segment's or manifest's row; false: it is none of these. */
-bool layout_next_key(const char *key, char out[LAYOUT_KEY_BYTES]);
+/* Claims of a node, segments of a process and manifests are rows: numbered one by one. False: it is none of these. */
+bool layout_read_row_key(const char *key, uint64_t *number);
+void layout_row_key(char out[LAYOUT_KEY_BYTES], const char *key, uint64_t number); /* another one of its row */
+bool layout_same_row(const char *x, const char *y);
 
 /* What is in a segment's head. Its body is records; see records_* below. */
 struct segment_head {
