@@ -240,14 +240,13 @@ static void saw_head(struct archive *a, const struct segment_head *head) {
 
 static void visit_segment(struct archive *a, const struct listed *item, struct fetch *f) { read_segment(a, item, f, saw_head); }
 
-static void list_stream(struct archive *a, int step) {
+static void list_stream(struct archive *a) {
     struct tails *t = &a->tails;
     char prefix[LAYOUT_KEY_BYTES], first[LAYOUT_KEY_BYTES];
     layout_segment_key(first, t->id, 0);
     memcpy(prefix, first, sizeof prefix);
     *(strrchr(prefix, '/') + 1) = 0;
     listing_begin_exact(a, &t->listing, &a->config.store, prefix, first);
-    t->step = step;
 }
 
 static void begin(struct archive *a, struct replica_id id, bool close, bool for_good, bool owes) {
@@ -263,7 +262,8 @@ static void begin(struct archive *a, struct replica_id id, bool close, bool for_
     pthread_mutex_unlock(&a->lock);
     t->stored = t->stored ? t->stored : mem_zero(a->config.shard_count, sizeof *t->stored);
     memset(t->stored, 0, a->config.shard_count * sizeof *t->stored);
-    list_stream(a, TAIL_LISTING);
+    list_stream(a);
+    t->step = TAIL_LISTING;
 }
 
 static bool begin_lost(struct archive *a) {
@@ -452,7 +452,8 @@ void tail_step(struct archive *a) {
             else begin(a, t->id, true, t->for_good, t->owes);
             break;
         }
-        list_stream(a, TAIL_CLOSED);
+        list_stream(a);
+        t->step = TAIL_CLOSED;
         break;
     case TAIL_CLOSED: /* its writer may have gone on, while we stood still and others deleted what we had listed */
         if (!listing_over(a, &t->listing)) break;
