@@ -159,6 +159,7 @@ static void free_reader(struct archive *a) {
     mem_free(r->upto);
     archive_free_vectors(a, r->had);
     archive_free_vectors(a, r->stored);
+    mem_free(r->ends);
     *r = (struct reader){0};
 }
 
@@ -265,6 +266,7 @@ static void become(struct archive *a) {
     a->self_index = index;
     a->stream.number = a->stream.images_before = a->stream.bytes = 0;
     a->stream.closed = a->stream.ends = false;
+    a->reader.is_void = true;
     a->compactor.was_stored = 0;
     a->stream.stale = a->stream.out;
     memset(a->stream.stored, 0, a->config.shard_count * sizeof *a->stream.stored);

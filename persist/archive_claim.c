@@ -7,11 +7,13 @@
  *                         looks for a new claim every WATCH_US. One object, so only one of them has its way
  *
  * Who claims where the last claim that was not refused came from, and was taken, need not wait: the directory is locked, so that
- * process is dead. Whoever finds that a later claim was taken has been given up for dead, and stops. */
+ * process is dead. Whoever finds that a later claim was taken has been given up for dead, and stops; likewise who finds his own deleted,
+ * since a still later one was taken meanwhile. */
 #include "persist/archive_state.h"
 
 #define WATCH_US INT64_C(1000000)
 #define WAIT_US INT64_C(4000000)
+#define OWN_EVERY 10u /* watches: whether our own claim is still there; and after each gap in which another could be taken */
 
 static const char TAKEN[] = "taken", REFUSED[] = "refused";
 
@@ -52,6 +54,16 @@ static void wait_for_claims(struct archive *a) {
     a->claim.at_us = a->now.mono_us + WATCH_US;
 }
 
+static void head(struct archive *a, uint64_t number) {
+    char key[LAYOUT_KEY_BYTES];
+    layout_claim_key(key, "claim", a->config.self.node, number);
+    fetch_begin(a, &a->claim.fetch, &a->config.store, STORE_HEAD, key);
+}
+
+static void stop_for_another(struct archive *a) {
+    archive_stop(a, "another process has become node %016llx while this one did not answer", (unsigned long long)a->config.self.node);
+}
+
 static uint64_t greatest(const struct claim *c) {
     uint64_t node, number, most = 0;
     for (size_t i = 0; i < c->listing.count; i++)
@@ -85,7 +97,7 @@ bool claim_step(struct archive *a) {
         note_old(c);
         next = greatest(c) + 1;
         if (c->creation.state == CREATION_TAKEN && next <= c->number) { /* it is there, and is not listed, or the last of all numbers */
-            archive_stop(a, "%s is taken, and claims of node %016llx end before it: delete them", c->creation.key, (unsigned long long)a->config.self.node);
+            archive_stop(a, "%s is taken, and claims of node %016llx end before it: delete them, and its verdicts", c->creation.key, (unsigned long long)a->config.self.node);
             break;
         }
         c->number = next;
@@ -129,6 +141,7 @@ bool claim_step(struct archive *a) {
     case CLAIM_WAITING:
         archive_wants(a, c->at_us);
         if (a->now.mono_us < c->at_us) break;
+        c->asked_us = a->now.mono_us;
         create(a, "verdict", OBJECT_VERDICT, c->number, TAKEN);
         c->step = CLAIM_JUDGING;
         break;
@@ -140,6 +153,7 @@ bool claim_step(struct archive *a) {
             break;
         }
         c->watched = c->number + 1;
+        c->watched_us = c->asked_us;
         wait_for_claims(a);
         return true;
     case CLAIM_READING_VERDICT:
@@ -150,6 +164,20 @@ bool claim_step(struct archive *a) {
     }
     return false;
 }
+
+/* Nobody was the node but us when we asked. */
+static void all_is_well(struct archive *a) {
+    struct claim *c = &a->claim;
+    c->watched_us = c->asked_us;
+    if (c->old.items.count) {
+        list(a, false);
+        c->step = CLAIM_LISTING_OURS;
+    } else {
+        wait_for_claims(a);
+    }
+}
+
+bool claim_is_fresh(const struct archive *a) { return a->now.mono_us - a->claim.watched_us < ORPHAN_US / 2; }
 
 void claim_watch(struct archive *a) {
     struct claim *c = &a->claim;
@@ -170,8 +198,8 @@ void claim_watch(struct archive *a) {
     case CLAIM_OURS:
         archive_wants(a, c->at_us);
         if (a->now.mono_us < c->at_us) break;
-        layout_claim_key(key, "claim", a->config.self.node, c->watched);
-        fetch_begin(a, &c->fetch, &a->config.store, STORE_HEAD, key);
+        c->asked_us = a->now.mono_us;
+        head(a, c->watched);
         c->step = CLAIM_WATCHING;
         break;
     case CLAIM_WATCHING:
@@ -179,12 +207,27 @@ void claim_watch(struct archive *a) {
         if (c->fetch.request.result == STORE_DONE) {
             create(a, "verdict", OBJECT_VERDICT, c->watched, REFUSED);
             c->step = CLAIM_OBJECTING;
-        } else if (c->old.items.count) {
-            list(a, false);
-            c->step = CLAIM_LISTING_OURS;
+        } else if ((++c->watches % OWN_EVERY == 0 || c->asked_us - c->watched_us >= WAIT_US) && !MUTANT(claim_unchecked)) {
+            head(a, c->number);
+            c->step = CLAIM_LOOKING_FOR_OURS;
         } else {
-            wait_for_claims(a);
+            all_is_well(a);
         }
+        break;
+    case CLAIM_LOOKING_FOR_OURS:
+        if (!fetch_over(a, &c->fetch)) break;
+        if (c->fetch.request.result == STORE_DONE) {
+            all_is_well(a);
+        } else {
+            list(a, true);
+            c->step = CLAIM_LISTING_GREATER;
+        }
+        break;
+    case CLAIM_LISTING_GREATER: /* or somebody has emptied the store */
+        if (!listing_over(a, &c->listing)) break;
+        if (greatest(c) > c->number) stop_for_another(a);
+        else all_is_well(a);
+        a->progress = true;
         break;
     case CLAIM_OBJECTING:
         if (!creation_over(a, &c->creation)) break;
@@ -199,8 +242,7 @@ void claim_watch(struct archive *a) {
         break;
     case CLAIM_READING_ANSWER:
         if (!fetch_over(a, &c->fetch)) break;
-        if (says(a, OBJECT_VERDICT, TAKEN))
-            archive_stop(a, "another process has become node %016llx while this one did not answer", (unsigned long long)a->config.self.node);
+        if (says(a, OBJECT_VERDICT, TAKEN)) stop_for_another(a);
         c->watched++;
         wait_for_claims(a);
         break;

@@ -7,7 +7,6 @@
 
 #define JITTER_US INT64_C(3000000)
 #define SEGMENTS_MIN 1000u        /* so many segments are a checkpoint's worth ... */
-#define VANISHED_MAX 3u           /* manifests that are listed and not there, before a checkpoint is given up */
 #define SEGMENT_BYTES_MEAN 65536u /* ... or as many as there are of these in the last checkpoint */
 
 void compact_idle(struct archive *a) {
@@ -285,6 +284,13 @@ static bool name_parts(struct archive *a) {
     return any;
 }
 
+/* That could not be created so far. */
+static void drop_manifest(struct archive *a) {
+    struct manifest nothing = {0};
+    know(a, &nothing);
+    compact_idle(a);
+}
+
 static void give_up(struct archive *a) {
     struct compactor *c = &a->compactor;
     archive_count(a, checkpoints_lost, 1);
@@ -433,7 +439,8 @@ void compact_step(struct archive *a) {
         else merge(a);
         break;
     case COMPACT_NAMING:
-        if (creation_over(a, &c->creation)) named(a);
+        if (is_void(a) && c->creation.fetch.state == FETCH_DUE && !MUTANT(void_named)) drop_manifest(a);
+        else if (creation_over(a, &c->creation)) named(a);
         break;
     default: garbage_step(a);
     }

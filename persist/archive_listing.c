@@ -1,5 +1,6 @@
-/* Many objects: listings, and what is asked of all in one. A store may list late: the end of each row is looked for by name, in steps that double and then halve, so that who
- * writes on meanwhile is not run after. What was there when a listing began is in it; later objects may be. */
+/* Many objects: listings, and what is asked of all in one. A store may list late: the end of each row is looked for by name, in steps that
+ * double and then halve, so that who writes on meanwhile is not run after. What was there when a listing began is in it; later objects
+ * may be. */
 #include <stdio.h>
 #include <stdlib.h>
 

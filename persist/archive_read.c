@@ -95,10 +95,27 @@ static void visit_part(struct archive *a, const struct listed *item, struct fetc
     }
 }
 
+static void note_end(struct reader *r, const struct segment_head *head) {
+    r->ends = mem_realloc(r->ends, (r->end_count + 1) * sizeof *r->ends);
+    r->ends[r->end_count++] = (struct end){head->writer, head->number, !head->by_next};
+}
+
+static void streams_were_read(struct archive *a) {
+    struct reader *r = &a->reader;
+    struct replica_id writer;
+    uint64_t number;
+    tail_were_read(a, &r->segments);
+    for (size_t i = 0; i < r->segments.count; i++) {
+        if (!search_is_newest(&r->segments, i, &writer, &number)) continue;
+        for (size_t e = 0; e < r->end_count; e++)
+            if (r->ends[e].number == number && replica_id_compare(r->ends[e].writer, writer) == 0) tail_was_closed(a, writer, r->ends[e].by_others);
+    }
+}
+
 static void store_has_segment(struct archive *a, const struct segment_head *head) {
     uint16_t writer;
     if (replicas_intern(a->config.replicas, head->writer, &writer) != STATUS_OK) return;
-    if (head->closed) tail_was_closed(a, head->writer, !head->by_next);
+    if (head->closed) note_end(&a->reader, head);
     for (uint32_t s = 0; s < a->config.shard_count; s++) vclock_raise(&a->reader.stored[s], writer, head->upto[s]);
     for (uint32_t i = 0; i < head->image_count; i++) vclock_join(&a->reader.stored[head->images[i].shard], &head->images[i].applied);
 }
@@ -246,7 +263,8 @@ static void begin(struct archive *a) {
     r->judged = true;
     look_around(a);
     r->used = 0;
-    r->parts_damaged = r->vanished = r->broken = r->second = false;
+    r->parts_damaged = r->vanished = r->broken = r->second = r->is_void = false;
+    r->end_count = 0;
     for (uint32_t s = 0; s < a->config.shard_count; s++) vclock_fini(&r->stored[s]);
     listing_begin_exact(a, &r->segments, a->source, "segment/", NULL);
     r->step = READ_LISTING_SEGMENTS;
@@ -329,6 +347,10 @@ static void owe_rest(struct archive *a) {
 
 static bool end(struct archive *a) {
     struct reader *r = &a->reader;
+    if (r->is_void && !MUTANT(closed_still)) {
+        begin(a);
+        return false;
+    }
     if (r->vanished && (!r->again || r->used > r->again_from)) {
         r->again = true;
         r->again_from = r->used;
@@ -337,7 +359,7 @@ static bool end(struct archive *a) {
         return false;
     }
     if (r->vanished) damaged(a, "an object", "it is missing, and no newer manifest says why");
-    if (a->source == &a->config.store) tail_were_read(a, &r->segments);
+    if (a->source == &a->config.store) streams_were_read(a);
     owe_rest(a);
     if (r->broken) archive_save(a); /* what is here is whole again with its checkpoint */
     return true;

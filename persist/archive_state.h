@@ -16,6 +16,7 @@
 #define AT_ONCE 8u                              /* requests of one kind under way */
 #define ORPHAN_US (INT64_C(6) * 3600 * 1000000) /* an object that nothing names may still be about to be named */
 #define CHECKPOINT_US (ORPHAN_US / 2)           /* so no checkpoint takes longer than this */
+#define VANISHED_MAX 3u /* times that what is listed or named is not there, before it is given up */
 #define KEPT_SEGMENTS 2u                        /* buffers of objects keep the memory of so many segments for the next one */
 
 /* ---- archive_exchange.c: requests that are repeated until the store has a last word ---- */
@@ -112,8 +113,9 @@ bool search_over(struct archive *a, struct search *s, void (*visit)(struct archi
 /* ---- archive_claim.c ---- */
 
 struct claim {
-    enum { CLAIM_BEGIN, CLAIM_LISTING, CLAIM_LOOKING, CLAIM_LOOKING_CLOSER, CLAIM_MAKING, CLAIM_CHECKING, CLAIM_WAITING, CLAIM_JUDGING, CLAIM_READING_VERDICT, CLAIM_OURS,
-           CLAIM_WATCHING, CLAIM_OBJECTING, CLAIM_READING_ANSWER, CLAIM_LISTING_OURS, CLAIM_SWEEPING } step;
+    enum { CLAIM_BEGIN, CLAIM_LISTING, CLAIM_LOOKING, CLAIM_LOOKING_CLOSER, CLAIM_MAKING, CLAIM_CHECKING, CLAIM_WAITING, CLAIM_JUDGING,
+           CLAIM_READING_VERDICT, CLAIM_OURS, CLAIM_WATCHING, CLAIM_OBJECTING, CLAIM_READING_ANSWER, CLAIM_LISTING_OURS, CLAIM_SWEEPING,
+           CLAIM_LOOKING_FOR_OURS, CLAIM_LISTING_GREATER } step;
     struct listing listing;
     struct fetch fetch;
     struct creation creation;
@@ -122,11 +124,15 @@ struct claim {
     uint64_t before;  /* of the one that is looked at */
     uint64_t watched; /* of the one that may come */
     int64_t at_us;
+    int64_t asked_us, watched_us; /* the watch under way; the last that found nobody else */
+    uint32_t watches;
     bool from_here;   /* the last claim was */
     bool at_once;     /* whoever made it is dead */
 };
 bool claim_step(struct archive *a);  /* true once this process is the node */
 void claim_watch(struct archive *a); /* from then on */
+/* Where we have stood still for hours, our place in the stream may be free again behind its end: nothing is sent before a watch. */
+bool claim_is_fresh(const struct archive *a);
 
 /* ---- archive_read.c ---- */
 
@@ -156,6 +162,13 @@ struct reader {
     bool again;               /* all was begun anew, when again_from was the newest that was good */
     uint64_t again_from;
     struct vclock *stored;    /* by shard: what the store has */
+    struct end {              /* closing segments that were read: who they are of counts as closed once all is read, if it is the last */
+        struct replica_id writer;
+        uint64_t number;
+        bool by_others;
+    } *ends;
+    size_t end_count;
+    bool is_void;             /* all is, that was here when it began: it begins anew */
 };
 /* What was fetched of one, applied; `saw` gets its head. What is not there any more makes reader.vanished true. */
 void read_segment(struct archive *a, const struct listed *item, struct fetch *f, void (*saw)(struct archive *a, const struct segment_head *head));
@@ -225,6 +238,7 @@ struct tails {
         int64_t since_us;     /* looked at first; 0: not yet */
         int64_t at_us;        /* to be looked at again, if it is not */
         uint64_t segments;    /* of its stream that have been looked at */
+        uint32_t vanished;    /* looks at it, of which some was missing */
     } *asked;
     uint32_t asked_count;
     bool stale;               /* all is void that was here when this one was begun */

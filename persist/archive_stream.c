@@ -256,7 +256,7 @@ static bool is_sent(struct archive *a) {
 
 void stream_step(struct archive *a) {
     struct stream *s = &a->stream;
-    if ((s->out && !is_sent(a)) || s->closed || !is_due(a)) return;
+    if ((s->out && !is_sent(a)) || s->closed || !claim_is_fresh(a) || !is_due(a)) return;
     int64_t interval_us = atomic_load(&a->segment_us);
     build(a);
     bool more = pays(a) || s->creation.object.len >= a->config.segment_bytes;

@@ -353,10 +353,20 @@ void close_stream(struct archive *a, struct creation *c, struct replica_id write
     buf_fini(&text);
 }
 
+/* Whether to look again, since something was missing that a newer manifest should tell of; what is missing for ever is lost. */
+static bool looks_again(struct archive *a, bool missing) {
+    pthread_mutex_lock(&a->lock);
+    struct asked *it = asked_about(a, a->tails.id);
+    bool again = missing && it && it->vanished < VANISHED_MAX;
+    if (it) it->vanished = again ? it->vanished + 1 : missing ? VANISHED_MAX : 0;
+    pthread_mutex_unlock(&a->lock);
+    return again;
+}
+
 static void put_off(struct archive *a) {
     pthread_mutex_lock(&a->lock);
     struct asked *it = asked_about(a, a->tails.id);
-    if (it) it->at_us = a->now.mono_us + LESS_US;
+    if (it && it->close == a->tails.close && it->for_good == a->tails.for_good) it->at_us = a->now.mono_us + LESS_US;
     pthread_mutex_unlock(&a->lock);
 }
 
@@ -364,7 +374,7 @@ static void put_off(struct archive *a) {
 static void end(struct archive *a) {
     struct tails *t = &a->tails;
     bool less = is_less_here(a);
-    if ((a->reader.vanished || t->search.vanished) && (less || !t->listing.count)) {
+    if (looks_again(a, (a->reader.vanished || t->search.vanished) && (less || !t->listing.count))) {
         lose(t, (struct lost){t->id, a->now.mono_us + GRACE_US, t->owes});
         is_over(a);
         return;

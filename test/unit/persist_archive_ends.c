@@ -521,6 +521,244 @@ static void collected_streams_are_read_from_checkpoints(void **state) {
     close_world(&w);
 }
 
+/* ------------------------------------------------- twice, long, and in between */
+
+/* Another process becomes the node while this one stands still, and is restarted: its first claim has come and gone. */
+static void who_slept_through_two_claims_stops(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    struct site *first = start(&w, 0, 1);
+    assert_true(reaches(&w, first, ARCHIVE_STREAMING, 10 * SECOND));
+    run(&w, 5 * SECOND);
+    stands_still(&w, 0);
+    w.options.place = "elsewhere";
+    for (int starts = 0; starts < 2; starts++) {
+        if (w.sites[1]) stop(w.sites[1]);
+        assert_true(reaches(&w, start(&w, 1, 1), ARCHIVE_STREAMING, 20 * SECOND));
+        run(&w, 10 * SECOND);
+    }
+    w.sites[0] = first;
+    assert_true(reaches(&w, first, ARCHIVE_STOPPED, 30 * SECOND));
+    assert_int_equal(archive_phase(w.sites[1]->archive), ARCHIVE_STREAMING);
+    close_world(&w);
+}
+
+/* Likewise, for longer than the end is kept that its next process made of its stream: nothing of it gets behind that. */
+static void who_slept_long_does_not_stream_on(void **state) {
+    (void)state;
+    for (int starts = 1; starts <= 2; starts++) {
+        struct world w;
+        struct site *a, *b;
+        uint64_t bytes;
+        char key[LAYOUT_KEY_BYTES];
+        open_world(&w, 1);
+        w.options.settings.rewrite_bytes_min = 1;
+        start_two(&w, &a, &b);
+        layout_segment_key(key, a->id, 0);
+        *(strrchr(key, '/') + 1) = 0;
+        run(&w, 5 * SECOND);
+        stands_still(&w, 0);
+        w.options.place = "elsewhere";
+        for (int i = 0; i < starts; i++) {
+            if (w.sites[2]) stop(w.sites[2]);
+            assert_true(reaches(&w, start(&w, 2, 1), ARCHIVE_STREAMING, 20 * SECOND));
+            hear(b, w.sites[2]);
+            run(&w, 10 * SECOND);
+        }
+        nine_hours_of_checkpoints(&w, b);
+        w.sites[0] = a;
+        for (int i = 0; i < 10; i++) {
+            write_key(a, 1, "void");
+            run(&w, SECOND);
+        }
+        assert_int_equal(archive_phase(a->archive), ARCHIVE_STOPPED);
+        assert_int_equal(count_of(&w, key, &bytes), 0);
+        close_world(&w);
+    }
+}
+
+/* Who made an end behind its writer dies before he finds out. It is no end for who starts, either: the writer goes on, until asked about. */
+static void an_end_in_a_gap_is_none_for_who_starts(void **state) {
+    (void)state;
+    struct world w;
+    struct site *a, *b;
+    open_world(&w, 1);
+    w.options.settings.rewrite_bytes_min = 1;
+    start_two(&w, &a, &b);
+    struct replica_id id = a->id;
+    archive_is_closed(b->archive, id, true, true);
+    while (b->archive->tails.step != TAIL_READING && b->archive->tails.step != TAIL_SEARCHING) run(&w, 1000);
+    stands_still(&w, 1);
+    writes_on(&w, a, 30);
+    run(&w, 30 * SECOND);
+    w.sites[1] = b;
+    while (b->archive->tails.step != TAIL_CLOSED && b->archive->tails.step != TAIL_IDLE) run(&w, 100);
+    assert_int_equal(b->archive->tails.step, TAIL_CLOSED);
+    stop(b);
+    struct site *c = start(&w, 2, 3);
+    assert_true(reaches(&w, c, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_false(archive_is_closed(c->archive, id, false, true));
+    write_key(a, 2, "after");
+    assert_true(flushes(&w, a, 10 * SECOND));
+    assert_true(finds_closed(&w, c, id, true, true, 30 * SECOND));
+    assert_true(has(c, 2, "after"));
+    write_key(a, 4, "and on");
+    run(&w, 10 * SECOND);
+    assert_int_equal(a->closed, 1);
+    close_world(&w);
+}
+
+/* From that one on, all parts of checkpoints; they rot, or are gone. */
+static void harm_parts(struct world *w, const char *prefix, size_t left, bool rots) {
+    struct store_request list = {.op = STORE_LIST, .key = bytes_str(prefix), .limit = STORE_PAGE_MAX};
+    ask(w, &list);
+    assert_true(list.count > left);
+    for (size_t i = left; i < list.count; i++) {
+        struct store_request r = {.op = rots ? STORE_PUT : STORE_DELETE, .key = list.entries[i].key, .body = bytes_str(rots ? "rot" : "")};
+        ask(w, &r);
+        store_request_fini(&r);
+    }
+    store_request_fini(&list);
+}
+
+/* What only a checkpoint has of the dead, and is gone from there: the older one has it, or it is lost, and the stream ends all the same. */
+static void parts_may_be_missing(void **state) {
+    (void)state;
+    for (int all = 0; all < 2; all++)
+        for (int rots = 0; rots < 2; rots++) {
+            struct world w;
+            struct site *lives;
+            struct bucket_stats before, after;
+            open_world(&w, 1);
+            struct replica_id id = dies_covered(&w, &lives);
+            harm_parts(&w, "checkpoint/", !all, rots);
+            bucket_sim_stats(w.bucket, &before);
+            assert_true(finds_closed(&w, lives, id, true, true, 120 * SECOND));
+            run(&w, 600 * SECOND);
+            bucket_sim_stats(w.bucket, &after);
+            assert_int_equal(has(lives, 1, "x"), !all);
+            assert_true(after.requests - before.requests < 4000); /* most of them are watches of claims, and looks at what has grown */
+            close_world(&w);
+        }
+}
+
+/* All manifests name the one part that has it, since nobody who lives has read that: it is gone. */
+static void the_part_that_all_name_may_be_missing(void **state) {
+    (void)state;
+    for (int rots = 0; rots < 2; rots++) {
+        struct world w;
+        struct site *lives;
+        open_world(&w, 1);
+        struct replica_id id = dies_covered(&w, &lives);
+        for (int i = 0; i < 5; i++) { /* it counts as alive */
+            write_key(lives, 2, "y");
+            archive_save(lives->archive);
+            run(&w, 8 * SECOND);
+        }
+        harm_parts(&w, "checkpoint/0000000000000001", 0, rots);
+        archive_alive(lives->archive, NULL, 0);
+        assert_true(finds_closed(&w, lives, id, true, true, 600 * SECOND));
+        close_world(&w);
+    }
+}
+
+/* Gossip wants a stream closed that is just being looked at, in vain: that does not wait until it is looked at in vain again. */
+static void asked_in_the_midst_is_answered_soon(void **state) {
+    (void)state;
+    struct world w;
+    struct site *lives;
+    open_world(&w, 1);
+    struct replica_id id = dies_covered(&w, &lives);
+    harm_parts(&w, "checkpoint/", 0, true);
+    while (lives->archive->tails.step != TAIL_PARTS) {
+        archive_is_closed(lives->archive, id, false, true);
+        run(&w, 1000);
+    }
+    assert_true(finds_closed(&w, lives, id, true, true, 30 * SECOND));
+    close_world(&w);
+}
+
+/* A node with a disk serves while it still reads a slow store, is told then that it was declared gone, and starts over: what the dead
+ * streamed, and its disk had, is to be read. */
+static void who_starts_over_while_it_reads_reads_the_dead_anew(void **state) {
+    (void)state;
+    for (int step = READ_LISTING_SEGMENTS; step <= READ_SEGMENTS; step++) {
+        struct world w;
+        struct site *a, *b;
+        open_world(&w, 1);
+        start_two(&w, &a, &b);
+        struct replica_id dead = a->id;
+        hear(b, a);
+        stop(a);
+        assert_true(finds_closed(&w, b, dead, true, true, 60 * SECOND));
+        write_key(b, 4, "mine");
+        assert_true(flushes(&w, b, 10 * SECOND));
+        stands_still(&w, 1);
+        struct site *again = start_again(&w, 1, b);
+        while (archive_phase(again->archive) != ARCHIVE_STREAMING && (int)again->archive->reader.step != step) run(&w, 100);
+        if (archive_phase(again->archive) == ARCHIVE_READING) {
+            on_closed(again, again->id);
+            assert_false(has(again, 1, "streamed"));
+            assert_true(reaches(&w, again, ARCHIVE_STREAMING, 60 * SECOND));
+            assert_true(finds_closed(&w, again, dead, false, true, 60 * SECOND));
+            assert_true(has(again, 1, "streamed"));
+        }
+        w.sites[2] = b;
+        close_world(&w);
+    }
+}
+
+/* Such a one is told that a stream is closed when all of it is here, not when its end was seen. */
+static void what_is_being_read_is_not_closed_yet(void **state) {
+    (void)state;
+    struct world w;
+    struct site *a, *b;
+    open_world(&w, 1);
+    w.options.settings.rewrite_percent = 0;
+    start_two(&w, &a, &b);
+    struct replica_id dead = a->id;
+    write_key(b, 4, "mine");
+    assert_true(flushes(&w, b, 10 * SECOND));
+    stands_still(&w, 1);
+    stop(a);
+    struct site *c = start(&w, 2, 3);
+    assert_true(reaches(&w, c, ARCHIVE_STREAMING, 10 * SECOND));
+    assert_true(finds_closed(&w, c, dead, true, true, 60 * SECOND));
+    struct site *again = start_again(&w, 1, b);
+    assert_false(has(again, 1, "streamed"));
+    for (int i = 0; i < 100000 && !archive_is_closed(again->archive, dead, false, true); i++) run(&w, 100);
+    assert_true(archive_is_closed(again->archive, dead, false, true));
+    assert_true(has(again, 1, "streamed"));
+    w.sites[3] = b;
+    close_world(&w);
+}
+
+/* The store is away when the manifest is to be created, for hours, and the node starts over meanwhile. */
+static void a_manifest_of_who_starts_over_is_dropped(void **state) {
+    (void)state;
+    struct world w;
+    struct archive_status status;
+    open_world(&w, 1);
+    w.options.settings.rewrite_percent = 0;
+    struct site *s = start(&w, 0, 1);
+    assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    for (uint64_t k = 0; k < SHARDS; k++) write_key(s, k, "x");
+    assert_true(flushes(&w, s, 10 * SECOND));
+    archive_save(s->archive);
+    while (s->archive->compactor.step != COMPACT_NAMING) run(&w, 100);
+    bucket_sim_faults(w.bucket, &(struct bucket_faults){.out = true});
+    run(&w, 5 * SECOND);
+    on_closed(s, s->id);
+    run(&w, 5 * SECOND);
+    w.now_us += 4 * 3600 * SECOND;
+    set_faults(&w, 0, 0);
+    run(&w, 30 * SECOND);
+    archive_status(s->archive, w.now_us, &status);
+    assert_int_equal(status.checkpoints, 0);
+    close_world(&w);
+}
+
 /* ------------------------------------------------------------------ slow stores */
 
 static void slow(struct world *w, int64_t list_lag_us) {
@@ -604,7 +842,11 @@ int main(void) {
         cmocka_unit_test(an_end_is_the_last_of_its_stream), cmocka_unit_test(no_place_before_an_end_is_free),
         cmocka_unit_test(the_place_of_an_idle_writer_stays), cmocka_unit_test(manifests_that_vanish_are_looked_for_again),
         cmocka_unit_test(one_object_may_rot_of_the_dead), cmocka_unit_test(collected_streams_are_read_from_checkpoints),
-        cmocka_unit_test(who_starts_gets_there), cmocka_unit_test(the_dead_have_their_turn),
-        cmocka_unit_test(what_is_listed_late_is_not_lost)};
+        cmocka_unit_test(who_slept_through_two_claims_stops), cmocka_unit_test(who_slept_long_does_not_stream_on),
+        cmocka_unit_test(an_end_in_a_gap_is_none_for_who_starts), cmocka_unit_test(parts_may_be_missing),
+        cmocka_unit_test(the_part_that_all_name_may_be_missing), cmocka_unit_test(asked_in_the_midst_is_answered_soon),
+        cmocka_unit_test(who_starts_over_while_it_reads_reads_the_dead_anew), cmocka_unit_test(what_is_being_read_is_not_closed_yet),
+        cmocka_unit_test(a_manifest_of_who_starts_over_is_dropped), cmocka_unit_test(who_starts_gets_there),
+        cmocka_unit_test(the_dead_have_their_turn), cmocka_unit_test(what_is_listed_late_is_not_lost)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
