@@ -47,7 +47,7 @@ static void look_whether_listed(struct archive *a) {
     struct compactor *c = &a->compactor;
     if (manifests_newest(&c->manifests) >= c->known || MUTANT(unlisted_relied_on)) {
         read_manifests(a);
-    } else if (a->now.mono_us < c->until_us) {
+    } else if (a->now.mono_us < c->until_us && !atomic_load(&a->save)) {
         c->at_us = a->now.mono_us + LIST_AGAIN_US;
         c->step = GARBAGE_WAITING;
     } else {

@@ -151,7 +151,7 @@ static void take_sizes(struct listing *l) {
     const struct listing *found = &l->beyond->sweep.items;
     for (size_t i = 0; i < found->count; i++)
         if (found->keys[i].size != SWEEP_MISSING) listing_add(l, bytes_str(found->keys[i].key), found->keys[i].size);
-    if (found->count) qsort(l->keys, l->count, sizeof *l->keys, compare_listed);
+    if (l->count) qsort(l->keys, l->count, sizeof *l->keys, compare_listed);
 }
 
 bool listing_over(struct archive *a, struct listing *l) {
