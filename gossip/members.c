@@ -562,8 +562,6 @@ static bool has_majority(const struct gossip *g) {
     return alive * 2 > all;
 }
 
-/* Nobody is gone before it is down: who is not down counts as alive for the majority, and two halves
- * could declare each other gone. */
 /* Of one that is known, whatever became of it. */
 static bool is_somebodys(const struct gossip *g, const char *address) {
     for (uint32_t i = 0; i < g->member_count; i++)
@@ -571,6 +569,8 @@ static bool is_somebodys(const struct gossip *g, const char *address) {
     return false;
 }
 
+/* Nobody is gone before it is down: who is not down counts as alive for the majority, and two halves
+ * could declare each other gone. */
 static bool is_gone(struct gossip *g, const struct member *m) {
     int64_t silent_ms = (g->now.mono_us - m->heard_us) / MS;
     if (!member_counts(m) || silent_ms < g->config.gone_ms || silent_ms < g->config.down_ms) return false;

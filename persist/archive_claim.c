@@ -41,12 +41,9 @@ static bool says(struct archive *a, enum object_kind kind, const char *text) {
 }
 
 static void list(struct archive *a, bool exact) {
-    char prefix[LAYOUT_KEY_BYTES], first[LAYOUT_KEY_BYTES];
+    char first[LAYOUT_KEY_BYTES];
     layout_claim_key(first, "claim", a->config.self.node, 1);
-    memcpy(prefix, first, sizeof prefix);
-    *(strrchr(prefix, '/') + 1) = 0;
-    if (exact) listing_begin_exact(a, &a->claim.listing, &a->config.store, prefix, first);
-    else listing_begin(a, &a->claim.listing, &a->config.store, prefix);
+    listing_begin_row(a, &a->claim.listing, &a->config.store, first, exact);
 }
 
 static void wait_for_claims(struct archive *a) {
@@ -181,12 +178,10 @@ bool claim_is_fresh(const struct archive *a) { return a->now.mono_us - a->claim.
 
 void claim_watch(struct archive *a) {
     struct claim *c = &a->claim;
-    char key[LAYOUT_KEY_BYTES];
     switch (c->step) {
     case CLAIM_LISTING_OURS: /* those before it are how our next process finds it, until it is listed itself */
         if (!listing_over(a, &c->listing)) break;
-        layout_claim_key(key, "claim", a->config.self.node, c->number);
-        if (listing_has(&c->listing, key) || MUTANT(unlisted_relied_on)) c->step = CLAIM_SWEEPING;
+        if (greatest(c) >= c->number || MUTANT(unlisted_relied_on)) c->step = CLAIM_SWEEPING;
         else wait_for_claims(a);
         a->progress = true;
         break;

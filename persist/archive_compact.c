@@ -20,7 +20,7 @@ void compact_idle(struct archive *a) {
 void manifests_list(struct archive *a, struct listing *l, const struct store *store) {
     char first[LAYOUT_KEY_BYTES];
     layout_manifest_key(first, 1);
-    listing_begin_exact(a, l, store, "manifest/", first);
+    listing_begin_row(a, l, store, first, true);
 }
 
 uint64_t manifests_newest(const struct listing *manifests) {
@@ -28,6 +28,15 @@ uint64_t manifests_newest(const struct listing *manifests) {
     for (size_t i = 0; i < manifests->count; i++)
         if (layout_read_manifest_key(bytes_str(manifests->keys[i].key), &number) && number > newest) newest = number;
     return newest;
+}
+
+bool manifests_fetch(struct archive *a, struct fetch *f, const struct store *store, const struct listing *manifests, size_t *left) {
+    uint64_t number;
+    while (*left && !layout_read_manifest_key(bytes_str(manifests->keys[*left - 1].key), &number)) --*left;
+    if (!*left) return false;
+    const struct listed *item = &manifests->keys[--*left];
+    fetch_get(a, f, store, item->key, 0, 0, item->size);
+    return true;
 }
 
 /* -------------------------------------------------------------------- when */
@@ -68,13 +77,17 @@ static void know(struct archive *a, const struct manifest *m) {
     pthread_mutex_unlock(&a->lock);
 }
 
+static void know_nothing(struct archive *a) {
+    struct manifest nothing = {0};
+    know(a, &nothing);
+}
+
 /* Somebody emptied the store, or put back an old copy of it: what is here may be all there is. */
 static void start_over(struct archive *a) {
     struct compactor *c = &a->compactor;
-    struct manifest nothing = {0};
     if (c->known) archive_note(a, "the object store has lost manifest %llu: a checkpoint makes it whole again", (unsigned long long)c->known);
     else archive_note(a, "the object store has lost what was streamed to it: a checkpoint makes it whole again");
-    know(a, &nothing);
+    know_nothing(a);
     archive_save(a);
 }
 
@@ -286,8 +299,7 @@ static bool name_parts(struct archive *a) {
 
 /* That could not be created so far. */
 static void drop_manifest(struct archive *a) {
-    struct manifest nothing = {0};
-    know(a, &nothing);
+    know_nothing(a);
     compact_idle(a);
 }
 
@@ -313,15 +325,9 @@ static bool read_other(struct archive *a) {
     return c->has_newest;
 }
 
-/* Fetches the newest of the manifests that are left; false: there is none. Whatever else is listed there is not ours. */
 static bool look_at_next(struct archive *a) {
     struct compactor *c = &a->compactor;
-    uint64_t number;
-    while (c->look && !layout_read_manifest_key(bytes_str(c->manifests.keys[c->look - 1].key), &number)) c->look--;
-    if (!c->look) return false;
-    const struct listed *item = &c->manifests.keys[--c->look];
-    fetch_get(a, &c->fetch, &a->config.store, item->key, 0, 0, item->size);
-    return true;
+    return manifests_fetch(a, &c->fetch, &a->config.store, &c->manifests, &c->look);
 }
 
 /* With the newest that can be read: what only those before it name must not be lost with one that is damaged. */

@@ -52,6 +52,14 @@ void listing_begin_exact(struct archive *a, struct listing *l, const struct stor
     snprintf(l->first, sizeof l->first, "%s", first ? first : "");
 }
 
+void listing_begin_row(struct archive *a, struct listing *l, const struct store *store, const char *first, bool exact) {
+    char prefix[LAYOUT_KEY_BYTES];
+    snprintf(prefix, sizeof prefix, "%s", first);
+    *(strrchr(prefix, '/') + 1) = 0;
+    if (exact) listing_begin_exact(a, l, store, prefix, first);
+    else listing_begin(a, l, store, prefix);
+}
+
 /* Names longer than any of ours are somebody else's. */
 void listing_add(struct listing *l, struct bytes key, uint64_t size) {
     if (key.len >= LAYOUT_KEY_BYTES) return;
@@ -172,12 +180,6 @@ bool listing_over(struct archive *a, struct listing *l) {
         }
     }
     return !l->beyond;
-}
-
-bool listing_has(const struct listing *l, const char *key) {
-    for (size_t i = 0; i < l->count; i++)
-        if (strcmp(l->keys[i].key, key) == 0) return true;
-    return false;
 }
 
 void listing_fini(struct listing *l) {

@@ -104,9 +104,9 @@ static void streams_were_read(struct archive *a) {
     struct reader *r = &a->reader;
     struct replica_id writer;
     uint64_t number;
-    tail_were_read(a, &r->segments);
     for (size_t i = 0; i < r->segments.count; i++) {
         if (!search_is_newest(&r->segments, i, &writer, &number)) continue;
+        tail_was_read(a, writer, number + 1);
         for (size_t e = 0; e < r->end_count; e++)
             if (r->ends[e].number == number && replica_id_compare(r->ends[e].writer, writer) == 0) tail_was_closed(a, writer, r->ends[e].by_others);
     }
@@ -318,16 +318,12 @@ static void read_segments(struct archive *a) {
 /* The next older manifest, or on to the segments. */
 static void next_manifest(struct archive *a) {
     struct reader *r = &a->reader;
-    uint64_t number;
-    while (r->next && !layout_read_manifest_key(bytes_str(r->manifests.keys[r->next - 1].key), &number)) r->next--;
-    if (!r->next) {
+    if (!manifests_fetch(a, &r->fetch, a->source, &r->manifests, &r->next)) {
         if (a->config.source.manifest && !r->used)
             archive_stop(a, "there is no manifest %llu that could be read", (unsigned long long)a->config.source.manifest);
         read_segments(a);
         return;
     }
-    const struct listed *item = &r->manifests.keys[--r->next];
-    fetch_get(a, &r->fetch, a->source, item->key, 0, 0, item->size);
     r->step = READ_MANIFEST;
 }
 

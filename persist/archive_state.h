@@ -68,8 +68,8 @@ struct listing {
 };
 void listing_begin(struct archive *a, struct listing *l, const struct store *store, const char *prefix);
 void listing_begin_exact(struct archive *a, struct listing *l, const struct store *store, const char *prefix, const char *first);
+void listing_begin_row(struct archive *a, struct listing *l, const struct store *store, const char *first, bool exact); /* of that one alone */
 bool listing_over(struct archive *a, struct listing *l);
-bool listing_has(const struct listing *l, const char *key);
 void listing_add(struct listing *l, struct bytes key, uint64_t size);
 void listing_fini(struct listing *l);
 
@@ -252,9 +252,9 @@ struct tails {
 /* The last segment of a stream, with nothing in it; of a process of our own node, we are the next. */
 void close_stream(struct archive *a, struct creation *c, struct replica_id writer, uint64_t number, const uint64_t *upto, uint64_t images_before);
 void tail_begin(struct archive *a); /* what is here now is in the store, or owed */
-/* Segments that are listed: all of them were read; or what is new there of processes that are not up is to be read. It may have been
- * listed late, or have arrived when its writer was dead. */
-void tail_were_read(struct archive *a, const struct listing *segments);
+void tail_was_read(struct archive *a, struct replica_id id, uint64_t segments); /* so many of its stream */
+/* What is listed that is new, of processes that are not up, is to be read. It may have been listed late, or have arrived when its
+ * writer was dead. */
 void tail_look_at(struct archive *a, const struct listing *segments);
 void tail_was_closed(struct archive *a, struct replica_id id, bool by_others); /* its stream, and was read */
 void tail_step(struct archive *a);
@@ -315,6 +315,8 @@ void compact_fini(struct archive *a);
 /* Manifests: all there are, however late they are listed. */
 void manifests_list(struct archive *a, struct listing *l, const struct store *store);
 uint64_t manifests_newest(const struct listing *manifests); /* its number; 0: there is none */
+/* Fetches the newest of the first `left`, which it lessens; false: there is none. Whatever else is listed there is not ours. */
+bool manifests_fetch(struct archive *a, struct fetch *f, const struct store *store, const struct listing *manifests, size_t *left);
 /* What a manifest covers, by shard; see archive_free_vectors. */
 struct vclock *compact_coverage(struct archive *a, const struct manifest *m);
 void garbage_begin(struct archive *a);

@@ -136,12 +136,7 @@ static bool note_segments(struct archive *a, struct replica_id id, uint64_t segm
     return more;
 }
 
-void tail_were_read(struct archive *a, const struct listing *segments) {
-    struct replica_id id;
-    uint64_t number;
-    for (size_t i = 0; i < segments->count; i++)
-        if (search_is_newest(segments, i, &id, &number)) note_segments(a, id, number + 1);
-}
+void tail_was_read(struct archive *a, struct replica_id id, uint64_t segments) { note_segments(a, id, segments); }
 
 void tail_look_at(struct archive *a, const struct listing *segments) {
     struct replica_id id;
@@ -157,7 +152,7 @@ static bool is_asked(const struct archive *a, const struct asked *it) {
     return it->asked_us && a->now.mono_us - it->asked_us < ASKED_US && !is_answered(it, it->for_good);
 }
 
-/* The next that was asked about and is due, once those that are looked at anyhow are done. */
+/* The next that was asked about and is due. */
 static bool take_asked(struct archive *a, struct replica_id *id, struct asked *out) {
     struct tails *t = &a->tails;
     bool any = false;
@@ -242,11 +237,16 @@ static void visit_segment(struct archive *a, const struct listed *item, struct f
 
 static void list_stream(struct archive *a) {
     struct tails *t = &a->tails;
-    char prefix[LAYOUT_KEY_BYTES], first[LAYOUT_KEY_BYTES];
+    char first[LAYOUT_KEY_BYTES];
     layout_segment_key(first, t->id, 0);
-    memcpy(prefix, first, sizeof prefix);
-    *(strrchr(prefix, '/') + 1) = 0;
-    listing_begin_exact(a, &t->listing, &a->config.store, prefix, first);
+    listing_begin_row(a, &t->listing, &a->config.store, first, true);
+}
+
+/* The number of the one that may follow. */
+static uint64_t next_of(const struct listing *stream) {
+    struct replica_id id;
+    uint64_t number;
+    return stream->count && layout_read_segment_key(bytes_str(stream->keys[stream->count - 1].key), &id, &number) ? number + 1 : 0;
 }
 
 static void begin(struct archive *a, struct replica_id id, bool close, bool for_good, bool owes) {
@@ -316,13 +316,11 @@ static bool read_manifest(struct archive *a) {
     return good;
 }
 
-/* Fetches the newest of those that are left; false: there is none. */
 static bool look_at_next(struct archive *a) {
     struct tails *t = &a->tails;
     t->is_damaged = false;
-    if (!t->look || t->manifests.count - t->look == MANIFESTS_READ_MAX) return false;
-    const struct listed *item = &t->manifests.keys[--t->look];
-    fetch_get(a, &t->fetch, &a->config.store, item->key, 0, 0, item->size);
+    if (t->manifests.count - t->look >= MANIFESTS_READ_MAX) return false;
+    if (!manifests_fetch(a, &t->fetch, &a->config.store, &t->manifests, &t->look)) return false;
     t->step = TAIL_MANIFEST;
     return true;
 }
@@ -403,8 +401,6 @@ static void begin_search(struct archive *a) {
 
 void tail_step(struct archive *a) {
     struct tails *t = &a->tails;
-    struct replica_id id;
-    uint64_t number;
     switch (t->step) {
     case TAIL_IDLE: /* in turns, lest those that write on without us keep us from those that are asked about */
         t->turn = !t->turn;
@@ -412,8 +408,8 @@ void tail_step(struct archive *a) {
         break;
     case TAIL_LISTING:
         if (!listing_over(a, &t->listing)) break;
-        t->next = t->images_before = 0;
-        if (t->listing.count && layout_read_segment_key(bytes_str(t->listing.keys[t->listing.count - 1].key), &id, &t->next)) t->next++;
+        t->next = next_of(&t->listing);
+        t->images_before = 0;
         note_segments(a, t->id, t->next);
         begin_search(a);
         break;
@@ -467,8 +463,7 @@ void tail_step(struct archive *a) {
         break;
     case TAIL_CLOSED: /* its writer may have gone on, while we stood still and others deleted what we had listed */
         if (!listing_over(a, &t->listing)) break;
-        if (t->listing.count && layout_read_segment_key(bytes_str(t->listing.keys[t->listing.count - 1].key), &id, &number) && number > t->next &&
-            !MUTANT(end_in_a_gap)) {
+        if (next_of(&t->listing) > t->next + 1 && !MUTANT(end_in_a_gap)) {
             begin(a, t->id, true, t->for_good, t->owes);
             break;
         }

@@ -360,20 +360,24 @@ static void what_was_ended_just_now_is_void(void **state) {
 }
 
 /* Who ends a stream stands still between its look and the end that it makes; the writer goes on meanwhile, and its segments become garbage. */
+static struct replica_id leaves_a_gap(struct world *w, struct site **a, struct site **b) {
+    w->options.settings.rewrite_bytes_min = 1;
+    start_two(w, a, b);
+    archive_is_closed((*b)->archive, (*a)->id, true, true);
+    while ((*b)->archive->tails.step != TAIL_READING && (*b)->archive->tails.step != TAIL_SEARCHING) run(w, 1000);
+    stands_still(w, 1);
+    writes_on(w, *a, 30);
+    run(w, 30 * SECOND);
+    w->sites[1] = *b;
+    return (*a)->id;
+}
+
 static void an_end_is_the_last_of_its_stream(void **state) {
     (void)state;
     struct world w;
     struct site *a, *b;
     open_world(&w, 1);
-    w.options.settings.rewrite_bytes_min = 1;
-    start_two(&w, &a, &b);
-    struct replica_id id = a->id;
-    archive_is_closed(b->archive, id, true, true);
-    while (b->archive->tails.step != TAIL_READING && b->archive->tails.step != TAIL_SEARCHING) run(&w, 1000);
-    stands_still(&w, 1);
-    writes_on(&w, a, 30);
-    run(&w, 30 * SECOND);
-    w.sites[1] = b;
+    struct replica_id id = leaves_a_gap(&w, &a, &b);
     assert_true(finds_closed(&w, b, id, true, true, 10 * SECOND));
     assert_true(has(b, 1, "goes on"));
     write_key(a, 2, "after");
@@ -584,15 +588,7 @@ static void an_end_in_a_gap_is_none_for_who_starts(void **state) {
     struct world w;
     struct site *a, *b;
     open_world(&w, 1);
-    w.options.settings.rewrite_bytes_min = 1;
-    start_two(&w, &a, &b);
-    struct replica_id id = a->id;
-    archive_is_closed(b->archive, id, true, true);
-    while (b->archive->tails.step != TAIL_READING && b->archive->tails.step != TAIL_SEARCHING) run(&w, 1000);
-    stands_still(&w, 1);
-    writes_on(&w, a, 30);
-    run(&w, 30 * SECOND);
-    w.sites[1] = b;
+    struct replica_id id = leaves_a_gap(&w, &a, &b);
     while (b->archive->tails.step != TAIL_CLOSED && b->archive->tails.step != TAIL_IDLE) run(&w, 100);
     assert_int_equal(b->archive->tails.step, TAIL_CLOSED);
     stop(b);
