@@ -88,7 +88,9 @@ static bool pages_over(struct archive *a, struct listing *l) {
 
 /* -------------------------------------------------------------------- rows */
 
+/* Keys come in order, so the last of a row is the one that counts, whatever else lies between or behind. */
 static void add_row(struct rows *b, const char *key, uint64_t begin) {
+    if (b->count && layout_same_row(b->rows[b->count - 1].key, key)) b->count--;
     if (b->count == b->cap) {
         b->cap = b->cap ? b->cap * 2 : 16;
         b->rows = mem_realloc(b->rows, b->cap * sizeof *b->rows);
@@ -105,7 +107,7 @@ static void find_rows(struct listing *l) {
         const char *key = l->keys[i].key;
         if (!layout_read_row_key(key, &number)) continue;
         first_listed = first_listed || layout_same_row(key, l->first);
-        if (i + 1 == l->count || !layout_same_row(key, l->keys[i + 1].key)) add_row(l->beyond, key, number + 1);
+        add_row(l->beyond, key, number + 1);
     }
     if (!first_listed && layout_read_row_key(l->first, &number)) add_row(l->beyond, l->first, number);
 }

@@ -304,7 +304,7 @@ static void an_old_number_is_no_claim(void **state) {
     }
 }
 
-/* Where lists are very late, what went before an object is how it is found: claims, and manifests. */
+/* Where lists are very late, what went before an object is how it is found: claims, and manifests; whatever else lies behind them. */
 static void what_leads_to_the_newest_stays(void **state) {
     (void)state;
     struct world w;
@@ -313,6 +313,10 @@ static void what_leads_to_the_newest_stays(void **state) {
     w.options.settings.rewrite_percent = 0;
     struct site *s = start(&w, 0, 1);
     assert_true(reaches(&w, s, ARCHIVE_STREAMING, 10 * SECOND));
+    put(&w, "manifest/zzz", "somebody else's");
+    put(&w, "claim/0000000000000001/zzz", "likewise");
+    write_key(s, 0, "x");
+    archive_save(s->archive);
     run(&w, 10 * SECOND);
     set_faults(&w, 0, 5 * SECOND);
     for (uint64_t i = 0; i < 3; i++) {
