@@ -112,8 +112,8 @@ static void reply_expiry(struct call *call, bool seconds, bool absolute) {
         resp_integer(call->out, place.key ? -1 : -2);
         return;
     }
-    int64_t left = absolute ? at : at - call->now_ms;
-    resp_integer(call->out, !seconds ? left : absolute ? left / 1000 : (left + 500) / 1000);
+    int64_t ms = absolute ? at : at - call->now_ms;
+    resp_integer(call->out, seconds ? ms / 1000 + (ms % 1000 >= 500) : ms);
 }
 
 void cmd_ttl(struct call *call) { reply_expiry(call, true, false); }

@@ -135,7 +135,8 @@ static void put_command(struct call *call, const struct command *c) {
         enum command_flag flag;
         const char *name;
     } flags[] = {{COMMAND_WRITE, "write"}, {COMMAND_READ, "readonly"}, {COMMAND_ADMIN, "admin"}, {COMMAND_NO_AUTH, "no_auth"}};
-    size_t count = 0;
+    bool moves = c->first_key == KEYS_COUNTED; /* COMMAND GETKEYS says where the keys are */
+    size_t count = moves;
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) count += (c->flags & flags[i].flag) != 0;
     resp_array(call->out, 6);
     resp_bulk(call->out, bytes_str(c->name));
@@ -143,7 +144,8 @@ static void put_command(struct call *call, const struct command *c) {
     resp_array(call->out, count);
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if (c->flags & flags[i].flag) resp_status(call->out, flags[i].name);
-    resp_integer(call->out, c->first_key);
+    if (moves) resp_status(call->out, "movablekeys");
+    resp_integer(call->out, moves ? 0 : c->first_key);
     resp_integer(call->out, c->last_key);
     resp_integer(call->out, c->key_step);
 }

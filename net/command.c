@@ -138,12 +138,15 @@ static void unlock_keys(struct call *call, struct locks *locks) {
     if (locks->index != locks->few) mem_free(locks->index);
 }
 
+#define SHOWN_BYTES_MAX 128u /* of the name, and of all arguments together */
+
 static void reply_unknown(const struct bytes *argv, size_t argc, struct buf *out) {
     struct buf text = {0};
-    buf_printf(&text, "ERR unknown command '%.*s', with args beginning with: ", (int)(argv[0].len > 128 ? 128 : argv[0].len),
-               (const char *)argv[0].data);
-    for (size_t i = 1; i < argc && text.len < 160; i++)
-        buf_printf(&text, "'%.*s' ", (int)(argv[i].len > 128 ? 128 : argv[i].len), (const char *)argv[i].data);
+    buf_printf(&text, "ERR unknown command '%.*s', with args beginning with: ",
+               (int)(argv[0].len > SHOWN_BYTES_MAX ? SHOWN_BYTES_MAX : argv[0].len), (const char *)argv[0].data);
+    size_t end = text.len + SHOWN_BYTES_MAX;
+    for (size_t i = 1; i < argc && text.len < end; i++)
+        buf_printf(&text, "'%.*s' ", (int)(argv[i].len > end - text.len ? end - text.len : argv[i].len), (const char *)argv[i].data);
     buf_put_byte(&text, 0);
     resp_error(out, (const char *)text.data);
     buf_fini(&text);

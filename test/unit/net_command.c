@@ -1,4 +1,6 @@
 /* Commands on one node: what a client sees. */
+#include <stdio.h>
+
 #include "test/unit/net_says.h"
 
 static void strings_are_set_and_read(void **state) {
@@ -120,6 +122,14 @@ static void keys_expire_and_stay_as_told(void **state) {
     says(n, "PERSIST a", ":0\r\n");
     says(n, "EXPIREAT a 1", ":1\r\n");
     says(n, "EXISTS a", ":0\r\n");
+    says(n, "SET a 1 PXAT 1010499", "+OK\r\n"); /* seconds are rounded, also absolute ones */
+    says(n, "TTL a", ":10\r\n");
+    says(n, "EXPIRETIME a", ":1010\r\n");
+    says(n, "SET a 1 PXAT 1010500", "+OK\r\n");
+    says(n, "TTL a", ":11\r\n");
+    says(n, "EXPIRETIME a", ":1011\r\n");
+    says(n, "SET a 1 PXAT 9223372036854775806", "+OK\r\n");
+    says(n, "EXPIRETIME a", ":9223372036854776\r\n");
 }
 
 static void keys_are_removed_and_counted(void **state) {
@@ -164,6 +174,24 @@ static void hashes_hold_fields_and_counters(void **state) {
     says(n, "HGETALL h", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n");
 }
 
+/* As much of the arguments as Redis shows: 128 bytes in all, whatever the name takes. */
+static void an_unknown_command_is_told_with_what_follows_it(void **state) {
+    (void)state;
+    char name[129] = {0}, first[101] = {0}, line[512], reply[512];
+    memset(name, 'n', sizeof name - 1);
+    memset(first, 'f', sizeof first - 1);
+    snprintf(line, sizeof line, "%s %s 0123456789012345678901234567890 more", name, first);
+    snprintf(reply, sizeof reply, "-ERR unknown command '%s', with args beginning with: '%s' '0123456789012345678901234' \r\n", name, first);
+    says(n, line, reply);
+}
+
+static void commands_are_described(void **state) {
+    (void)state;
+    says(n, "COMMAND INFO mget no", "*2\r\n*6\r\n$4\r\nmget\r\n:-2\r\n*1\r\n+readonly\r\n:1\r\n:-1\r\n:1\r\n$-1\r\n");
+    says(n, "COMMAND INFO sintercard", "*1\r\n*6\r\n$10\r\nsintercard\r\n:-3\r\n*2\r\n+readonly\r\n+movablekeys\r\n:0\r\n:0\r\n:0\r\n");
+    says(n, "COMMAND GETKEYS sintercard 2 a b", "*2\r\n$1\r\na\r\n$1\r\nb\r\n");
+}
+
 /* A node that was declared gone counts from 1 again, as another replica. */
 static void what_is_written_after_starting_over_is_told(void **state) {
     (void)state;
@@ -190,6 +218,8 @@ int main(void) {
         ON_A_NODE(keys_expire_and_stay_as_told),
         ON_A_NODE(keys_are_removed_and_counted),
         ON_A_NODE(hashes_hold_fields_and_counters),
+        ON_A_NODE(an_unknown_command_is_told_with_what_follows_it),
+        ON_A_NODE(commands_are_described),
         ON_A_NODE(what_is_written_after_starting_over_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
