@@ -174,6 +174,18 @@ void session_settled(struct session *s, struct buf *out, enum status failure) {
 /* Why writes are refused; STATUS_OK: they are not. */
 static enum status write_failure(const struct host *h) { return h->node->keeper ? keeper_failure(h->node->keeper) : STATUS_OK; }
 
+/* Nothing behind this is run. */
+static void cut_off(struct session *s, const char *why, struct buf *out) {
+    char text[128];
+    snprintf(text, sizeof text, "ERR %s", why);
+    resp_error(out, text);
+    atomic_fetch_add(&s->host->protocol_errors, 1);
+    s->closing = true;
+}
+
+/* A browser, which any page may make post any lines to us: they are not its user's commands. */
+static bool is_http(struct bytes name) { return bytes_is(name, "post") || bytes_is(name, "host:"); }
+
 /* In the order of Redis: what cannot be run at all, who may not, what must wait. */
 static void run(struct session *s, const struct bytes *argv, size_t argc, struct now now, struct pipeline *pipeline, struct buf *out) {
     struct host *h = s->host;
@@ -185,7 +197,9 @@ static void run(struct session *s, const struct bytes *argv, size_t argc, struct
     if (argv != s->waiting_argv) atomic_store_explicit(&s->active_us, now.mono_us, memory_order_relaxed);
     atomic_store_explicit(&s->last, c, memory_order_relaxed);
     s->parked = false;
-    if (command_check(&call, c)) {
+    if (!c && is_http(argv[0])) {
+        cut_off(s, "Protocol error: HTTP is not spoken here", out);
+    } else if (command_check(&call, c)) {
         if (!s->authenticated && !(c->flags & COMMAND_NO_AUTH))
             resp_error(out, "NOAUTH Authentication required.");
         else if (atomic_load_explicit(&h->loading, memory_order_relaxed) && !(c->flags & (COMMAND_ALWAYS | COMMAND_ADMIN | COMMAND_LOADING)))
@@ -221,13 +235,7 @@ bool session_data(struct session *s, struct buf *query, struct buf *out) {
     }
     if (commands) atomic_fetch_add_explicit(&s->host->commands_processed, commands, memory_order_relaxed);
     buf_drop_front(query, MUTANT(fragment_lost) ? query->len : resp_take(&s->parser));
-    if (r == RESP_ERROR) {
-        char text[128];
-        snprintf(text, sizeof text, "ERR %s", s->parser.error);
-        resp_error(out, text);
-        atomic_fetch_add(&s->host->protocol_errors, 1);
-        s->closing = true;
-    }
+    if (r == RESP_ERROR) cut_off(s, s->parser.error, out);
     return !s->closing;
 }
 

@@ -197,6 +197,25 @@ static void garbage_ends_the_session_and_nothing_behind_it_is_run(void **state) 
     close_place(p);
 }
 
+/* A page in a browser can make it post anything to anybody, also to us: no line of that may count. */
+static void what_speaks_http_is_cut_off(void **state) {
+    (void)state;
+    static const char *const starts[] = {"POST / HTTP/1.1\r\nHost: localhost:6379\r\n", "GET / HTTP/1.1\r\nHost: localhost:6379\r\n",
+                                         "*1\r\n$4\r\npost\r\n"};
+    struct place_to_be *p = open_place("");
+    for (size_t i = 0; i < sizeof starts / sizeof *starts; i++) {
+        struct client c = connect(p);
+        assert_false(send(&c, starts[i]));
+        assert_false(send(&c, "Content-Type: text/plain\r\n\r\nSET a 1\r\n"));
+        hang_up(&c);
+        assert_int_equal(atomic_load(&p->host.protocol_errors), i + 1);
+    }
+    struct client c = connect(p);
+    says(&c, "GET a\r\n", "$-1\r\n");
+    hang_up(&c);
+    close_place(p);
+}
+
 static void others_are_killed_by_what_is_known_of_them(void **state) {
     (void)state;
     struct place_to_be *p = open_place("");
@@ -390,6 +409,7 @@ int main(void) {
         cmocka_unit_test(protected_mode_refuses_whom_it_should),
         cmocka_unit_test(replies_are_left_out_on_demand),
         cmocka_unit_test(garbage_ends_the_session_and_nothing_behind_it_is_run),
+        cmocka_unit_test(what_speaks_http_is_cut_off),
         cmocka_unit_test(others_are_killed_by_what_is_known_of_them),
         cmocka_unit_test(a_sleep_holds_one_connection_until_its_deadline),
         cmocka_unit_test(what_came_behind_a_parked_command_follows_it),
