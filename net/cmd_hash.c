@@ -63,8 +63,9 @@ void cmd_hget(struct call *call) {
 void cmd_hmget(struct call *call) {
     struct place place;
     if (!hash_at(call, &place)) return;
+    size_t start = call->out->len;
     resp_array(call->out, call->argc - 2);
-    for (size_t i = 2; i < call->argc; i++) reply_value(call, &place, field_of(&place, call->argv[i]));
+    for (size_t i = 2; i < call->argc && !call_exceeds(call, start); i++) reply_value(call, &place, field_of(&place, call->argv[i]));
 }
 
 void cmd_hdel(struct call *call) {

@@ -5,9 +5,7 @@
  * Many are taken in one pass, each with the chance of (still wanted / still to come) (selection
  * sampling, Knuth 3.4.2). The border, a third, keeps the draws in vain below one in two. */
 #include "net/command.h"
-#include "net/host.h"
 #include "net/resp.h"
-#include "net/session.h"
 
 struct pick {
     struct call *call;
@@ -81,21 +79,12 @@ static void put_different(struct pick *p, uint64_t want) {
         put_many(p, want);
 }
 
-#define REPLY_BYTES_MAX (512u << 20) /* where no client sets a limit */
-
-/* A few bytes can ask for any number of repeats: what no client could be sent is refused. */
 static void put_repeats(struct pick *p, uint64_t want) {
     struct buf *out = p->call->out;
-    size_t start = out->len, most = p->call->session ? p->call->session->host->out_bytes_max : REPLY_BYTES_MAX;
+    size_t start = out->len;
     if (!p->have) want = 0;
     resp_array(out, want * (p->values ? 2 : 1));
-    for (uint64_t i = 0; i < want; i++) {
-        put(p, draw(p));
-        if (out->len - start <= most) continue;
-        out->len = start;
-        resp_error(out, "ERR the reply would exceed client-output-buffer-limit");
-        return;
-    }
+    for (; want && !call_exceeds(p->call, start); want--) put(p, draw(p));
 }
 
 /* INT64_MIN has no opposite. */

@@ -162,8 +162,9 @@ static void command_info(struct call *call) {
         command_all(call);
         return;
     }
+    size_t start = call->out->len;
     resp_array(call->out, call->argc - 2);
-    for (size_t i = 2; i < call->argc; i++) {
+    for (size_t i = 2; i < call->argc && !call_exceeds(call, start); i++) {
         const struct command *c = command_find(call->argv[i]);
         if (c)
             put_command(call, c);
@@ -182,9 +183,10 @@ static void put_docs(struct call *call, const struct command *c) {
 static void command_docs(struct call *call) {
     size_t found = call->argc == 2 ? command_count : 0;
     for (size_t i = 2; i < call->argc; i++) found += command_find(call->argv[i]) != NULL;
+    size_t start = call->out->len;
     resp_array(call->out, 2 * found);
     for (size_t i = 0; call->argc == 2 && i < command_count; i++) put_docs(call, &command_table[i]);
-    for (size_t i = 2; i < call->argc; i++) {
+    for (size_t i = 2; i < call->argc && !call_exceeds(call, start); i++) {
         const struct command *c = command_find(call->argv[i]);
         if (c) put_docs(call, c);
     }

@@ -28,8 +28,9 @@ void cmd_strlen(struct call *call) {
 }
 
 void cmd_mget(struct call *call) {
+    size_t start = call->out->len;
     resp_array(call->out, call->argc - 1);
-    for (size_t i = 1; i < call->argc; i++) {
+    for (size_t i = 1; i < call->argc && !call_exceeds(call, start); i++) {
         struct place place = call_place(call, call->argv[i]);
         if (place.type != KEY_STRING) place.key = NULL;
         reply_text(call, &place);

@@ -214,6 +214,16 @@ bool call_expects(struct call *call, const struct place *place, enum key_type ty
     return false;
 }
 
+#define REPLY_BYTES_MAX (512u << 20) /* where no client sets a limit */
+
+bool call_exceeds(struct call *call, size_t start) {
+    size_t most = call->session ? call->session->host->out_bytes_max : REPLY_BYTES_MAX;
+    if (call->out->len - start <= most) return false;
+    call->out->len = start;
+    resp_error(call->out, "ERR the reply would exceed client-output-buffer-limit");
+    return true;
+}
+
 struct rng call_rng(const struct call *call) {
     struct rng rng;
     rng_seed(&rng, call->node->clock.entropy(call->node->clock.self));

@@ -75,6 +75,9 @@ bool call_expects(struct call *call, const struct place *place, enum key_type ty
 bool call_database(struct call *call, struct bytes text);
 /* Random numbers, from the node's entropy. */
 struct rng call_rng(const struct call *call);
+/* A few bytes can ask for the same answer any number of times: what no client could be sent is refused. True, and an error in place
+ * of the reply that began at `start`, once that is too long; to be asked before each repeat. */
+bool call_exceeds(struct call *call, size_t start);
 /* A decimal as INCRBYFLOAT reads it: STATUS_ERR_INVALID is no number; STATUS_ERR_OVERFLOW one
  * that no counter reaches, infinity too. */
 enum status call_decimal(struct bytes text, __int128 *out) MUST_CHECK;

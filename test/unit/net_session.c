@@ -389,6 +389,29 @@ static void shutdown_is_asked_for_once_it_is_understood(void **state) {
 }
 
 /* In a pipeline the word behind the command's name is looked up ahead as a key, which here it is not. */
+/* A few bytes can ask for the same many bytes again and again. */
+static void what_no_client_could_be_sent_is_refused(void **state) {
+    (void)state;
+    static const char *const asks[] = {"MGET", "HMGET h", "COMMAND INFO", "COMMAND DOCS"};
+    struct place_to_be *p = open_place("");
+    struct client c = connect(p);
+    char value[400] = {0};
+    memset(value, 'v', sizeof value - 1);
+    p->host.out_bytes_max = 4096;
+    assert_true(send(&c, "MSET get ") && send(&c, value) && send(&c, "\r\nHSET h get ") && send(&c, value) && send(&c, "\r\n"));
+    hears(&c, "+OK\r\n:1\r\n");
+    for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
+        assert_true(send(&c, asks[i]) && send(&c, " get get\r\n"));
+        assert_int_equal(c.out.data[0], '*');
+        c.out.len = 0;
+        assert_true(send(&c, asks[i]));
+        for (int k = 0; k < 200; k++) assert_true(send(&c, " get"));
+        says(&c, "\r\n", "-ERR the reply would exceed client-output-buffer-limit\r\n");
+    }
+    hang_up(&c);
+    close_place(p);
+}
+
 static void a_key_that_comes_later_is_found_in_a_pipeline_too(void **state) {
     (void)state;
     struct place_to_be *p = open_place("");
@@ -419,6 +442,7 @@ int main(void) {
         cmocka_unit_test(a_pause_without_end_is_one),
         cmocka_unit_test(a_held_command_keeps_its_place_in_reply_modes),
         cmocka_unit_test(shutdown_is_asked_for_once_it_is_understood),
+        cmocka_unit_test(what_no_client_could_be_sent_is_refused),
         cmocka_unit_test(a_key_that_comes_later_is_found_in_a_pipeline_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
