@@ -122,13 +122,26 @@ static bool gossip_port(struct app *a, uint16_t *out) {
     return port <= UINT16_MAX;
 }
 
+/* Of a list, as gossip takes it apart. */
+static bool are_addresses(struct app *a, const char *option, const char *list) {
+    for (size_t len; *list; list += len + (list[len] != 0)) {
+        char address[GOSSIP_ADDRESS_MAX];
+        len = strcspn(list, ", ");
+        snprintf(address, sizeof address, "%.*s", (int)len, list);
+        if (!len || (len < sizeof address && replicator_is_address(address))) continue;
+        buf_printf(&a->error, "%s: '%.*s' is not host:port", option, (int)len, list);
+        return false;
+    }
+    return true;
+}
+
 static bool open_peers(struct app *a) {
     char *bind = option_text(a, OPTION_GOSSIP_BIND), *advertise = option_text(a, OPTION_GOSSIP_ADVERTISE);
     struct peers_config config = PEERS_CONFIG_DEFAULT;
     enum status status = STATUS_ERR_INVALID;
     config.host = bind;
     config.frame_bytes_max = GOSSIP_FRAME_BYTES_MAX;
-    bool opened = gossip_port(a, &config.port);
+    bool opened = are_addresses(a, "gossip-advertise", advertise) && gossip_port(a, &config.port);
     if (opened) {
         a->replicator = replicator_open(&config, &status);
         opened = a->replicator != NULL;
@@ -175,11 +188,11 @@ static bool make_node(struct app *a) {
     bool good = read_node_id(a, &given) && os_claim_dir(dir, given, &id, &a->error) == STATUS_OK;
     mem_free(dir);
     struct node_config config = {.gossip = {GOSSIP_CONFIG_DEFAULT}};
-    if (!good || !load_keys(a, &config.gossip.keys)) return false;
     config_string(a->config, OPTION_CLUSTER_NAME, &a->cluster_name);
     config_string(a->config, OPTION_JOIN, &a->join);
     buf_put_byte(&a->cluster_name, 0);
     buf_put_byte(&a->join, 0);
+    if (!good || !load_keys(a, &config.gossip.keys) || !are_addresses(a, "join", (char *)a->join.data)) return false;
     config.clock = os_clock();
     config.shards = (uint32_t)config_integer(a->config, OPTION_SHARDS);
     config.cluster_name = (char *)a->cluster_name.data;
@@ -244,7 +257,27 @@ static bool load(struct app *a, int signals) {
     return a->durable != NULL;
 }
 
+#define FILES_OF_OURS (2 * GOSSIP_LINKS + 64) /* peers, both ways; the log, objects, and what else there is */
+
+/* However many clients come: peers, the disk and the store need files as well. */
+static bool fit_clients(struct app *a) {
+    int64_t wanted = config_integer(a->config, OPTION_MAXCLIENTS), ours = FILES_OF_OURS + 2 * config_integer(a->config, OPTION_THREADS);
+    int64_t files = (int64_t)os_files_most((uint64_t)(wanted + ours)), most = files / 2 > ours ? files - ours : files / 2;
+    if (files == wanted + ours || most >= wanted) return true;
+    log_line(LOG_WARNING, "at most %lld clients, not %lld as maxclients says: no more than %lld files may be open (ulimit -n), and peers, the disk "
+             "and the store need some", (long long)most, (long long)wanted, (long long)files);
+    char line[64];
+    snprintf(line, sizeof line, "maxclients %lld", (long long)most);
+    return config_load_text(a->config, "ulimit -n", bytes_str(line), &a->error) == STATUS_OK;
+}
+
+static bool is_numeric(const char *host) {
+    struct in6_addr address; /* or a shorter one */
+    return inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1;
+}
+
 static bool open_clients(struct app *a) {
+    if (!fit_clients(a)) return false;
     char *bind = option_text(a, OPTION_BIND);
     struct host_ports ports = {.kill = port_kill, .shutdown = port_shutdown, .wake = port_wake, .rewrite = port_rewrite,
                                .usage = port_usage, .arg = a};
@@ -262,7 +295,9 @@ static bool open_clients(struct app *a) {
         .out_bytes_max = a->host.out_bytes_max,
     };
     enum status status = clients_open(&a->host, &options, &a->clients);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK && !is_numeric(bind))
+        buf_printf(&a->error, "bind: '%s' is not a numeric address", bind);
+    else if (status != STATUS_OK)
         buf_printf(&a->error, "cannot listen for clients on %s port %u: %s", bind, options.port, strerror(errno));
     mem_free(bind);
     return status == STATUS_OK;

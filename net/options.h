@@ -8,7 +8,7 @@
 /* name, symbol, kind, flags, initial, least, most, choices, help */
 #define OPTIONS(X)                                                                                              \
     X("port", PORT, CONFIG_INTEGER, 0, "6379", 0, 65535, "", "TCP port for clients")                            \
-    X("bind", BIND, CONFIG_STRING, 0, "127.0.0.1", 0, 0, "", "address to listen on for clients")                \
+    X("bind", BIND, CONFIG_STRING, 0, "127.0.0.1", 0, 0, "", "numeric address to listen on for clients")                \
     X("threads", THREADS, CONFIG_INTEGER, 0, "2", 1, 128, "", "threads that serve clients")                     \
     X("tcp-backlog", TCP_BACKLOG, CONFIG_INTEGER, 0, "511", 1, 65535, "", "connections that may wait for accept") \
     X("dir", DIR, CONFIG_STRING, 0, ".", 0, 0, "", "directory of this node's files")                            \

@@ -9,6 +9,9 @@
 /* Fields of the process only. */
 struct process_usage os_usage(void);
 
+/* How many files may be open at once, `wanted` at most: the limit is raised as far as it may be. */
+uint64_t os_files_most(uint64_t wanted);
+
 /* path "" is standard error. STATUS_ERR_IO, and why in *error. */
 enum status os_log_open(const char *path, enum log_level least, struct buf *error) MUST_CHECK;
 

@@ -18,19 +18,29 @@ struct replicator {
 
 _Static_assert(GOSSIP_LINKS <= PEER_LINKS, "a link of the transport for each of gossip's");
 
-/* "host:port", "[::1]:port" */
-static enum status dial(void *self, int link, const char *address) {
-    struct replicator *r = self;
-    char host[GOSSIP_ADDRESS_MAX];
+static bool read_address(const char *address, char host[GOSSIP_ADDRESS_MAX], uint16_t *port) {
     const char *colon = strrchr(address, ':');
-    if (!colon || colon == address) return STATUS_ERR_INVALID;
+    if (!colon || colon == address) return false;
     size_t len = (size_t)(colon - address);
     bool bracketed = address[0] == '[' && address[len - 1] == ']';
-    snprintf(host, sizeof host, "%.*s", (int)(bracketed ? len - 2 : len), address + bracketed);
+    snprintf(host, GOSSIP_ADDRESS_MAX, "%.*s", (int)(bracketed ? len - 2 : len), address + bracketed);
     char *end;
-    unsigned long port = strtoul(colon + 1, &end, 10);
-    if (!colon[1] || *end || port == 0 || port > UINT16_MAX) return STATUS_ERR_INVALID;
-    return peers_dial(r->peers, link, host, (uint16_t)port);
+    unsigned long number = strtoul(colon + 1, &end, 10);
+    *port = (uint16_t)number;
+    return colon[1] && !*end && number > 0 && number <= UINT16_MAX;
+}
+
+bool replicator_is_address(const char *address) {
+    char host[GOSSIP_ADDRESS_MAX];
+    uint16_t port;
+    return read_address(address, host, &port) && *host;
+}
+
+static enum status dial(void *self, int link, const char *address) {
+    char host[GOSSIP_ADDRESS_MAX];
+    uint16_t port;
+    if (!read_address(address, host, &port)) return STATUS_ERR_INVALID;
+    return peers_dial(((struct replicator *)self)->peers, link, host, port);
 }
 
 static void hangup(void *self, int link) { peers_hangup(((struct replicator *)self)->peers, link); }

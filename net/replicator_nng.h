@@ -16,6 +16,8 @@ struct replicator *replicator_open(const struct peers_config *config, enum statu
 void replicator_close(struct replicator *r);
 uint16_t replicator_listens(const struct replicator *r);
 struct transport_port replicator_port(struct replicator *r);
+/* "host:port" or "[::1]:port", as it dials. */
+bool replicator_is_address(const char *address);
 /* For gossip_config.wake, with the replicator as its argument. Any thread. */
 void replicator_wake(struct replicator *r);
 /* Runs until extra_fd is readable; -1 for none, then until deadline_us of the node's clock. */

@@ -7,7 +7,7 @@ import time
 import pytest
 import redis
 
-from servers import SERVER, Cluster, free_port, until
+from servers import SERVER, Cluster, Server, free_port, until
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +107,27 @@ def test_a_thousand_connections(node):
     assert all(c.recv(100) == b"+PONG\r\n" for c in clients)
     for c in clients:
         c.close()
+
+
+def test_clients_leave_files_for_the_rest(tmp_path):
+    """However many come: the disk and peers are served as before."""
+    port = free_port()
+    few = ["bash", "-c", 'ulimit -n 160 && exec "$@"', "few"]
+    server = Server(few + [SERVER, "--port", str(port), "--gossip-port", str(free_port()), "--dir", str(tmp_path)], port, str(tmp_path))
+    try:
+        until(server.has_loaded)
+        c = redis.Redis("127.0.0.1", port=port, socket_timeout=10)
+        most = c.info("clients")["maxclients"]
+        assert most < 160 and c.config_get("maxclients")["maxclients"] == str(most)
+        assert f"at most {most} clients" in server.output()
+        crowd = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(200)]
+        crowd[-1].settimeout(5)
+        assert crowd[-1].recv(100) == b"-ERR max number of clients reached\r\n"
+        assert c.save()
+        for s in crowd:
+            s.close()
+    finally:
+        server.stop()
 
 
 def test_scan_under_change(client):
@@ -218,6 +239,11 @@ def test_config_file_and_rewrite(tmp_path):
     (["--gossip-bind", "0.0.0.0", "--gossip-advertise", "10.1.2.3:7"], "needs a key"),
     (["--gossip-bind", "0.0.0.0"], "gossip-advertise"),
     (["--node-id", "xyz"], "node-id must be 16 hex digits"),
+    (["--bind", "localhost"], "bind: 'localhost' is not a numeric address"),
+    (["--bind", "127.0.0.1 ::1"], "bind: '127.0.0.1 ::1' is not a numeric address"),
+    (["--join", "127.0.0.1:7,other"], "join: 'other' is not host:port"),
+    (["--join", "other:99999"], "join: 'other:99999' is not host:port"),
+    (["--gossip-advertise", "127.0.0.1"], "gossip-advertise: '127.0.0.1' is not host:port"),
 ])
 def test_what_is_wrong_at_start_ends_it_with_one_line(tmp_path, args, words):
     before = [] if args[0].startswith("/") else ["--port", "0", "--dir", str(tmp_path)]
