@@ -403,7 +403,7 @@ void cmd_shutdown(struct call *call) {
     struct host *h = call->session->host;
     bool save;
     if (!read_shutdown(call, &save)) return;
-    if (save && !call_save(call, true)) return;
+    if (save && !atomic_load(&h->loading) && !call_save(call, true)) return; /* what is being loaded is kept already */
     if (!h->ports.shutdown) {
         resp_error(call->out, "ERR Errors trying to SHUTDOWN. Check logs.");
         return;

@@ -26,7 +26,7 @@ enum command_flag {
     COMMAND_READ = 2,
     COMMAND_NO_AUTH = 4, /* allowed before AUTH */
     COMMAND_ALWAYS = 8,  /* not held by CLIENT PAUSE: what it takes to end one */
-    COMMAND_ADMIN = 16,
+    COMMAND_ADMIN = 16, /* for operators */
     COMMAND_CLIENT = 32, /* needs a session */
     COMMAND_LOADING = 64, /* allowed while the node loads what it had */
 };
@@ -193,7 +193,7 @@ void reply_expire_time(struct call *call);
     X("select", 2, COMMAND_READ | COMMAND_LOADING, 0, 0, 0, cmd_select, "database 0, the only one")                        \
     X("client", -2, COMMAND_ALWAYS | COMMAND_CLIENT, 0, 0, 0, cmd_client, "about connections; CLIENT HELP")
 #define COMMANDS_SERVER(X)                                                                               \
-    X("config", -2, COMMAND_ADMIN | COMMAND_CLIENT, 0, 0, 0, cmd_config, "options; CONFIG HELP")         \
+    X("config", -2, COMMAND_ADMIN | COMMAND_CLIENT | COMMAND_LOADING, 0, 0, 0, cmd_config, "options; CONFIG HELP")         \
     X("command", -1, COMMAND_READ | COMMAND_LOADING, 0, 0, 0, cmd_command, "about commands; COMMAND HELP")                 \
     X("info", -1, COMMAND_READ | COMMAND_CLIENT | COMMAND_LOADING, 0, 0, 0, cmd_info, "the state of this node")            \
     X("time", 1, COMMAND_READ, 0, 0, 0, cmd_time, "seconds and microseconds of this node's clock")       \

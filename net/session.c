@@ -202,7 +202,7 @@ static void run(struct session *s, const struct bytes *argv, size_t argc, struct
     } else if (command_check(&call, c)) {
         if (!s->authenticated && !(c->flags & COMMAND_NO_AUTH))
             resp_error(out, "NOAUTH Authentication required.");
-        else if (atomic_load_explicit(&h->loading, memory_order_relaxed) && !(c->flags & (COMMAND_ALWAYS | COMMAND_ADMIN | COMMAND_LOADING)))
+        else if (atomic_load_explicit(&h->loading, memory_order_relaxed) && !(c->flags & (COMMAND_ALWAYS | COMMAND_LOADING)))
             resp_error(out, "LOADING anneal is loading the dataset in memory");
         else if (c->flags & COMMAND_WRITE && (failure = write_failure(h)) != STATUS_OK)
             reply_misconf(out, failure);

@@ -389,6 +389,29 @@ static void shutdown_is_asked_for_once_it_is_understood(void **state) {
 }
 
 /* In a pipeline the word behind the command's name is looked up ahead as a key, which here it is not. */
+/* Of what is there already one may ask; and change how it goes on. */
+static void while_a_node_loads_data_wait(void **state) {
+    (void)state;
+    static const char *const wait[] = {"GET a", "SET a 1", "PING", "SAVE", "BGSAVE", "BGREWRITEAOF", "WAIT 0 0"};
+    struct place_to_be *p = open_place("");
+    struct client c = connect(p);
+    char line[64];
+    atomic_store(&p->host.loading, true);
+    for (size_t i = 0; i < sizeof wait / sizeof *wait; i++) {
+        snprintf(line, sizeof line, "%s\r\n", wait[i]);
+        says(&c, line, "-LOADING anneal is loading the dataset in memory\r\n");
+    }
+    says(&c, "CONFIG SET loglevel notice\r\nSELECT 0\r\nLASTSAVE\r\n", "+OK\r\n+OK\r\n:1\r\n");
+    atomic_store(&p->host.loading, false);
+    says(&c, "GET a\r\nSAVE\r\n", "$-1\r\n-ERR this node keeps nothing: it has no directory\r\n");
+    atomic_store(&p->host.loading, true);
+    assert_false(send(&c, "SHUTDOWN SAVE\r\n")); /* there is nothing yet that would be lost */
+    hears(&c, "");
+    assert_int_equal(p->shutdowns, 1);
+    hang_up(&c);
+    close_place(p);
+}
+
 /* A few bytes can ask for the same many bytes again and again. */
 static void what_no_client_could_be_sent_is_refused(void **state) {
     (void)state;
@@ -442,6 +465,7 @@ int main(void) {
         cmocka_unit_test(a_pause_without_end_is_one),
         cmocka_unit_test(a_held_command_keeps_its_place_in_reply_modes),
         cmocka_unit_test(shutdown_is_asked_for_once_it_is_understood),
+        cmocka_unit_test(while_a_node_loads_data_wait),
         cmocka_unit_test(what_no_client_could_be_sent_is_refused),
         cmocka_unit_test(a_key_that_comes_later_is_found_in_a_pipeline_too),
     };
