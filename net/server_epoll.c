@@ -28,6 +28,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -42,7 +43,6 @@
 #define POOL_BYTES_MAX (64u << 10)
 #define TICK_MS 100
 #define LINGER_MS 5000
-#define KILLS_MAX 1024
 
 struct list {
     struct connection *first, *last;
@@ -83,7 +83,7 @@ struct thread {
     int64_t now_ms, tick_ms, stop_ms;
     pthread_mutex_t lock; /* guards the two below */
     struct buf adoptions; /* of struct adoption; bounded by clients_max */
-    struct buf kills;     /* of uint64_t */
+    struct buf kills;     /* of uint64_t; likewise */
     atomic_bool woken;
 };
 
@@ -373,9 +373,24 @@ static void event(struct connection *c, uint32_t events) {
     }
 }
 
-static void kill_in(const struct list *list, uint64_t id) {
+static int by_id(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void kill_in(const struct list *list, const uint64_t *ids, size_t count) {
     for (struct connection *c = list->first; c; c = c->next)
-        if (c->id == id) doom(c);
+        if (bsearch(&c->id, ids, count, sizeof *ids, by_id)) doom(c);
+}
+
+/* They may be as many as the connections. */
+static void kill_some(struct thread *t, struct buf *kills) {
+    uint64_t *ids = (uint64_t *)(void *)kills->data;
+    size_t count = kills->len / sizeof *ids;
+    if (!count) return;
+    qsort(ids, count, sizeof *ids, by_id);
+    kill_in(&t->live, ids, count);
+    kill_in(&t->lingering, ids, count);
 }
 
 static void mail(struct thread *t) {
@@ -392,12 +407,7 @@ static void mail(struct thread *t) {
         memcpy(&a, adoptions.data + i, sizeof a);
         adopt(t, &a);
     }
-    for (size_t i = 0; i + sizeof(uint64_t) <= kills.len; i += sizeof(uint64_t)) {
-        uint64_t id;
-        memcpy(&id, kills.data + i, sizeof id);
-        kill_in(&t->live, id);
-        kill_in(&t->lingering, id);
-    }
+    kill_some(t, &kills);
     buf_fini(&adoptions);
     buf_fini(&kills);
     if (atomic_exchange(&t->woken, false) && t->server->ops.woken) t->server->ops.woken(t->server->app, t->index);
@@ -593,7 +603,7 @@ void server_wake(struct server *s, int thread) {
 bool server_kill(struct server *s, uint64_t id) {
     struct thread *t = &s->threads[id % (uint64_t)s->options.threads];
     pthread_mutex_lock(&t->lock);
-    bool room = t->kills.len < KILLS_MAX * sizeof id;
+    bool room = t->kills.len / sizeof id < s->options.clients_max;
     if (room) buf_put(&t->kills, &id, sizeof id);
     pthread_mutex_unlock(&t->lock);
     if (room) ring(t);

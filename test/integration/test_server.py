@@ -109,6 +109,18 @@ def test_a_thousand_connections(node):
         c.close()
 
 
+def test_all_of_a_crowd_are_killed():
+    with Cluster(1, "--threads", "1") as cluster:
+        c = redis.Redis("127.0.0.1", port=cluster.ports[0], socket_timeout=10)
+        c.ping()
+        crowd = [socket.create_connection(("127.0.0.1", cluster.ports[0]), 5) for _ in range(1500)]
+        until(lambda: c.info("clients")["connected_clients"] == 1501)
+        assert c.execute_command("CLIENT KILL", "TYPE", "normal") == 1500
+        until(lambda: c.info("clients")["connected_clients"] == 1)
+        for s in crowd:
+            s.close()
+
+
 def test_clients_leave_files_for_the_rest(tmp_path):
     """However many come: the disk and peers are served as before."""
     port = free_port()
