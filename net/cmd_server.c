@@ -282,8 +282,8 @@ static void info_clients(struct call *call, struct buf *out) {
     pthread_mutex_lock(&h->lock);
     uint64_t count = h->session_count;
     pthread_mutex_unlock(&h->lock);
-    buf_printf(out, "connected_clients:%llu\r\nmaxclients:%lld\r\n", (unsigned long long)count,
-               (long long)config_integer(h->config, OPTION_MAXCLIENTS));
+    buf_printf(out, "connected_clients:%llu\r\nmaxclients:%lld\r\nblocked_clients:%llu\r\n", (unsigned long long)count,
+               (long long)config_integer(h->config, OPTION_MAXCLIENTS), (unsigned long long)atomic_load(&h->parked));
 }
 
 static void info_memory(struct call *call, struct buf *out) {

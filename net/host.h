@@ -52,6 +52,7 @@ struct host {
     pthread_mutex_t lock; /* of sessions and their names */
     struct session *sessions;
     uint64_t session_count;
+    _Atomic uint64_t parked; /* sessions that wait */
     /* CLIENT PAUSE; changed with the lock. */
     _Atomic int64_t paused_until_us;
     atomic_bool paused_all;

@@ -44,6 +44,7 @@ struct session *session_new(struct host *host, uint64_t id, const char *peer, co
 }
 
 static void forget_waiting(struct session *s) {
+    if (s->waiting_argv) atomic_fetch_sub(&s->host->parked, 1);
     buf_fini(&s->waiting);
     mem_free(s->waiting_argv);
     mem_free(s->marks);
@@ -74,6 +75,7 @@ void session_free(struct session *s) {
 /* The query will move, so the arguments are copied; a retry has them already. */
 static void keep_arguments(struct session *s, const struct call *call) {
     if (s->waiting_argv == call->argv) return;
+    atomic_fetch_add(&s->host->parked, 1);
     size_t total = 0;
     for (size_t i = 0; i < call->argc; i++) total += call->argv[i].len;
     buf_reserve(&s->waiting, total + 1);

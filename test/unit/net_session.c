@@ -412,6 +412,37 @@ static void while_a_node_loads_data_wait(void **state) {
     close_place(p);
 }
 
+static void says_blocked(struct client *c, int count) {
+    char want[64];
+    snprintf(want, sizeof want, "\r\nblocked_clients:%d\r\n", count);
+    assert_true(send(c, "INFO clients\r\n"));
+    buf_put_byte(&c->out, 0);
+    assert_non_null(strstr((char *)c->out.data, want));
+    c->out.len = 0;
+}
+
+/* redis-cli --stat shows how many. */
+static void who_waits_is_counted(void **state) {
+    (void)state;
+    struct place_to_be *p = open_place("");
+    struct client c = connect(p), waits = connect_from(p, 2, "127.0.0.1:4001", true), held = connect_from(p, 3, "127.0.0.1:4002", true);
+    says_blocked(&c, 0);
+    says(&waits, "WAIT 1 1000\r\n", "");
+    says(&c, "CLIENT PAUSE 1000 WRITE\r\n", "+OK\r\n");
+    says(&held, "SET a 1\r\n", "");
+    says_blocked(&c, 2);
+    assert_false(session_retry(waits.session, &waits.out));
+    says_blocked(&c, 2);
+    mono_us += 1000000;
+    assert_true(session_retry(waits.session, &waits.out));
+    says_blocked(&c, 1);
+    hang_up(&held); /* in the midst of it */
+    says_blocked(&c, 0);
+    hang_up(&waits);
+    hang_up(&c);
+    close_place(p);
+}
+
 /* A few bytes can ask for the same many bytes again and again. */
 static void what_no_client_could_be_sent_is_refused(void **state) {
     (void)state;
@@ -466,6 +497,7 @@ int main(void) {
         cmocka_unit_test(a_held_command_keeps_its_place_in_reply_modes),
         cmocka_unit_test(shutdown_is_asked_for_once_it_is_understood),
         cmocka_unit_test(while_a_node_loads_data_wait),
+        cmocka_unit_test(who_waits_is_counted),
         cmocka_unit_test(what_no_client_could_be_sent_is_refused),
         cmocka_unit_test(a_key_that_comes_later_is_found_in_a_pipeline_too),
     };
