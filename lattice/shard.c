@@ -458,7 +458,8 @@ static void note_grave(struct shard *shard, const struct spot *spot) {
     g->names[g->count++] = (struct element_name){spot->key_hash, spot->field_hash};
 }
 
-#define HINTS_SPARE 64u /* hints beyond twice the keys before a heap is rebuilt */
+#define HINTS_SPARE 64u /* hints beyond twice the keys before they are renewed */
+#define KEYS_A_HINT 4u  /* that are looked at in the time it takes to look one up */
 
 /* A PERSIST whose key is gone is due since it was written: nothing else would remove it. */
 static int64_t key_due(const struct key *key) {
@@ -477,13 +478,35 @@ static void hint_due(struct shard *shard, const struct key *key) {
     if (at != EXPIRY_NEVER) due_push(&shard->due, (struct due){at, key_hash(shard, key)});
 }
 
+/* By going through all keys: as many as there are hints, or not many more. */
+static void renew_from_keys(struct shard *shard) {
+    size_t slot = 0;
+    struct key *one;
+    due_fini(&shard->due);
+    while ((one = table_next(&shard->keys, &slot))) hint_due(shard, one);
+}
+
+/* By what the hints that there are stand for: whoever is due has one. */
+static void renew_from_hints(struct shard *shard) {
+    struct due_heap *h = &shard->due;
+    size_t kept = 0;
+    for (size_t i = 0; i < h->count; i++) {
+        struct due hint = h->items[i];
+        const struct key *key = shard_key_by_hash(shard, hint.key_hash);
+        hint.at_ms = key ? key_due(key) : EXPIRY_NEVER;
+        if (hint.at_ms != EXPIRY_NEVER) h->items[kept++] = hint;
+    }
+    h->count = kept;
+    due_order(h);
+}
+
 static void note_due(struct shard *shard, const struct key *key) {
     hint_due(shard, key);
     if (shard->due.count <= 2 * shard->expiring + HINTS_SPARE) return;
-    due_fini(&shard->due);
-    size_t slot = 0;
-    struct key *one;
-    while ((one = table_next(&shard->keys, &slot))) hint_due(shard, one);
+    if (shard->keys.count <= KEYS_A_HINT * shard->due.count)
+        renew_from_keys(shard);
+    else
+        renew_from_hints(shard);
 }
 
 static void close_expiry(struct shard *shard, struct spot *spot) {

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -313,6 +315,44 @@ static void an_old_floor_brings_nothing_back(void **state) {
     cast_fini(&c);
 }
 
+static void set_many(struct cast *c, int at, int count) {
+    char name[16];
+    for (int i = 0; i < count; i++) {
+        snprintf(name, sizeof name, "k%d", i);
+        shard_set(c->shard[at], ref(c, at, name), bytes_str("v"), false, 1000);
+    }
+}
+
+/* The processor time that it takes to put the expiry of a few keys off, often. */
+static clock_t put_off(struct cast *c, int at) {
+    static const char *const names[] = {"k1", "k2", "k3", "gone"};
+    clock_t began = clock();
+    shard_set(c->shard[at], ref(c, at, "gone"), bytes_str("v"), false, 1000);
+    shard_expire(c->shard[at], ref(c, at, "gone"), 2000, 1000);
+    shard_delete(c->shard[at], ref(c, at, "gone"), 1000);
+    for (int i = 0; i < 30000; i++) shard_expire(c->shard[at], ref(c, at, names[i % 3]), 2000 + i / 2, 1000);
+    return clock() - began;
+}
+
+static void expiries_are_put_off_among_many_keys_as_among_few(void **state) {
+    (void)state;
+    struct cast c;
+    int64_t next;
+    cast_init(&c);
+    set_many(&c, A, 10);
+    set_many(&c, B, 200000);
+    clock_t few = put_off(&c, A), many = put_off(&c, B);
+    assert_true(many < 10 * few + CLOCKS_PER_SEC / 20);
+    for (int i = A; i <= B; i++) { /* each goes in its time all the same */
+        assert_int_equal(shard_expire_due(c.shard[i], 16997, 0, SIZE_MAX, &next), 0);
+        assert_int_equal(shard_expire_due(c.shard[i], 16998, 0, SIZE_MAX, &next), 1);
+        assert_int_equal(next, 16999);
+        assert_int_equal(shard_expire_due(c.shard[i], 16999, 0, SIZE_MAX, &next), 2);
+        assert_int_equal(next, EXPIRY_NEVER);
+    }
+    cast_fini(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_two_types_the_later_is_seen),
@@ -325,6 +365,7 @@ int main(void) {
         cmocka_unit_test(an_answer_by_cells_brings_floors_where_all_is_equal),
         cmocka_unit_test(an_answer_leaves_floors_that_its_sender_could_not_know),
         cmocka_unit_test(an_old_floor_brings_nothing_back),
+        cmocka_unit_test(expiries_are_put_off_among_many_keys_as_among_few),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
