@@ -84,15 +84,44 @@ void cmd_smove(struct call *call) {
 
 enum algebra { INTER, UNION, DIFF };
 
-/* A result: views of the members' names, while nothing is written. */
+/* A result: views of the members' names, while nothing is written. What is added once is found again by its slot:
+ * open addressing, at most half full, each 1 + a place in `at`. */
 struct names {
+    const struct hash_seed *seed;
     struct bytes *at;
     size_t count, cap;
+    size_t *slots, slot_count;
 };
+
+static void names_fini(struct names *n) {
+    mem_free(n->at);
+    mem_free(n->slots);
+}
 
 static void names_add(struct names *n, struct bytes name) {
     if (n->count == n->cap) n->at = mem_realloc(n->at, (n->cap = n->cap ? 2 * n->cap : 16) * sizeof *n->at);
     n->at[n->count++] = name;
+}
+
+static size_t *slot_of(const struct names *n, struct bytes name) {
+    size_t mask = n->slot_count - 1, at = hash_key(n->seed, name) & mask;
+    while (n->slots[at] && !bytes_equal(n->at[n->slots[at] - 1], name)) at = (at + 1) & mask;
+    return &n->slots[at];
+}
+
+static bool names_has(const struct names *n, struct bytes name) { return n->count && *slot_of(n, name); }
+
+static void names_add_once(struct names *n, struct bytes name) {
+    if (2 * n->count >= n->slot_count) {
+        mem_free(n->slots);
+        n->slot_count = n->slot_count ? 2 * n->slot_count : 64;
+        n->slots = mem_zero(n->slot_count, sizeof *n->slots);
+        for (size_t i = 0; i < n->count; i++) *slot_of(n, n->at[i]) = i + 1;
+    }
+    size_t *slot = slot_of(n, name);
+    if (*slot) return;
+    names_add(n, name);
+    *slot = n->count;
 }
 
 /* Lets the views look at copies in *text: a write may free what they looked at. */
@@ -124,38 +153,68 @@ static bool in_all(const struct place *places, size_t count, size_t but, struct 
     return true;
 }
 
-static bool in_any(const struct place *places, size_t count, size_t but, struct bytes name) {
+static bool in_any(const struct place *places, size_t count, struct bytes name) {
     for (size_t i = 0; i < count; i++)
-        if (i != but && member_of(&places[i], name)) return true;
+        if (member_of(&places[i], name)) return true;
     return false;
 }
 
-/* INTER goes through the smallest set; UNION gives each member from the first set it is in.
- * Returns how many there are, `most` at most; out may be NULL. */
-static size_t combine(enum algebra op, const struct place *places, size_t count, size_t most, struct names *out) {
-    size_t from = 0, upto = op == UNION ? count : 1, found = 0;
-    for (size_t i = 1; i < count && op == INTER; i++)
+static struct field *member_next(const struct place *place, size_t *at) {
+    return place->key ? key_field_next(place->key, KEY_SET, at) : NULL;
+}
+
+/* Goes through the smallest set. Returns how many there are, `most` at most; out may be NULL. */
+static size_t intersect(const struct place *places, size_t count, size_t most, struct names *out) {
+    size_t from = 0, found = 0, at = 0;
+    struct field *f;
+    for (size_t i = 1; i < count; i++)
         if (count_of(&places[i]) < count_of(&places[from])) from = i;
-    for (size_t k = from; k < from + upto; k++) {
-        size_t at = 0;
-        struct field *f;
-        while (places[k].key && found < most && (f = key_field_next(places[k].key, KEY_SET, &at))) {
-            struct bytes name = field_name(f);
-            bool wanted = op == INTER ? in_all(places, count, k, name) : !in_any(places, op == UNION ? k : count, k, name);
-            found += wanted;
-            if (wanted && out) names_add(out, name);
-        }
+    while (found < most && (f = member_next(&places[from], &at))) {
+        if (!in_all(places, count, from, field_name(f))) continue;
+        found++;
+        if (out) names_add(out, field_name(f));
     }
     return found;
+}
+
+static void unite(const struct place *places, size_t count, struct names *out) {
+    for (size_t i = 0; i < count; i++) {
+        size_t at = 0;
+        for (struct field *f; (f = member_next(&places[i], &at));) names_add_once(out, field_name(f));
+    }
+}
+
+/* The others are united first if that is less than to look into each of them for each member. */
+static void subtract(const struct place *places, size_t count, struct names *out) {
+    struct names others = {.seed = out->seed};
+    uint64_t members = 0;
+    for (size_t i = 1; i < count; i++) members += count_of(&places[i]);
+    bool united = members < count_of(places) * (count - 1);
+    if (united) unite(places + 1, count - 1, &others);
+    size_t at = 0;
+    for (struct field *f; (f = member_next(places, &at));) {
+        struct bytes name = field_name(f);
+        if (united ? !names_has(&others, name) : !in_any(places + 1, count - 1, name)) names_add(out, name);
+    }
+    names_fini(&others);
+}
+
+static void combine(enum algebra op, const struct place *places, size_t count, struct names *out) {
+    switch (op) {
+    case INTER: intersect(places, count, SIZE_MAX, out); break;
+    case UNION: unite(places, count, out); break;
+    case DIFF: subtract(places, count, out); break;
+    }
 }
 
 static void reply_combined(struct call *call, enum algebra op) {
     struct place *places = places_of(call, 1, call->argc - 1);
     if (!places) return;
-    struct names names = {0};
-    resp_array(call->out, combine(op, places, call->argc - 1, SIZE_MAX, &names));
+    struct names names = {.seed = &call->node->seed};
+    combine(op, places, call->argc - 1, &names);
+    resp_array(call->out, names.count);
     for (size_t i = 0; i < names.count; i++) resp_bulk(call->out, names.at[i]);
-    mem_free(names.at);
+    names_fini(&names);
     mem_free(places);
 }
 
@@ -163,16 +222,16 @@ static void reply_combined(struct call *call, enum algebra op) {
 static void store_combined(struct call *call, enum algebra op) {
     struct place *places = places_of(call, 2, call->argc - 2);
     if (!places) return;
-    struct names names = {0};
+    struct names names = {.seed = &call->node->seed};
     struct buf text = {0};
-    combine(op, places, call->argc - 2, SIZE_MAX, &names);
+    combine(op, places, call->argc - 2, &names);
     names_copy(&names, &text);
     struct place to = call_place(call, call->argv[1]);
     if (to.key) shard_delete(to.shard, to.ref, call->now_ms);
     for (size_t i = 0; i < names.count; i++) shard_add_member(to.shard, to.ref, names.at[i], call->now_ms);
     resp_integer(call->out, (int64_t)names.count);
     buf_fini(&text);
-    mem_free(names.at);
+    names_fini(&names);
     mem_free(places);
 }
 
@@ -206,7 +265,7 @@ void cmd_sintercard(struct call *call) {
     }
     struct place *places = places_of(call, 2, (size_t)keys);
     if (!places) return;
-    resp_integer(call->out, (int64_t)combine(INTER, places, (size_t)keys, limit ? (size_t)limit : SIZE_MAX, NULL));
+    resp_integer(call->out, (int64_t)intersect(places, (size_t)keys, limit ? (size_t)limit : SIZE_MAX, NULL));
     mem_free(places);
 }
 
