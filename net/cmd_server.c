@@ -113,7 +113,7 @@ static void config_help_command(struct call *call) {
         "CONFIG <subcommand> [<arg> ...]. Subcommands are:",
         "GET <pattern> [<pattern> ...] -- options and their values",
         "SET <option> <value> [<option> <value> ...] -- all of them or none",
-        "RESETSTAT -- counters of INFO start from zero",
+        "RESETSTAT -- counters of INFO stats start from zero",
         "REWRITE -- writes the options to the file that the server was started with",
     };
     reply_help(call, lines, sizeof lines / sizeof *lines);
@@ -306,7 +306,8 @@ static void info_stats(struct call *call, struct buf *out) {
 #undef X
     buf_printf(out, "expired_keys:%llu\r\n", (unsigned long long)atomic_load(&call->node->expired));
     if (h->ports.usage)
-        buf_printf(out, "rejected_connections:%llu\r\n", (unsigned long long)h->ports.usage(h->ports.arg).connections_rejected);
+        buf_printf(out, "rejected_connections:%llu\r\n",
+                   (unsigned long long)(h->ports.usage(h->ports.arg).connections_rejected - atomic_load(&h->rejected_before)));
 }
 
 static void info_replication(struct call *call, struct buf *out) {

@@ -40,6 +40,8 @@ void host_reset_stats(struct host *h) {
 #define X(name, text) atomic_store(&h->name, 0);
     HOST_COUNTERS(X)
 #undef X
+    atomic_store(&h->node->expired, 0);
+    if (h->ports.usage) atomic_store(&h->rejected_before, h->ports.usage(h->ports.arg).connections_rejected);
 }
 
 void host_pause(struct host *h, int64_t until_us, bool all, int64_t now_us) {

@@ -59,6 +59,7 @@ struct host {
 #define X(name, text) _Atomic uint64_t name;
     HOST_COUNTERS(X)
 #undef X
+    _Atomic uint64_t rejected_before; /* what counted connections_rejected when the counters were reset */
 };
 
 /* node and config outlive it. */

@@ -37,7 +37,7 @@ struct node {
     struct gossip *gossip;
     struct keeper *_Atomic keeper; /* NULL: nothing is kept, or not yet: clients may ask while main loads */
     struct archive *_Atomic archive; /* likewise: nothing is streamed */
-    _Atomic uint64_t expired; /* keys removed since the start */
+    _Atomic uint64_t expired; /* keys removed since the start, or since CONFIG RESETSTAT */
 };
 
 struct node *node_new(const struct node_config *config);

@@ -25,13 +25,16 @@ struct place_to_be {
     struct node *node;
     struct config *config;
     struct host host;
-    uint64_t killed;
+    uint64_t killed, rejected;
     int wakes, shutdowns;
 };
 
 static bool on_kill(void *arg, uint64_t id) {
     ((struct place_to_be *)arg)->killed = id;
     return true;
+}
+static struct process_usage on_usage(void *arg) {
+    return (struct process_usage){.os = "none", .connections_rejected = ((struct place_to_be *)arg)->rejected};
 }
 static void on_shutdown(void *arg) { ((struct place_to_be *)arg)->shutdowns++; }
 static void on_wake(void *arg) { ((struct place_to_be *)arg)->wakes++; }
@@ -48,7 +51,7 @@ static struct place_to_be *open_place(const char *password) {
     struct place_to_be *p = mem_zero(1, sizeof *p);
     struct node_config config = {.clock = {.now = now, .entropy = entropy}, .shards = 16, .cluster_name = "c", .node_id = 1,
                                  .log_bytes_max = 1 << 20, .gossip = {GOSSIP_CONFIG_DEFAULT}};
-    struct host_ports ports = {.kill = on_kill, .shutdown = on_shutdown, .wake = on_wake, .arg = p};
+    struct host_ports ports = {.kill = on_kill, .shutdown = on_shutdown, .wake = on_wake, .usage = on_usage, .arg = p};
     mono_us = 1000000;
     p->config = config_new(option_table, OPTION_COUNT);
     p->node = node_new(&config);
@@ -412,13 +415,31 @@ static void while_a_node_loads_data_wait(void **state) {
     close_place(p);
 }
 
-static void says_blocked(struct client *c, int count) {
+static void informs(struct client *c, const char *name, int value) {
     char want[64];
-    snprintf(want, sizeof want, "\r\nblocked_clients:%d\r\n", count);
-    assert_true(send(c, "INFO clients\r\n"));
+    snprintf(want, sizeof want, "\r\n%s:%d\r\n", name, value);
+    assert_true(send(c, "INFO\r\n"));
     buf_put_byte(&c->out, 0);
     assert_non_null(strstr((char *)c->out.data, want));
     c->out.len = 0;
+}
+
+static void counters_start_from_zero_when_told(void **state) {
+    (void)state;
+    static const char *const names[] = {"total_connections_received", "total_error_replies", "expired_keys", "rejected_connections"};
+    struct place_to_be *p = open_place("");
+    struct client c = connect(p);
+    says(&c, "SET a 1 PX 1\r\nFOO\r\n", "+OK\r\n-ERR unknown command 'FOO', with args beginning with: \r\n");
+    mono_us += 2000;
+    assert_int_equal(node_expire(p->node, 0, 1), 1);
+    p->rejected++;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) informs(&c, names[i], 1);
+    says(&c, "CONFIG RESETSTAT\r\n", "+OK\r\n");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) informs(&c, names[i], 0);
+    p->rejected++;
+    informs(&c, "rejected_connections", 1);
+    hang_up(&c);
+    close_place(p);
 }
 
 /* redis-cli --stat shows how many. */
@@ -426,18 +447,18 @@ static void who_waits_is_counted(void **state) {
     (void)state;
     struct place_to_be *p = open_place("");
     struct client c = connect(p), waits = connect_from(p, 2, "127.0.0.1:4001", true), held = connect_from(p, 3, "127.0.0.1:4002", true);
-    says_blocked(&c, 0);
+    informs(&c, "blocked_clients", 0);
     says(&waits, "WAIT 1 1000\r\n", "");
     says(&c, "CLIENT PAUSE 1000 WRITE\r\n", "+OK\r\n");
     says(&held, "SET a 1\r\n", "");
-    says_blocked(&c, 2);
+    informs(&c, "blocked_clients", 2);
     assert_false(session_retry(waits.session, &waits.out));
-    says_blocked(&c, 2);
+    informs(&c, "blocked_clients", 2);
     mono_us += 1000000;
     assert_true(session_retry(waits.session, &waits.out));
-    says_blocked(&c, 1);
+    informs(&c, "blocked_clients", 1);
     hang_up(&held); /* in the midst of it */
-    says_blocked(&c, 0);
+    informs(&c, "blocked_clients", 0);
     hang_up(&waits);
     hang_up(&c);
     close_place(p);
@@ -497,6 +518,7 @@ int main(void) {
         cmocka_unit_test(a_held_command_keeps_its_place_in_reply_modes),
         cmocka_unit_test(shutdown_is_asked_for_once_it_is_understood),
         cmocka_unit_test(while_a_node_loads_data_wait),
+        cmocka_unit_test(counters_start_from_zero_when_told),
         cmocka_unit_test(who_waits_is_counted),
         cmocka_unit_test(what_no_client_could_be_sent_is_refused),
         cmocka_unit_test(a_key_that_comes_later_is_found_in_a_pipeline_too),
