@@ -2,9 +2,7 @@
 #include <stdlib.h>
 
 #include "net/command.h"
-#include "net/options.h"
 #include "net/resp.h"
-#include "net/session.h"
 
 /* Redis's ends: negative ones count from the end; both are included. False: nothing is left. */
 static bool clamp(int64_t *first, int64_t *last, size_t len) {
@@ -51,11 +49,7 @@ void cmd_setrange(struct call *call) {
         resp_integer(call->out, (int64_t)old.len);
         return;
     }
-    size_t most = call->session ? call->session->host->limits.bulk_bytes_max : RESP_BULK_BYTES_MAX;
-    if ((uint64_t)at > most || (uint64_t)at + part.len > most) {
-        resp_error(call->out, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
-        return;
-    }
+    if (!call_fits(call, (uint64_t)at + part.len)) return; /* of two numbers below 2^63 */
     struct buf text = {0};
     size_t end = (size_t)at + part.len, len = end > old.len ? end : old.len;
     buf_reserve(&text, len);

@@ -194,17 +194,12 @@ void cmd_msetnx(struct call *call) {
     resp_integer(call->out, 1);
 }
 
-#define STRING_BYTES_MAX (512u << 20)
-
 void cmd_append(struct call *call) {
     struct place place = call_place(call, call->argv[1]);
     if (!call_expects(call, &place, KEY_STRING)) return;
     struct scratch scratch;
     struct bytes old = text_of(&place, &scratch);
-    if (old.len + call->argv[2].len > STRING_BYTES_MAX) {
-        resp_error(call->out, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
-        return;
-    }
+    if (!call_fits(call, old.len + call->argv[2].len)) return;
     struct buf joined = {0};
     buf_put_bytes(&joined, old);
     buf_put_bytes(&joined, call->argv[2]);

@@ -214,6 +214,12 @@ bool call_expects(struct call *call, const struct place *place, enum key_type ty
     return false;
 }
 
+bool call_fits(struct call *call, uint64_t bytes) {
+    bool fits = bytes <= (call->session ? call->session->host->limits.bulk_bytes_max : RESP_BULK_BYTES_MAX);
+    if (!fits) resp_error(call->out, "ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+    return fits;
+}
+
 #define REPLY_BYTES_MAX (512u << 20) /* where no client sets a limit */
 
 bool call_exceeds(struct call *call, size_t start) {

@@ -75,6 +75,8 @@ bool call_expects(struct call *call, const struct place *place, enum key_type ty
 bool call_database(struct call *call, struct bytes text);
 /* Random numbers, from the node's entropy. */
 struct rng call_rng(const struct call *call);
+/* False, and an error, if a string may not become so long. */
+bool call_fits(struct call *call, uint64_t bytes);
 /* A few bytes can ask for the same answer any number of times: what no client could be sent is refused. True, and an error in place
  * of the reply that began at `start`, once that is too long; to be asked before each repeat. */
 bool call_exceeds(struct call *call, size_t start);

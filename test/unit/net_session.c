@@ -415,6 +415,20 @@ static void while_a_node_loads_data_wait(void **state) {
     close_place(p);
 }
 
+static void strings_grow_to_what_one_argument_may_be(void **state) {
+    (void)state;
+    static const char refused[] = "-ERR string exceeds maximum allowed size (proto-max-bulk-len)\r\n";
+    struct place_to_be *p = open_place("");
+    struct client c = connect(p);
+    p->host.limits.bulk_bytes_max = 8;
+    says(&c, "APPEND a 12345\r\nAPPEND a 678\r\n", ":5\r\n:8\r\n");
+    says(&c, "APPEND a 9\r\n", refused);
+    says(&c, "SETRANGE a 7 89\r\n", refused);
+    says(&c, "SETRANGE a 7 9\r\nGET a\r\n", ":8\r\n$8\r\n12345679\r\n");
+    hang_up(&c);
+    close_place(p);
+}
+
 static void informs(struct client *c, const char *name, int value) {
     char want[64];
     snprintf(want, sizeof want, "\r\n%s:%d\r\n", name, value);
@@ -518,6 +532,7 @@ int main(void) {
         cmocka_unit_test(a_held_command_keeps_its_place_in_reply_modes),
         cmocka_unit_test(shutdown_is_asked_for_once_it_is_understood),
         cmocka_unit_test(while_a_node_loads_data_wait),
+        cmocka_unit_test(strings_grow_to_what_one_argument_may_be),
         cmocka_unit_test(counters_start_from_zero_when_told),
         cmocka_unit_test(who_waits_is_counted),
         cmocka_unit_test(what_no_client_could_be_sent_is_refused),
