@@ -23,6 +23,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -31,6 +32,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -58,6 +60,7 @@ struct connection {
     int64_t active_ms;
     struct buf query, out;
     size_t sent;
+    int untaken; /* see reads; of one that lingers */
     int fd;
     uint32_t interest;
     bool dirty, resumed, paused, closing, doomed;
@@ -334,6 +337,12 @@ static void send_some(struct connection *c) {
     }
 }
 
+/* Of what the socket has taken, what the client's has not. */
+static int untaken(const struct connection *c) {
+    int bytes = 0;
+    return ioctl(c->fd, SIOCOUTQ, &bytes) < 0 ? 0 : bytes;
+}
+
 static void transmit(struct connection *c) {
     if (c->sent < c->out.len) send_some(c);
     if (c->sent < c->out.len) {
@@ -350,6 +359,7 @@ static void transmit(struct connection *c) {
     if (c->held && !connection_full(c)) resume_later(c);
     c->held = connection_full(c);
     move(c, c->held || (c->closing && c->out.len) ? &c->thread->lingering : &c->thread->live);
+    if (c->in == &c->thread->lingering) c->untaken = untaken(c);
     set_interest(c);
 }
 
@@ -425,9 +435,21 @@ static void doom_idle(struct thread *t, int64_t at_ms) {
 
 static int64_t linger_ms(const struct server *s) { return s->options.linger_ms ? s->options.linger_ms : LINGER_MS; }
 
+/* A socket takes more only when much of what it holds is gone: that somebody reads slowly shows in what it holds. */
+static bool reads(struct connection *c) {
+    int before = c->untaken;
+    c->untaken = untaken(c);
+    if (c->untaken >= before) return false;
+    touch(c);
+    return true;
+}
+
 static void doom_lingering(struct thread *t, int64_t at_ms) {
-    struct connection *c = t->lingering.first;
-    for (; c && at_ms - c->active_ms > linger_ms(t->server); c = c->next) doom(c);
+    struct connection *next;
+    for (struct connection *c = t->lingering.first; c && at_ms - c->active_ms > linger_ms(t->server); c = next) {
+        next = c->next;
+        if (!reads(c)) doom(c);
+    }
 }
 
 static void tick(struct thread *t) {

@@ -405,6 +405,25 @@ static void last_replies_that_nobody_reads_have_a_deadline(void **state) {
     stop();
 }
 
+/* The socket takes more only when much of what it holds is gone, which says nothing about the client. */
+static void last_replies_that_are_read_slowly_arrive(void **state) {
+    (void)state;
+    start((struct server_options){.out_bytes_max = 64 << 20, .linger_ms = 1000});
+    int fd = dial_with(1 << 18);
+    static char sink[10000];
+    long total = 0;
+    say(fd, "BIG 20000000\n");
+    shutdown(fd, SHUT_WR);
+    for (int64_t begin = now_ms(); now_ms() - begin < 4000; nap_ms(20)) {
+        ssize_t n = recv(fd, sink, sizeof sink, 0);
+        assert_true(n > 0);
+        total += n;
+    }
+    assert_int_equal(total + until_end(fd), 20000000);
+    close(fd);
+    stop();
+}
+
 static void a_half_closed_client_gets_its_replies(void **state) {
     (void)state;
     start((struct server_options){.out_bytes_max = 8 << 20});
@@ -533,6 +552,7 @@ int main(void) {
         cmocka_unit_test(who_never_reads_is_cut_off_near_the_limit),
         cmocka_unit_test(who_reads_gets_more_than_the_limit),
         cmocka_unit_test(last_replies_that_nobody_reads_have_a_deadline),
+        cmocka_unit_test(last_replies_that_are_read_slowly_arrive),
         cmocka_unit_test(a_half_closed_client_gets_its_replies),
         cmocka_unit_test(requests_may_come_byte_by_byte),
         cmocka_unit_test(a_thousand_clients_are_served),
