@@ -14,7 +14,7 @@
  * The second kind are those that close after their replies, and those whose replies passed
  * their limit: such a one is neither read nor handled until enough was taken, which bounds
  * what a pipeline may make us hold without punishing a client that sends all, then reads.
- * What was left for any reason (a pause, full replies) is handled before the end of the input
+ * What was left for any reason (a pause, full replies) is handled before more is read or the end of the input
  * counts, so a client may shut down its side after pipelining.
  */
 #define _GNU_SOURCE /* accept4 */
@@ -378,7 +378,7 @@ static void event(struct connection *c, uint32_t events) {
     if (events & (EPOLLERR | EPOLLHUP)) {
         doom(c);
     } else {
-        if (events & EPOLLIN && !c->paused && !c->held && !c->closing && !c->ended) receive(c);
+        if (events & EPOLLIN && !c->paused && !c->held && !c->resumed && !c->closing && !c->ended) receive(c);
         if (events & EPOLLOUT) make_dirty(c);
     }
 }

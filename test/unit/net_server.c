@@ -28,7 +28,7 @@
 
 struct app {
     atomic_bool gate;
-    atomic_size_t sessions, out_high;
+    atomic_size_t sessions, out_high, query_high;
     atomic_uint_fast64_t last_id;
     atomic_int woken;
     struct connection *waiting[WAITING]; /* of the only thread that pauses */
@@ -85,6 +85,7 @@ static bool on_data(void *session, struct connection *c, struct buf *query, stru
     struct session *s = session;
     bool go = true;
     size_t used = 0, waiting = s->app->waiting_count;
+    if (query->len > atomic_load(&s->app->query_high)) atomic_store(&s->app->query_high, query->len);
     while (go && s->app->waiting_count == waiting && !connection_full(c)) {
         uint8_t *end = memchr(query->data + used, '\n', query->len - used);
         if (!end) break;
@@ -390,6 +391,28 @@ static void who_reads_gets_more_than_the_limit(void **state) {
     stop();
 }
 
+/* Their replies fill up again and again: what they have sent meanwhile waits where it is. */
+static void who_asks_for_more_than_he_reads_is_read_no_faster(void **state) {
+    (void)state;
+    start((struct server_options){.out_bytes_max = 4096, .query_bytes_max = 1 << 18});
+    int fd = dial();
+    struct buf asks = {0};
+    static char sink[1 << 16];
+    size_t sent = 0, got = 0;
+    for (int i = 0; i < 200000; i++) buf_put_str(&asks, "BIG 500\n");
+    while (got < 200000 * 500) {
+        ssize_t n = send(fd, asks.data + sent, asks.len - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n > 0) sent += (size_t)n;
+        n = recv(fd, sink, sizeof sink, sent < asks.len ? MSG_DONTWAIT : 0);
+        assert_true(n > 0 || (n < 0 && sent < asks.len));
+        if (n > 0) got += (size_t)n;
+    }
+    assert_true(atomic_load(&app.query_high) <= 1 << 18);
+    buf_fini(&asks);
+    close(fd);
+    stop();
+}
+
 static void last_replies_that_nobody_reads_have_a_deadline(void **state) {
     (void)state;
     start((struct server_options){.out_bytes_max = 64 << 20, .linger_ms = 1000});
@@ -551,6 +574,7 @@ int main(void) {
         cmocka_unit_test(a_request_without_end_is_cut_off),
         cmocka_unit_test(who_never_reads_is_cut_off_near_the_limit),
         cmocka_unit_test(who_reads_gets_more_than_the_limit),
+        cmocka_unit_test(who_asks_for_more_than_he_reads_is_read_no_faster),
         cmocka_unit_test(last_replies_that_nobody_reads_have_a_deadline),
         cmocka_unit_test(last_replies_that_are_read_slowly_arrive),
         cmocka_unit_test(a_half_closed_client_gets_its_replies),
