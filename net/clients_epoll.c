@@ -32,7 +32,13 @@ static bool is_local(const char *peer) {
     return false;
 }
 
-static bool is_full(const void *connection) { return connection_full(connection); }
+#define STRANGER_OUT_BYTES_MAX (64u << 10) /* before authentication, as RESP's limits on requests */
+
+static bool is_full(const void *arg) {
+    const struct client *client = arg;
+    connection_limit(client->connection, client->session->authenticated ? SIZE_MAX : STRANGER_OUT_BYTES_MAX);
+    return connection_full(client->connection);
+}
 
 static void *on_open(void *app, struct connection *connection) {
     struct clients *c = app;
@@ -43,7 +49,7 @@ static void *on_open(void *app, struct connection *connection) {
     client->session = session_new(c->host, connection_id(connection), peer, connection_local(connection), is_local(peer),
                                   connection_out(connection));
     client->session->is_full = is_full;
-    client->session->is_full_arg = connection;
+    client->session->is_full_arg = client;
     if (client->session->closing) connection_close_after_reply(connection);
     return client;
 }

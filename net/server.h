@@ -71,7 +71,9 @@ const char *connection_local(const struct connection *c); /* our end of it */
 void connection_tick_within(struct connection *c, int64_t ms);
 /* Where to put replies outside of ops.data; they are written at the end of this wake. */
 struct buf *connection_out(struct connection *c);
-/* True when more replies wait than out_bytes_max. Such a connection is not read, and closed
+/* So much may wait for this connection, if that is less than out_bytes_max. */
+void connection_limit(struct connection *c, size_t out_bytes);
+/* True when more replies wait than may. Such a connection is not read, and closed
  * when it takes nothing for linger_ms. Who appends without being asked must look, too. */
 bool connection_full(const struct connection *c);
 /* A paused connection is not read and ops.data is not called; a reset still closes it, and

@@ -59,7 +59,7 @@ struct connection {
     uint64_t id;
     int64_t active_ms;
     struct buf query, out;
-    size_t sent;
+    size_t sent, out_bytes_max;
     int untaken; /* see reads; of one that lingers */
     int fd;
     uint32_t interest;
@@ -175,7 +175,8 @@ static void name_end(const struct sockaddr_storage *from, char *out, size_t size
 
 static void adopt(struct thread *t, const struct adoption *a) {
     struct connection *c = mem_zero(1, sizeof *c);
-    *c = (struct connection){.thread = t, .fd = a->fd, .id = a->id, .active_ms = t->now_ms, .interest = EPOLLIN};
+    *c = (struct connection){.thread = t, .fd = a->fd, .id = a->id, .active_ms = t->now_ms, .interest = EPOLLIN,
+                             .out_bytes_max = t->server->options.out_bytes_max};
     struct sockaddr_storage local = {0};
     socklen_t len = sizeof local;
     (void)!getsockname(a->fd, (struct sockaddr *)&local, &len); /* of a connection that is gone: 0.0.0.0:0 */
@@ -665,9 +666,12 @@ void connection_resume(struct connection *c) {
     resume_later(c);
 }
 
-bool connection_full(const struct connection *c) {
-    return c->out.len - c->sent > c->thread->server->options.out_bytes_max;
+void connection_limit(struct connection *c, size_t out_bytes) {
+    size_t most = c->thread->server->options.out_bytes_max;
+    c->out_bytes_max = out_bytes < most ? out_bytes : most;
 }
+
+bool connection_full(const struct connection *c) { return c->out.len - c->sent > c->out_bytes_max; }
 
 void connection_close_after_reply(struct connection *c) {
     c->closing = true;

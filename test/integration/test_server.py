@@ -216,6 +216,27 @@ def test_password():
         assert raw(port, b"HELLO 2 AUTH default secret SETNAME me\r\nCLIENT GETNAME\r\n").endswith(b"$2\r\nme\r\n")
 
 
+def test_replies_to_strangers_do_not_pile_up():
+    with Cluster(1, "--requirepass", "secret") as cluster:
+        port = cluster.ports[0]
+        with socket.create_connection(("127.0.0.1", port), 5) as s:
+            s.settimeout(1)
+            sent = 0
+            try:
+                while sent < 60e6:
+                    sent += s.send(b"PING\r\n" * 10000)
+            except OSError:
+                pass
+            assert sent < 60e6
+        c = redis.Redis("127.0.0.1", port=port, password="secret", socket_timeout=10)
+        c.set("a", "v" * 1000000)
+        with socket.create_connection(("127.0.0.1", port), 5) as s:  # one who then says who he is has no such limit
+            s.sendall(b"PING\r\nAUTH secret\r\n" + b"GET a\r\n" * 10 + b"RESET\r\n" + b"PING\r\n" * 10000 + b"QUIT\r\n")
+            with s.makefile("rb") as f:
+                assert [f.readline() for _ in range(2)] == [b"-NOAUTH Authentication required.\r\n", b"+OK\r\n"]
+                assert len(f.read()) == 10 * 1000012 + len("+RESET\r\n") + 10000 * len("-NOAUTH Authentication required.\r\n") + len("+OK\r\n")
+
+
 def test_config_file_and_rewrite(tmp_path):
     file = tmp_path / "anneal.conf"
     port, gossip = free_port(), free_port()
