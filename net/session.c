@@ -188,6 +188,13 @@ static void cut_off(struct session *s, const char *why, struct buf *out) {
 /* A browser, which any page may make post any lines to us: they are not its user's commands. */
 static bool is_http(struct bytes name) { return bytes_is(name, "post") || bytes_is(name, "host:"); }
 
+/* A password that was taken away binds nobody any more. */
+static bool is_authenticated(struct session *s) {
+    if (s->authenticated || host_has_password(s->host)) return s->authenticated;
+    s->parser.stranger = false;
+    return s->authenticated = true;
+}
+
 /* In the order of Redis: what cannot be run at all, who may not, what must wait. */
 static void run(struct session *s, const struct bytes *argv, size_t argc, struct now now, struct pipeline *pipeline, struct buf *out) {
     struct host *h = s->host;
@@ -202,7 +209,7 @@ static void run(struct session *s, const struct bytes *argv, size_t argc, struct
     if (!c && is_http(argv[0])) {
         cut_off(s, "Protocol error: HTTP is not spoken here", out);
     } else if (command_check(&call, c)) {
-        if (!s->authenticated && !(c->flags & COMMAND_NO_AUTH))
+        if (!(c->flags & COMMAND_NO_AUTH) && !is_authenticated(s))
             resp_error(out, "NOAUTH Authentication required.");
         else if (atomic_load_explicit(&h->loading, memory_order_relaxed) && !(c->flags & (COMMAND_ALWAYS | COMMAND_LOADING)))
             resp_error(out, "LOADING anneal is loading the dataset in memory");

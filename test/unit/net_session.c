@@ -150,6 +150,18 @@ static void a_password_set_later_binds_those_who_come_later(void **state) {
     close_place(p);
 }
 
+static void a_password_taken_away_binds_nobody_any_more(void **state) {
+    (void)state;
+    struct place_to_be *p = open_place("secret");
+    struct client c = connect(p);
+    says(&c, "GET a\r\n", NOAUTH);
+    set(p, "requirepass", "");
+    says(&c, "GET a\r\n", "$-1\r\n");
+    says(&c, "DEL a b c d e f g h i j k\r\n*12\r\n$3\r\nDEL\r\n", ":0\r\n"); /* more than a stranger's arguments */
+    hang_up(&c);
+    close_place(p);
+}
+
 static void protected_mode_refuses_whom_it_should(void **state) {
     (void)state;
     struct place_to_be *p = open_place("");
@@ -518,6 +530,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stranger_may_only_introduce_himself),
         cmocka_unit_test(a_password_set_later_binds_those_who_come_later),
+        cmocka_unit_test(a_password_taken_away_binds_nobody_any_more),
         cmocka_unit_test(protected_mode_refuses_whom_it_should),
         cmocka_unit_test(replies_are_left_out_on_demand),
         cmocka_unit_test(garbage_ends_the_session_and_nothing_behind_it_is_run),
