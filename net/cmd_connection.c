@@ -146,15 +146,6 @@ static void describe(const struct session *s, int64_t now_us, struct buf *out) {
                (long long)((now_us - s->since_us) / 1000000), (long long)((now_us - active) / 1000000), last ? last->name : "NULL");
 }
 
-static bool is_listed(const struct call *call, uint64_t id) {
-    if (call->argc == 2) return true;
-    for (size_t i = 3; i < call->argc; i++) {
-        int64_t wanted;
-        if (bytes_to_i64(call->argv[i], &wanted) && (uint64_t)wanted == id) return true;
-    }
-    return false;
-}
-
 /* Only normal clients exist; the other types are known, and have none. False, and an error. */
 static bool read_type(struct call *call, struct bytes text, bool *normal) {
     static const char *const others[] = {"master", "replica", "slave", "pubsub"};
@@ -167,23 +158,34 @@ static bool read_type(struct call *call, struct bytes text, bool *normal) {
     return known;
 }
 
-static bool are_ids(struct call *call, size_t from) {
-    for (size_t i = from; i < call->argc; i++) {
-        int64_t id;
-        if (bytes_to_i64(call->argv[i], &id)) continue;
-        resp_error(call->out, "ERR Invalid client ID");
-        return false;
-    }
-    return true;
+static int by_number(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
 }
 
-static void put_list(struct call *call) {
+/* Sorted. NULL, and an error, if one is none. */
+static int64_t *read_ids(struct call *call, size_t from) {
+    int64_t *ids = mem_alloc((call->argc - from) * sizeof *ids);
+    for (size_t i = from; i < call->argc; i++) {
+        if (bytes_to_i64(call->argv[i], &ids[i - from])) continue;
+        resp_error(call->out, "ERR Invalid client ID");
+        mem_free(ids);
+        return NULL;
+    }
+    qsort(ids, call->argc - from, sizeof *ids, by_number);
+    return ids;
+}
+
+/* Those with one of the ids; all, if ids is NULL. */
+static void put_list(struct call *call, const int64_t *ids, size_t count) {
     struct host *h = call->session->host;
     struct buf text = {0};
     int64_t now_us = node_now(call->node).mono_us;
     pthread_mutex_lock(&h->lock);
-    for (const struct session *s = h->sessions; s; s = s->next)
-        if (is_listed(call, s->id)) describe(s, now_us, &text);
+    for (const struct session *s = h->sessions; s; s = s->next) {
+        int64_t id = (int64_t)s->id;
+        if (!ids || bsearch(&id, ids, count, sizeof *ids, by_number)) describe(s, now_us, &text);
+    }
     pthread_mutex_unlock(&h->lock);
     resp_bulk(call->out, buf_bytes(&text));
     buf_fini(&text);
@@ -192,19 +194,20 @@ static void put_list(struct call *call) {
 /* CLIENT LIST [TYPE type] [ID id ...] */
 static void client_list(struct call *call) {
     bool normal = true;
+    int64_t *ids = NULL;
     if (call->argc == 4 && bytes_is(call->argv[2], "type")) {
         if (!read_type(call, call->argv[3], &normal)) return;
-        call->argc = 2;
     } else if (call->argc > 3 && bytes_is(call->argv[2], "id")) {
-        if (!are_ids(call, 3)) return;
+        if (!(ids = read_ids(call, 3))) return;
     } else if (call->argc != 2) {
         reply_syntax(call);
         return;
     }
     if (normal)
-        put_list(call);
+        put_list(call, ids, ids ? call->argc - 3 : 0);
     else
         resp_bulk(call->out, (struct bytes){0});
+    mem_free(ids);
 }
 
 struct kill {
