@@ -1,6 +1,5 @@
 /* Set commands: what a client sees. */
 #include <stdio.h>
-#include <time.h>
 
 #include "test/unit/net_says.h"
 
@@ -99,29 +98,28 @@ static void make_sets(const char *name, int sets, int members) {
     }
 }
 
-/* The processor time of a command with all these sets. */
-static clock_t time_of(const char *command, const char *name, int sets, int found) {
+static void finds(const char *command, const char *name, int sets, int found) {
     struct buf line = {0}, out = {0};
     char want[16];
     buf_put_str(&line, command);
     for (int i = 0; i < sets; i++) buf_printf(&line, " %s%d", name, i);
     buf_put_byte(&line, 0);
-    clock_t began = clock();
     ask(n, (char *)line.data, &out);
-    clock_t took = clock() - began;
     snprintf(want, sizeof want, "*%d\r\n", found);
     assert_memory_equal(out.data, want, strlen(want));
     buf_fini(&line);
     buf_fini(&out);
-    return took;
 }
 
-static void many_sets_take_about_as_long_as_few_of_as_many_members(void **state) {
+/* To look for each member in each set would take minutes. */
+static void many_sets_are_united_and_subtracted(void **state) {
     (void)state;
     make_sets("few", 3, 10000);
-    make_sets("many", 300, 100);
-    assert_true(time_of("SUNION", "many", 300, 30001) < 5 * time_of("SUNION", "few", 3, 30001) + CLOCKS_PER_SEC / 20);
-    assert_true(time_of("SDIFF few2", "many", 300, 0) < 5 * time_of("SDIFF few2", "few", 2, 10000) + CLOCKS_PER_SEC / 20);
+    make_sets("many", 1000, 300);
+    finds("SUNION", "few", 3, 30001);
+    finds("SUNION", "many", 1000, 300001);
+    finds("SDIFF few2", "few", 2, 10000);
+    finds("SDIFF few2", "many", 1000, 0);
 }
 
 static void storing_a_result_replaces_the_key_and_its_expiry(void **state) {
@@ -185,7 +183,7 @@ int main(void) {
         ON_A_NODE(the_wrong_type_is_refused_and_left_alone),
         ON_A_NODE(a_member_moves_to_another_set),
         ON_A_NODE(sets_intersect_unite_and_differ),
-        ON_A_NODE(many_sets_take_about_as_long_as_few_of_as_many_members),
+        ON_A_NODE(many_sets_are_united_and_subtracted),
         ON_A_NODE(storing_a_result_replaces_the_key_and_its_expiry),
         ON_A_NODE(the_empty_name_is_a_member_like_others),
         ON_A_NODE(intersections_are_counted_up_to_a_limit),
