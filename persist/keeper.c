@@ -459,6 +459,7 @@ struct recovering {
     bool covered; /* the file at hand, by that one */
     struct buf empty; /* names of logs to be removed once there is a new one, each with its 0 */
     bool useful;  /* it has more than what every log begins with */
+    bool ended;   /* as every checkpoint does: it has its name only then */
     bool doubted; /* logs, by a process before */
     enum status status;
 };
@@ -509,7 +510,7 @@ static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
         if (!r->covered) take_reset(r->k);
         break;
     case RECORD_MEMBERS: set_members(r->k, payload); break;
-    case RECORD_END: break;
+    case RECORD_END: r->ended = true; break;
     default: r->counts.malformed++;
     }
     return true;
@@ -557,6 +558,12 @@ static int by_number(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* Whoever may not read it, or cannot now, is not to take it for damage: the next checkpoint would cover it, and remove it. */
+static void refuse_unread(struct recovering *r, const char *name, enum status status) {
+    buf_printf(r->error, "cannot read %s: %s; make it readable, or move it away to start without what it holds", name, status_text(status));
+    r->status = status;
+}
+
 static void read_files(struct recovering *r, const char *what, uint64_t *numbers, size_t count, uint64_t *files,
                        bool (*visit)(void *, uint16_t, struct bytes)) {
     if (count) qsort(numbers, count, sizeof *numbers, by_number);
@@ -566,17 +573,20 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
         struct disk_port *disk = &r->k->config.disk;
         keeper_file_name(name, what, numbers[i]);
         bool all = visit == take_record;
-        r->useful = false;
+        r->useful = r->ended = false;
         r->covered = numbers[i] < r->covering;
         enum status status = journal_read(disk, name, visit, all ? keep_damage : NULL, r, &report);
         read_waiting(r);
+        if (!all && status != STATUS_OK && !report.records) refuse_unread(r, name, status);
         if (!all) continue;
+        bool cut = numbers == r->checkpoints && !r->ended && r->status == STATUS_OK;
+        if (cut) note(r->k, "%s ends early: what is missing of it is lost, unless peers have it", name);
         if (status != STATUS_OK) note(r->k, "%s could not be read whole: %s", name, status_text(status));
         if (r->useful && numbers == r->checkpoints) r->covering = numbers[i];
         ++*files;
-        r->report->damaged += report.damaged + (status != STATUS_OK);
+        r->report->damaged += report.damaged + (status != STATUS_OK || cut);
         r->report->damaged_bytes += report.damaged_bytes;
-        r->report->torn_bytes += report.torn_bytes;
+        *(cut ? &r->report->damaged_bytes : &r->report->torn_bytes) += report.torn_bytes;
         /* Many starts that wrote nothing shall not leave many files. */
         bool empty = status == STATUS_OK && !r->useful && !report.damaged && !report.torn_bytes && r->status == STATUS_OK;
         if (empty) buf_put(&r->empty, name, strlen(name) + 1);

@@ -352,6 +352,76 @@ static void an_empty_checkpoint_covers_no_log(void **state) {
     close_world(&w);
 }
 
+/* A disk that holds one file back. */
+struct reluctant {
+    struct disk_port disk;
+    const char *name;
+};
+
+static enum status reluctant_open(void *self, const char *name, int *file) {
+    const struct reluctant *r = self;
+    return strcmp(name, r->name) == 0 ? STATUS_ERR_IO : r->disk.open(r->disk.self, name, file);
+}
+static void reluctant_close(void *self, int file) {
+    const struct reluctant *r = self;
+    r->disk.close(r->disk.self, file);
+}
+static enum status reluctant_read(void *self, int file, uint64_t at, size_t len, struct buf *out) {
+    const struct reluctant *r = self;
+    return r->disk.read(r->disk.self, file, at, len, out);
+}
+static enum status reluctant_list(void *self, void (*visit)(void *arg, const char *name, uint64_t size), void *arg) {
+    const struct reluctant *r = self;
+    return r->disk.list(r->disk.self, visit, arg);
+}
+
+#define SECOND_CHECKPOINT "anneal-checkpoint.00000000000000000002"
+
+static void open_world_with_checkpoint(struct world *w, uint64_t seed) {
+    open_world(w, seed, SYNC_ALWAYS);
+    for (int i = 0; i < 20; i++) write_something(w);
+    assert_int_equal(keeper_save(w->keeper, false), 1);
+    steps(w, 8);
+    assert_true(disk_sim_has(w->sim, SECOND_CHECKPOINT));
+}
+
+/* The checkpoint after that would remove it. */
+static void a_file_that_cannot_be_opened_ends_the_start(void **state) {
+    (void)state;
+    struct world w;
+    open_world_with_checkpoint(&w, 7);
+    uint64_t before = digest(&w);
+    struct reluctant r = {.disk = w.disk, .name = SECOND_CHECKPOINT};
+    stop(&w);
+    disk_sim_kill(w.sim);
+    w.disk = (struct disk_port){.open = reluctant_open, .close = reluctant_close, .read = reluctant_read, .list = reluctant_list, .self = &r};
+    assert_int_equal(try_start(&w), STATUS_ERR_IO);
+    stop(&w);
+    w.disk = r.disk;
+    start(&w);
+    assert_int_equal(digest(&w), before);
+    close_world(&w);
+}
+
+/* It is complete before it has its name, so this is no write that never ended. */
+static void a_checkpoint_that_ends_early_is_damage(void **state) {
+    (void)state;
+    for (uint64_t size = 0; size <= 100; size += 50) {
+        struct world w;
+        int file;
+        open_world_with_checkpoint(&w, 8);
+        stop(&w);
+        disk_sim_kill(w.sim);
+        assert_int_equal(w.disk.open(w.disk.self, SECOND_CHECKPOINT, &file), STATUS_OK);
+        assert_int_equal(w.disk.cut(w.disk.self, file, size), STATUS_OK);
+        w.disk.close(w.disk.self, file);
+        start(&w);
+        assert_int_equal(w.recovery.damaged, 1);
+        assert_int_equal(w.recovery.torn_bytes, 0);
+        close_world(&w);
+    }
+}
+
 static void *commit(void *keeper) {
     assert_int_equal(keeper_commit(keeper), STATUS_OK);
     return NULL;
@@ -473,6 +543,8 @@ int main(void) {
         cmocka_unit_test(files_of_another_cluster_are_refused),
         cmocka_unit_test(a_checkpoint_leaves_one_file_and_an_empty_log),
         cmocka_unit_test(an_empty_checkpoint_covers_no_log),
+        cmocka_unit_test(a_file_that_cannot_be_opened_ends_the_start),
+        cmocka_unit_test(a_checkpoint_that_ends_early_is_damage),
         cmocka_unit_test(what_is_written_while_all_starts_over_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
