@@ -281,16 +281,20 @@ enum status keeper_close(struct keeper *k) {
 
 /* -------------------------------------------------------------- checkpoints */
 
-/* `lose`: what the old one lacks is known to be missing, see journal_start. */
+/* `lose`: what the old one lacks is known to be missing, see journal_start. Nothing in the new one is acknowledged then: if it
+ * fails as well it goes, or a disk that is full for a day would have a file for each second of it. */
 static enum status start_log(struct keeper *k, bool lose) {
+    struct disk_port *disk = &k->config.disk;
     char name[KEEPER_NAME_BYTES];
-    keeper_file_name(name, KEEPER_LOG, k->next_number);
+    keeper_file_name(name, KEEPER_LOG, k->next_number++);
     enum status status = journal_start(k->log, name, lose);
-    if (status != STATUS_OK) return status;
-    k->next_number++;
-    journal_add(k->log, RECORD_HEADER, buf_bytes(&k->header));
-    add_members(k, k->log); /* each log begins with them, so the last log has the last ones */
-    return journal_sync(k->log);
+    if (status == STATUS_OK) {
+        journal_add(k->log, RECORD_HEADER, buf_bytes(&k->header));
+        add_members(k, k->log); /* each log begins with them, so the last log has the last ones */
+        status = journal_sync(k->log);
+    }
+    if (status != STATUS_OK && lose && disk->remove(disk->self, name) != STATUS_OK) {} /* the next checkpoint does */
+    return status;
 }
 
 struct covered {
@@ -356,12 +360,13 @@ static void begin_checkpoint(struct keeper *k, int64_t now_ms) {
     k->status.saving = true;
     pthread_mutex_unlock(&k->lock);
     k->healing = k->config.logs && keeper_failure(k) != STATUS_OK;
-    k->image_number = k->next_number;
     k->image_shard = 0;
     k->image_synced = 0;
-    /* What was applied before the new log began is in the images, which are taken later. */
-    enum status status = k->config.logs ? start_log(k, k->healing) : STATUS_OK, log = journal_status(k->log);
+    /* What was applied before the new log began is in the images, which are taken later. That of a try that failed will do. */
+    bool begun = k->healing && journal_status(k->log) == STATUS_OK;
+    enum status status = k->config.logs && !begun ? start_log(k, k->healing) : STATUS_OK, log = journal_status(k->log);
     if (!k->config.logs) k->next_number++;
+    k->image_number = k->next_number - 1;
     if (log != STATUS_OK) set_failure(k, log);
     if (MUTANT(covered_early)) remove_covered(k);
     if (MUTANT(heal_early) && status == STATUS_OK) set_failure(k, STATUS_OK);

@@ -191,6 +191,40 @@ static void a_disk_that_fails_costs_what_was_refused(void **state) {
     assert_true(healed > 100);
 }
 
+static void count_log(void *count, const char *name, uint64_t size) {
+    (void)size;
+    *(int *)count += strncmp(name, "anneal-log.", 11) == 0;
+}
+
+/* It is tried each second whether the disk is well, perhaps for days. */
+static void a_disk_that_stays_full_gets_no_more_files(void **state) {
+    (void)state;
+    for (uint64_t room = 0; room <= 100; room += 100) { /* for a log that says nothing as well */
+        struct world w;
+        int logs = 0;
+        open_world(&w, 9, SYNC_ALWAYS);
+        for (int i = 0; i < 20; i++) write_something(&w);
+        assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+        disk_sim_limit(w.sim, disk_sim_bytes(w.sim));
+        for (uint64_t before = digest(&w); digest(&w) == before;) write_something(&w);
+        assert_int_equal(keeper_commit(w.keeper), STATUS_ERR_FULL);
+        disk_sim_limit(w.sim, disk_sim_bytes(w.sim) + room);
+        steps(&w, 200);
+        assert_int_equal(keeper_failure(w.keeper), STATUS_ERR_FULL);
+        assert_int_equal(w.disk.list(w.disk.self, count_log, &logs), STATUS_OK);
+        assert_in_range(logs, 1, 2);
+        disk_sim_limit(w.sim, UINT64_MAX);
+        steps(&w, 20);
+        assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+        uint64_t before = digest(&w);
+        stop(&w);
+        disk_sim_crash(w.sim);
+        start(&w);
+        assert_int_equal(digest(&w), before);
+        close_world(&w);
+    }
+}
+
 /* A sync fails, and the process ends before it made up for it. The next one reads what was to be synced, and can sync it, and
  * still it is not on the disk: that one must not take it for kept before it has written it anew. */
 static void what_a_failed_sync_lost_is_written_anew_by_the_next_process(void **state) {
@@ -536,6 +570,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_committed_comes_back),
         cmocka_unit_test(a_disk_that_fails_costs_what_was_refused),
+        cmocka_unit_test(a_disk_that_stays_full_gets_no_more_files),
         cmocka_unit_test(what_a_failed_sync_lost_is_written_anew_by_the_next_process),
         cmocka_unit_test(a_checkpoint_that_fails_hides_nothing),
         cmocka_unit_test(rot_is_put_aside_and_the_rest_is_there),
