@@ -27,6 +27,7 @@ struct keeper {
     struct replay shards;
     struct journal *log;
     uint64_t next_number; /* of the next file */
+    _Atomic uint64_t found_bytes; /* of the logs that processes before have left: they count with ours until a checkpoint begins */
     struct buf header;
 
     pthread_mutex_t gather;
@@ -367,6 +368,7 @@ static void begin_checkpoint(struct keeper *k, int64_t now_ms) {
     enum status status = k->config.logs && !begun ? start_log(k, k->healing) : STATUS_OK, log = journal_status(k->log);
     if (!k->config.logs) k->next_number++;
     k->image_number = k->next_number - 1;
+    if (status == STATUS_OK) atomic_store(&k->found_bytes, 0);
     if (log != STATUS_OK) set_failure(k, log);
     if (MUTANT(covered_early)) remove_covered(k);
     if (MUTANT(heal_early) && status == STATUS_OK) set_failure(k, STATUS_OK);
@@ -398,8 +400,10 @@ static void go_on_with_checkpoint(struct keeper *k, int64_t now_ms) {
     end_checkpoint(k, status, now_ms);
 }
 
+static uint64_t log_bytes(struct keeper *k) { return atomic_load(&k->found_bytes) + journal_bytes(k->log); }
+
 static bool is_log_long(struct keeper *k) {
-    uint64_t percent = atomic_load(&k->rewrite_percent), bytes = journal_bytes(k->log);
+    uint64_t percent = atomic_load(&k->rewrite_percent), bytes = log_bytes(k);
     if (!k->config.logs || !percent || bytes < atomic_load(&k->rewrite_bytes_min)) return false;
     return bytes >= k->status.checkpoint_bytes / 100 * percent;
 }
@@ -445,7 +449,7 @@ void keeper_status(struct keeper *k, struct keeper_status *out) {
     out->saving = out->saving || k->wanted;
     pthread_mutex_unlock(&k->lock);
     out->failure = keeper_failure(k);
-    out->log_bytes = k->config.logs ? journal_bytes(k->log) : 0;
+    out->log_bytes = k->config.logs ? log_bytes(k) : 0;
 }
 
 /* ----------------------------------------------------------------- recovery */
@@ -552,6 +556,7 @@ static void note_file(void *arg, const char *name, uint64_t size) {
     uint64_t greatest = log > checkpoint ? log : checkpoint;
     if (strcmp(name, KEEPER_DOUBT) == 0) r->doubted = true;
     if (log) add_number(&r->logs, &r->log_count, log);
+    if (log) r->k->found_bytes += size;
     if (checkpoint) add_number(&r->checkpoints, &r->checkpoint_count, checkpoint);
     if (checkpoint) r->k->status.checkpoint_bytes = size;
     if (damage > greatest) greatest = damage;

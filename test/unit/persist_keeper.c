@@ -69,6 +69,12 @@ static void open_world(struct world *w, uint64_t seed, enum keeper_sync sync) {
     start(w);
 }
 
+static void restart(struct world *w) {
+    stop(w);
+    disk_sim_kill(w->sim);
+    start(w);
+}
+
 static void close_world(struct world *w) {
     stop(w);
     disk_sim_free(w->sim);
@@ -362,6 +368,27 @@ static void a_checkpoint_leaves_one_file_and_an_empty_log(void **state) {
     close_world(&w);
 }
 
+/* Each process has a log of its own, none of which may ever be long enough. */
+static void logs_of_many_processes_are_compacted_as_one_would_be(void **state) {
+    (void)state;
+    struct world w;
+    struct keeper_status status = {0};
+    open_world(&w, 10, SYNC_ALWAYS);
+    for (int i = 0; i < 30 && !status.saves; i++) {
+        for (int n = 0; n < 5; n++) write_something(&w);
+        assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+        steps(&w, 1);
+        keeper_status(w.keeper, &status);
+        assert_true(status.log_bytes <= disk_sim_bytes(w.sim));
+        if (status.saving) steps(&w, 10);
+        else restart(&w);
+        keeper_status(w.keeper, &status);
+    }
+    assert_int_equal(status.saves, 1);
+    assert_true(disk_sim_bytes(w.sim) < 3 * 3000);
+    close_world(&w);
+}
+
 /* It is removed as what says nothing is: what a log says must not depend on whether it is still there. */
 static void an_empty_checkpoint_covers_no_log(void **state) {
     (void)state;
@@ -527,12 +554,6 @@ static void set_key(struct world *w, struct shard *shard, const char *value) {
     shard_set(shard, key_named(w, "k"), bytes_str(value), false, w->now.wall_ms);
 }
 
-static void restart(struct world *w) {
-    stop(w);
-    disk_sim_kill(w->sim);
-    start(w);
-}
-
 /* Of a value that another replaced and we delete in its place nothing is back. */
 static void write_upon(void (*came)(struct keeper *k, uint32_t shard)) {
     struct world w;
@@ -577,6 +598,7 @@ int main(void) {
         cmocka_unit_test(what_a_write_came_upon_comes_back_with_it),
         cmocka_unit_test(files_of_another_cluster_are_refused),
         cmocka_unit_test(a_checkpoint_leaves_one_file_and_an_empty_log),
+        cmocka_unit_test(logs_of_many_processes_are_compacted_as_one_would_be),
         cmocka_unit_test(an_empty_checkpoint_covers_no_log),
         cmocka_unit_test(a_file_that_cannot_be_opened_ends_the_start),
         cmocka_unit_test(a_checkpoint_that_ends_early_is_damage),
