@@ -268,14 +268,18 @@ static bool open_clients(struct app *a) {
     return status == STATUS_OK;
 }
 
-/* Before any thread is started, so that all of them leave signals to us. */
+/* Before any thread is started, so that all of them leave signals to us. A terminal that is closed ends us as Ctrl-C does, but under
+ * nohup. A file that may not grow (ulimit -f) is a disk that is full. */
 static int take_signals(void) {
     sigset_t set;
+    struct sigaction hup;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN) sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 

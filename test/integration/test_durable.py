@@ -1,6 +1,7 @@
 """What was acknowledged comes back: kill -9, full disks, damage, restarts of all nodes."""
 import os
 import random
+import resource
 import signal
 import subprocess
 import tempfile
@@ -388,6 +389,34 @@ def test_a_full_disk_refuses_writes_until_there_is_room(policy):
                 full_disk(cluster, mount)
         finally:
             subprocess.run(["umount", mount], check=True)
+
+
+def test_a_file_that_may_not_grow_is_a_full_disk():
+    with Cluster(1, *LOG, "--appendfsync", "always") as cluster:
+        a = connect(cluster, 0)
+        a.set("before", "1")
+        pid = cluster.nodes[0].pid()
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+        acked = 0
+        with pytest.raises(redis.ResponseError, match="MISCONF.*no space"):
+            for acked in range(5000):
+                a.set(f"k{acked}", "v" * 1000)
+        assert a.get("before") == b"1"
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        until(lambda: a.info("persistence")["aof_last_write_status"] == "ok")
+        cluster.nodes[0].kill()
+        cluster.start(0)
+        assert connect(cluster, 0).exists("before", *(f"k{n}" for n in range(acked))) == acked + 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_that_end_a_node_let_it_write_what_it_has(number):
+    with tempfile.TemporaryDirectory() as store, Cluster(1, "--object-store", f"file://{store}", "--segment-interval-ms", "3600000") as cluster:
+        connect(cluster, 0).set("k", "v")
+        os.kill(cluster.nodes[0].pid(), number)
+        assert cluster.nodes[0].process.wait(20) == 0
+        cluster.start(0)
+        assert connect(cluster, 0).get("k") == b"v"
 
 
 def full_disk(cluster, mount):
