@@ -565,7 +565,11 @@ def test_restoring_is_refused_where_it_would_mix_or_lose(store, tmp_path):
                      "2026-13-21T11:12:13Z"):
             refused("restore-to", *on_directory(empty), "--restore-from", f"file://{past}", "--restore-to", text)
         refused("there is no manifest", *on_directory(empty), "--restore-from", f"file://{past}", "--restore-to", "4711")
-        refused("there is nothing in restore-from", *on_directory(empty), "--restore-from", f"file://{store}.mistyped")
+        refused("No such file or directory", *on_directory(empty), "--restore-from", f"file://{store}.mistyped")
+        assert not os.path.exists(f"{store}.mistyped")
+        os.mkdir(f"{store}.nothing")
+        refused("there is nothing in restore-from", *on_directory(empty), "--restore-from", f"file://{store}.nothing")
+        assert not os.listdir(f"{store}.nothing")
         refused("no longer reaches back", *on_directory(empty), "--restore-from", f"file://{past}", "--restore-to", too_early)
         assert not {"segment", "manifest", "checkpoint"} & set(objects(empty))
         wipe(cluster, 0)  # and where nothing is wrong, it is done
