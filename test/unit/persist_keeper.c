@@ -2,7 +2,7 @@
  *
  * One origin writes at random; the state after each commit that succeeded is known by its
  * digests. After a crash the recovered shards must be that state, if nothing was written since. */
-#define _GNU_SOURCE /* memmem */
+#define _GNU_SOURCE /* memmem, RTLD_NEXT */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +11,9 @@
 
 #include <cmocka.h>
 
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
@@ -488,6 +491,49 @@ static void *commit(void *keeper) {
     return NULL;
 }
 
+static int entries_left = -1; /* until a directory cannot be read; -1: it can */
+
+/* In place of libc's. */
+struct dirent *readdir(DIR *directory) {
+    if (entries_left == 0) {
+        errno = EIO;
+        return NULL;
+    }
+    if (entries_left > 0) entries_left--;
+    struct dirent *(*original)(DIR *);
+    *(void **)&original = dlsym(RTLD_NEXT, "readdir");
+    return original(directory);
+}
+
+/* What is not listed would not be read, and yet removed by the next checkpoint. */
+static void a_directory_of_which_a_part_is_listed_ends_the_start(void **state) {
+    (void)state;
+    struct world w = {.now = {1000000, 1000000}, .sync = SYNC_ALWAYS};
+    struct buf error = {0};
+    char dir[] = "/tmp/anneal-keeper-XXXXXX", command[64];
+    assert_non_null(mkdtemp(dir));
+    struct disk *disk = disk_open(dir, &error);
+    assert_non_null(disk);
+    w.disk = disk_port(disk);
+    rng_seed(&w.rng, 4);
+    start(&w);
+    write_something(&w);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+    for (entries_left = 2; entries_left >= 0;) {
+        int left = entries_left;
+        stop(&w);
+        assert_int_equal(try_start(&w), STATUS_ERR_IO);
+        entries_left = left - 1;
+    }
+    stop(&w);
+    start(&w);
+    stop(&w);
+    disk_close(disk);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+    buf_fini(&error);
+}
+
 /* A client of another thread writes and commits while all starts over: on a real disk, as threads are real. */
 static void what_is_written_while_all_starts_over_comes_back(void **state) {
     (void)state;
@@ -602,6 +648,7 @@ int main(void) {
         cmocka_unit_test(an_empty_checkpoint_covers_no_log),
         cmocka_unit_test(a_file_that_cannot_be_opened_ends_the_start),
         cmocka_unit_test(a_checkpoint_that_ends_early_is_damage),
+        cmocka_unit_test(a_directory_of_which_a_part_is_listed_ends_the_start),
         cmocka_unit_test(what_is_written_while_all_starts_over_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
