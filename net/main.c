@@ -17,6 +17,7 @@
 #define VERSION "0.1.0"
 #define CONFIG_FILE_BYTES_MAX (1u << 20)
 #define LEAVE_MS 1000
+#define FILES_OF_OURS 64 /* logs, checkpoints, objects in a directory, epolls */
 
 struct app {
     struct config *config;
@@ -244,6 +245,21 @@ static bool load(struct app *a, int signals) {
     return a->durable != NULL;
 }
 
+/* Clients that only sit there shall not take the files that the log, the object store and peers need. */
+static bool make_room(struct app *a) {
+    uint64_t clients = (uint64_t)config_integer(a->config, OPTION_MAXCLIENTS);
+    uint64_t ours = FILES_OF_OURS + 2 * GOSSIP_LINKS + (uint64_t)config_integer(a->config, OPTION_OBJECT_STORE_CONNECTIONS);
+    uint64_t files = os_files(clients + ours);
+    if (ours > files / 2) ours = files / 2;
+    if (clients <= files - ours) return true;
+    char most[24];
+    char *args[] = {"--maxclients", most};
+    snprintf(most, sizeof most, "%llu", (unsigned long long)(files - ours));
+    log_line(LOG_WARNING, "maxclients is %s, not %llu: %llu files may be open (ulimit -n), and the log, the object store and peers need some of them",
+             most, (unsigned long long)clients, (unsigned long long)files);
+    return config_load_args(a->config, 2, args, &a->error) == STATUS_OK;
+}
+
 static bool open_clients(struct app *a) {
     char *bind = option_text(a, OPTION_BIND);
     struct host_ports ports = {.kill = port_kill, .shutdown = port_shutdown, .wake = port_wake, .rewrite = port_rewrite,
@@ -322,7 +338,7 @@ int main(int argc, char **argv) {
     if (os_log_open(logfile, (enum log_level)config_integer(a.config, OPTION_LOGLEVEL), &a.error) != STATUS_OK) return complain(&a);
     mem_free(logfile);
     int signals = take_signals();
-    if (signals < 0 || !open_peers(&a) || !make_node(&a) || !open_clients(&a)) return complain(&a);
+    if (signals < 0 || !open_peers(&a) || !make_node(&a) || !make_room(&a) || !open_clients(&a)) return complain(&a);
     if (!load(&a, signals)) return is_interrupted(&signals) ? give_up(&a) : complain(&a);
     int code = serve(&a, signals);
     host_fini(&a.host);

@@ -76,6 +76,14 @@ enum status os_log_open(const char *path, enum log_level least, struct buf *erro
 
 /* ------------------------------------------------------------------- files */
 
+uint64_t os_files(uint64_t wanted) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return wanted;
+    struct rlimit more = {limit.rlim_max < wanted ? limit.rlim_max : wanted, limit.rlim_max};
+    if (limit.rlim_cur < wanted && setrlimit(RLIMIT_NOFILE, &more) == 0) limit = more;
+    return limit.rlim_cur;
+}
+
 #define PATH_BYTES_MAX 4096
 
 enum status os_read_file(const char *path, size_t max, struct buf *out, struct buf *error) {

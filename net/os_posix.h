@@ -12,6 +12,9 @@ struct process_usage os_usage(void);
 /* path "" is standard error. STATUS_ERR_IO, and why in *error. */
 enum status os_log_open(const char *path, enum log_level least, struct buf *error) MUST_CHECK;
 
+/* How many files may be open: as many as wanted, if the system lets us have them. */
+uint64_t os_files(uint64_t wanted);
+
 /* At most max bytes; STATUS_ERR_IO or STATUS_ERR_TOO_LARGE, and why in *error. */
 enum status os_read_file(const char *path, size_t max, struct buf *out, struct buf *error) MUST_CHECK;
 /* Whole or not at all, also if the machine fails: beside it, fsync, rename, fsync of the directory.

@@ -2,7 +2,9 @@
 import os
 import random
 import resource
+import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -10,7 +12,7 @@ import time
 
 import pytest
 import redis
-from servers import SERVER, Cluster, agree, connected, digest, until
+from servers import SERVER, Cluster, Server, agree, connected, digest, free_port, until
 
 LOG = ["--appendonly", "yes"]
 
@@ -407,6 +409,28 @@ def test_a_file_that_may_not_grow_is_a_full_disk():
         cluster.nodes[0].kill()
         cluster.start(0)
         assert connect(cluster, 0).exists("before", *(f"k{n}" for n in range(acked))) == acked + 1
+
+
+@pytest.mark.skipif(not shutil.which("prlimit"), reason="there is no prlimit")
+@pytest.mark.parametrize("most", [64, 4096])
+def test_clients_that_only_sit_there_leave_files_to_the_log_and_the_store(most):
+    with tempfile.TemporaryDirectory() as base:
+        port = free_port()
+        command = [SERVER, "--port", str(port), "--gossip-port", str(free_port()), "--dir", base, *LOG, "--object-store", f"file://{base}/store",
+                   "--segment-interval-ms", "50"]
+        node = Server(["prlimit", f"--nofile=64:{most}"] + command, port, base)
+        until(node.has_loaded)
+        a = redis.Redis("127.0.0.1", port, socket_timeout=20, single_connection_client=True)
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+        until(lambda: a.info("stats")["total_connections_received"] + a.info("stats")["rejected_connections"] >= 101)
+        assert a.info("clients")["connected_clients"] < 64 if most == 64 else a.info("clients")["connected_clients"] >= 101
+        a.set("k", "v")
+        assert a.save()
+        until(lambda: a.info("persistence")["object_store_behind_ms"] == 0)
+        for s in idle:
+            s.close()
+        assert node.stop() == 0
+        assert ("maxclients is 32, not 10000" in node.output()) == (most == 64)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
