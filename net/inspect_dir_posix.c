@@ -317,8 +317,8 @@ static enum inspect_exit list_all(struct directory *d) {
     }
     inspect_say(d->inspect, "%zu files, %" PRIu64 " bytes, of \"%s\"\n", d->count, bytes, d->header ? d->header : "?");
     if (d->inspect->json)
-        inspect_line(json_pack("{s:s, s:I, s:I, s:s?}", "what", "total", "files", (json_int_t)d->count, "bytes", (json_int_t)bytes,
-                               "header", d->header));
+        inspect_line(json_pack("{s:s, s:I, s:I, s:o}", "what", "total", "files", (json_int_t)d->count, "bytes", (json_int_t)bytes,
+                               "header", d->header ? inspect_json(bytes_str(d->header)) : json_null()));
     return damaged ? INSPECT_DAMAGED : INSPECT_WELL;
 }
 
