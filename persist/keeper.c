@@ -70,6 +70,7 @@ struct keeper *keeper_new(const struct keeper_config *config) {
     struct keeper *k = mem_zero(1, sizeof *k);
     size_t words = (config->shard_count + 63) / 64;
     k->config = *config;
+    if (!config->image_bytes_max) k->config.image_bytes_max = JOURNAL_PAYLOAD_BYTES_MAX;
     k->shards = (struct replay){config->shards, config->shard_count, config->replicas};
     k->log = journal_new(&config->disk);
     k->next_number = 1;
@@ -153,11 +154,25 @@ void keeper_changed(struct keeper *k, uint32_t shard) {
     if (k->config.logs) set_bit(k->changed, &k->any_changed, shard);
 }
 
-static void write_image(struct keeper *k, struct journal *to, uint32_t index) {
+/* Clients decide how large a shard gets: ERR_TOO_LARGE, and nothing is added, if no record can hold it. */
+static enum status write_image(struct keeper *k, struct journal *to, uint32_t index) {
     struct buf image = {0};
+    enum status status = STATUS_OK;
     replay_write_image(&k->shards, index, &image, NULL);
-    journal_add(to, RECORD_IMAGE, buf_bytes(&image));
+    if (image.len <= k->config.image_bytes_max) {
+        journal_add(to, RECORD_IMAGE, buf_bytes(&image));
+    } else {
+        note(k, "the %zu bytes of shard %u do not fit into a record: remove some, or spread them over more keys and {tags}", image.len, index);
+        status = STATUS_ERR_TOO_LARGE;
+    }
     buf_fini(&image);
+    return status;
+}
+
+/* What the log cannot be told is not acknowledged. */
+static void log_image(struct keeper *k, uint32_t index) {
+    enum status status = write_image(k, k->log, index);
+    if (status != STATUS_OK) set_failure(k, status);
 }
 
 /* What no record tells of yet. */
@@ -183,7 +198,7 @@ static void gather(struct keeper *k) {
                 uint32_t index = at + (uint32_t)__builtin_ctzll(bits);
                 bool changed = always && came_upon(k, index);
                 bool reached = replay_deltas_add(&deltas, &k->shards, index, HOLDER_DISK, &k->logged[index]);
-                if ((!reached && !MUTANT(gap_unlogged)) || changed) write_image(k, k->log, index);
+                if ((!reached && !MUTANT(gap_unlogged)) || changed) log_image(k, index);
             }
         if (replay_deltas_end(&deltas, &message)) journal_add(k->log, RECORD_DELTAS, buf_bytes(&message));
         buf_fini(&message);
@@ -269,7 +284,7 @@ static void log_changed(struct keeper *k) {
     for (uint32_t at = 0; at < k->config.shard_count; at++) {
         if (!has_bit(k->changed, at)) continue;
         pthread_mutex_lock(&k->gather);
-        if (take_bit(k->changed, at)) write_image(k, k->log, at);
+        if (take_bit(k->changed, at)) log_image(k, at);
         pthread_mutex_unlock(&k->gather);
     }
 }
@@ -385,10 +400,10 @@ static void go_on_with_checkpoint(struct keeper *k, int64_t now_ms) {
     char name[KEEPER_NAME_BYTES];
     enum status status;
     if (k->image_shard < k->config.shard_count) {
-        write_image(k, k->image, k->image_shard++);
+        status = write_image(k, k->image, k->image_shard++);
         bool enough = journal_bytes(k->image) - k->image_synced >= SYNC_BYTES;
         if (enough) k->image_synced = journal_bytes(k->image);
-        status = enough ? journal_sync(k->image) : journal_write(k->image);
+        if (status == STATUS_OK) status = enough ? journal_sync(k->image) : journal_write(k->image);
         if (status != STATUS_OK) end_checkpoint(k, status, now_ms);
         return;
     }

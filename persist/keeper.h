@@ -39,6 +39,7 @@ struct keeper_config {
     bool logs;           /* without it there are only the checkpoints that are asked for */
     enum keeper_sync sync;
     uint32_t threads;    /* that read images back; 0 is 1 */
+    uint64_t image_bytes_max; /* of one shard; 0: as much as a record takes */
     uint64_t rewrite_percent;  /* a log that has grown by so much over the last checkpoint is compacted; 0: never */
     uint64_t rewrite_bytes_min;
     /* One line for the log; may be NULL. */

@@ -37,6 +37,7 @@ struct world {
     struct now now;
     struct keeper_recovery recovery;
     enum keeper_sync sync;
+    uint64_t image_bytes_max;
 };
 
 static enum status try_start(struct world *w) {
@@ -47,7 +48,7 @@ static enum status try_start(struct world *w) {
     struct shard_config shard = {.replicas = w->replicas, .self = self, .log_bytes_max = 400}; /* so that images are needed */
     for (uint32_t s = 0; s < SHARDS; s++) w->shards[s] = shard_new(s, &shard);
     struct keeper_config config = {.disk = w->disk, .shards = w->shards, .shard_count = SHARDS, .replicas = w->replicas, .cluster = "c",
-                                   .logs = true, .sync = w->sync, .rewrite_percent = 100, .rewrite_bytes_min = 3000,
+                                   .logs = true, .sync = w->sync, .image_bytes_max = w->image_bytes_max, .rewrite_percent = 100, .rewrite_bytes_min = 3000,
                                    .threads = w->incarnation % 8 ? 1 : 3}; /* several are slow to start */
     w->keeper = keeper_new(&config);
     enum status status = keeper_recover(w->keeper, w->now.wall_ms, &w->recovery, &error);
@@ -232,6 +233,39 @@ static void a_disk_that_stays_full_gets_no_more_files(void **state) {
         assert_int_equal(digest(&w), before);
         close_world(&w);
     }
+}
+
+/* Clients decide how large it gets. */
+static void a_shard_that_no_record_holds_fails_what_needs_its_image(void **state) {
+    (void)state;
+    struct world w;
+    struct keeper_status status;
+    open_world(&w, 11, SYNC_ALWAYS);
+    for (int i = 0; i < 20; i++) write_something(&w);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+    stop(&w);
+    disk_sim_kill(w.sim);
+    w.image_bytes_max = 100;
+    start(&w);
+    uint64_t before = digest(&w);
+    keeper_save(w.keeper, false);
+    steps(&w, 10);
+    keeper_status(w.keeper, &status);
+    assert_int_equal(status.saves, 1);
+    assert_int_equal(status.last_save, STATUS_ERR_TOO_LARGE);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_OK); /* deltas are logged all the same */
+    keeper_changed(w.keeper, 0);
+    keeper_changed(w.keeper, 1);
+    keeper_changed(w.keeper, 2);
+    steps(&w, 10);
+    assert_int_equal(keeper_failure(w.keeper), STATUS_ERR_TOO_LARGE);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_ERR_TOO_LARGE);
+    w.image_bytes_max = 0;
+    restart(&w);
+    assert_int_equal(digest(&w), before);
+    steps(&w, 20);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+    close_world(&w);
 }
 
 /* A sync fails, and the process ends before it made up for it. The next one reads what was to be synced, and can sync it, and
@@ -638,6 +672,7 @@ int main(void) {
         cmocka_unit_test(what_was_committed_comes_back),
         cmocka_unit_test(a_disk_that_fails_costs_what_was_refused),
         cmocka_unit_test(a_disk_that_stays_full_gets_no_more_files),
+        cmocka_unit_test(a_shard_that_no_record_holds_fails_what_needs_its_image),
         cmocka_unit_test(what_a_failed_sync_lost_is_written_anew_by_the_next_process),
         cmocka_unit_test(a_checkpoint_that_fails_hides_nothing),
         cmocka_unit_test(rot_is_put_aside_and_the_rest_is_there),
