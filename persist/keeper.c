@@ -477,8 +477,9 @@ struct recovering {
     struct replay_counts counts;
     struct replay_batch batch;
     struct buf waiting; /* the images of the batch: payloads live during their visit only */
-    uint64_t *logs, *checkpoints; /* numbers */
-    size_t log_count, checkpoint_count;
+    uint64_t *logs, *checkpoints, *damages; /* numbers; of damages 0 for what was put aside anew */
+    size_t log_count, checkpoint_count, damage_count;
+    uint64_t number; /* of the file at hand */
     uint64_t covering; /* the last checkpoint that has anything in it */
     bool covered; /* the file at hand, by that one */
     struct buf empty; /* names of logs to be removed once there is a new one, each with its 0 */
@@ -547,17 +548,30 @@ static bool look_at_header(void *arg, uint16_t kind, struct bytes payload) {
     return false;
 }
 
+/* What a start before has put aside of the same file is still in that: it takes its own place. */
+static enum status put_aside(struct recovering *r, const char *name, struct bytes damage) {
+    struct disk_port *disk = &r->k->config.disk;
+    int file;
+    enum status status = disk->open(disk->self, name, &file);
+    if (status != STATUS_OK) return status;
+    for (size_t i = 0; i < r->damage_count; i++) {
+        if (r->damages[i] != r->number) continue;
+        r->damages[i] = 0;
+        status = disk->cut(disk->self, file, 0);
+    }
+    if (status == STATUS_OK) status = disk->append(disk->self, file, damage);
+    if (status == STATUS_OK) status = disk->sync(disk->self, file);
+    disk->close(disk->self, file);
+    return status;
+}
+
 static void keep_damage(void *arg, struct bytes damage) {
     struct recovering *r = arg;
-    struct disk_port *disk = &r->k->config.disk;
     char name[KEEPER_NAME_BYTES];
-    int file;
-    keeper_file_name(name, KEEPER_DAMAGE, r->k->next_number);
-    if (disk->open(disk->self, name, &file) != STATUS_OK) return;
-    if (disk->append(disk->self, file, damage) != STATUS_OK || disk->sync(disk->self, file) != STATUS_OK)
-        note(r->k, "%zu damaged bytes could not be put aside", damage.len);
-    disk->close(disk->self, file);
-    note(r->k, "%zu damaged bytes were left out; they are in %s", damage.len, name);
+    keeper_file_name(name, KEEPER_DAMAGE, r->number);
+    enum status status = put_aside(r, name, damage);
+    if (status == STATUS_OK) note(r->k, "%zu damaged bytes were left out; they are in %s", damage.len, name);
+    else note(r->k, "%zu damaged bytes were left out, and could not be put aside: %s", damage.len, status_text(status));
 }
 
 static void add_number(uint64_t **numbers, size_t *count, uint64_t number) {
@@ -573,6 +587,7 @@ static void note_file(void *arg, const char *name, uint64_t size) {
     if (log) add_number(&r->logs, &r->log_count, log);
     if (log) r->k->found_bytes += size;
     if (checkpoint) add_number(&r->checkpoints, &r->checkpoint_count, checkpoint);
+    if (damage) add_number(&r->damages, &r->damage_count, damage);
     if (checkpoint) r->k->status.checkpoint_bytes = size;
     if (damage > greatest) greatest = damage;
     if (greatest >= r->k->next_number) r->k->next_number = greatest + 1;
@@ -599,6 +614,7 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
         keeper_file_name(name, what, numbers[i]);
         bool all = visit == take_record;
         r->useful = r->ended = false;
+        r->number = numbers[i];
         r->covered = numbers[i] < r->covering;
         enum status status = journal_read(disk, name, visit, all ? keep_damage : NULL, r, &report);
         read_waiting(r);
@@ -661,6 +677,7 @@ enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recov
     buf_fini(&r.waiting);
     mem_free(r.logs);
     mem_free(r.checkpoints);
+    mem_free(r.damages);
     out->images = r.counts.images;
     out->messages = r.counts.messages;
     out->gaps = r.counts.gaps;
