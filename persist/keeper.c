@@ -19,6 +19,7 @@
 #define RETRY_US 1000000
 #define STEP_US 100000
 #define NUMBER_DIGITS 20
+#define NUMBERS ((uint64_t)INT64_MAX) /* nobody has counted to there: a file so named is not ours, and none of ours would come after it */
 #define BATCH_BYTES (32u << 20) /* of images that are read at one time */
 #define SYNC_BYTES (4u << 20) /* of a checkpoint at a time, lest one long sync holds up the log's */
 
@@ -321,7 +322,8 @@ struct covered {
 uint64_t keeper_file_number(const char *name, const char *what) {
     size_t len = strlen(what);
     if (strncmp(name, what, len) != 0 || name[len] != '.' || strspn(name + len + 1, "0123456789") != NUMBER_DIGITS) return 0;
-    return name[len + 1 + NUMBER_DIGITS] ? 0 : strtoull(name + len + 1, NULL, 10);
+    uint64_t number = name[len + 1 + NUMBER_DIGITS] ? 0 : strtoull(name + len + 1, NULL, 10);
+    return number < NUMBERS ? number : 0;
 }
 
 static void note_covered(void *arg, const char *name, uint64_t size) {

@@ -439,6 +439,28 @@ static void a_checkpoint_leaves_one_file_and_an_empty_log(void **state) {
     close_world(&w);
 }
 
+/* After it there would be no number for a log of ours. */
+static void a_stray_file_with_the_greatest_number_hides_no_log(void **state) {
+    (void)state;
+    static const char *const names[] = {"anneal-log.18446744073709551615", "anneal-log.99999999999999999999", "anneal-checkpoint.18446744073709551614",
+                                        "anneal-damage.18446744073709551613"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct world w;
+        int file;
+        open_world(&w, 12, SYNC_ALWAYS);
+        assert_int_equal(w.disk.open(w.disk.self, names[i], &file), STATUS_OK);
+        w.disk.close(w.disk.self, file);
+        for (int round = 0; round < 3; round++) {
+            for (uint64_t before = digest(&w); digest(&w) == before;) write_something(&w);
+            assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+            uint64_t before = digest(&w);
+            restart(&w);
+            assert_int_equal(digest(&w), before);
+        }
+        close_world(&w);
+    }
+}
+
 /* Each process has a log of its own, none of which may ever be long enough. */
 static void logs_of_many_processes_are_compacted_as_one_would_be(void **state) {
     (void)state;
@@ -714,6 +736,7 @@ int main(void) {
         cmocka_unit_test(the_same_damage_is_put_aside_once),
         cmocka_unit_test(files_of_another_cluster_are_refused),
         cmocka_unit_test(a_checkpoint_leaves_one_file_and_an_empty_log),
+        cmocka_unit_test(a_stray_file_with_the_greatest_number_hides_no_log),
         cmocka_unit_test(logs_of_many_processes_are_compacted_as_one_would_be),
         cmocka_unit_test(an_empty_checkpoint_covers_no_log),
         cmocka_unit_test(a_file_that_cannot_be_opened_ends_the_start),
