@@ -466,7 +466,7 @@ void keeper_status(struct keeper *k, struct keeper_status *out) {
     out->saving = out->saving || k->wanted;
     pthread_mutex_unlock(&k->lock);
     out->failure = keeper_failure(k);
-    out->log_bytes = k->config.logs ? log_bytes(k) : 0;
+    out->log_bytes = log_bytes(k);
 }
 
 /* ----------------------------------------------------------------- recovery */

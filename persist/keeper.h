@@ -116,7 +116,7 @@ struct keeper_status {
     enum status last_save;    /* how the last checkpoint ended */
     uint64_t saves;           /* checkpoints that ended */
     int64_t saved_at_ms;      /* when the last good one did; 0: none since the start */
-    uint64_t log_bytes, checkpoint_bytes;
+    uint64_t log_bytes, checkpoint_bytes; /* of what there is to be read, also where no log is kept any more */
     uint64_t commits_failed;
     struct keeper_recovery recovery;
 };

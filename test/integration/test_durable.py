@@ -173,6 +173,24 @@ def test_a_node_with_a_checkpoint_alone_is_expected_back():
         assert b.info("gossip")["gossip_resets"] == 0
 
 
+def test_a_node_with_an_old_log_is_expected_back():
+    """It keeps none any more; the next start reads the old one all the same."""
+    with Cluster(2) as cluster:
+        cluster.nodes[1].stop()
+        cluster.start(1, *LOG)
+        a, b = connect(cluster, 0), connect(cluster, 1)
+        connected([a, b])
+        b.incr("n", 5)
+        agree([a, b])
+        for _ in range(2):
+            assert cluster.nodes[1].stop() == 0
+            cluster.start(1)
+            b = connect(cluster, 1)
+            connected([a, b])
+            agree([a, b])
+            assert b.get("n") == b"5" and b.info("gossip")["gossip_resets"] == 0
+
+
 def test_what_came_from_peers_is_kept_too():
     """By deltas, and by pulls of a node that was away."""
     with Cluster(2, *LOG) as cluster:
