@@ -133,7 +133,8 @@ static bool open_peers(struct app *a) {
     if (opened) {
         a->replicator = replicator_open(&config, &status);
         opened = a->replicator != NULL;
-        if (!opened) buf_printf(&a->error, "cannot listen for peers on %s port %u: %s", bind, config.port, status_text(status));
+        if (!opened) buf_printf(&a->error, "cannot listen for peers on %s port %u: %s", bind, config.port,
+                                status == STATUS_ERR_BUSY ? "something listens there already (gossip-port)" : status_text(status));
     }
     bool any = strcmp(bind, "0.0.0.0") == 0 || !*bind || strcmp(bind, "::") == 0;
     if (opened && !*advertise && any) {

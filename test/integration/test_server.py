@@ -226,6 +226,16 @@ def test_what_is_wrong_at_start_ends_it_with_one_line(tmp_path, args, words):
     assert len([line for line in done.stderr.splitlines() if line.startswith("anneal-server:")]) == 1
 
 
+@pytest.mark.parametrize("option, words", [("--port", "Address already in use"), ("--gossip-port", "something listens there already")])
+def test_a_port_that_is_taken_is_said_to_be(tmp_path, option, words):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = subprocess.run([SERVER, "--port", "0", "--dir", str(tmp_path), option, str(taken.getsockname()[1])], capture_output=True, text=True,
+                              timeout=20)
+    assert done.returncode == 1 and words in done.stderr
+
+
 def test_bad_key_file(tmp_path):
     key = tmp_path / "key"
     key.write_text("abc\n")
