@@ -98,7 +98,9 @@ static bool open_past(struct archiver *r, const struct store_settings *settings,
         buf_printf(error, "restore-to %s: want a time as 2026-11-21T11:12:13Z, or the number of a manifest (anneal-inspect lists them)", (char *)to.data);
         good = false;
     } else if (any) {
-        good = store_open((char *)from.data, settings, &r->past, error) == STATUS_OK;
+        struct store_settings only_read = *settings;
+        only_read.read_only = true;
+        good = store_open((char *)from.data, &only_read, &r->past, error) == STATUS_OK;
         source->store = r->past;
     }
     buf_fini(&from);

@@ -6,6 +6,7 @@
 #include "net/glob.h"
 #include "net/options.h"
 #include "net/session.h"
+#include "persist/keeper.h"
 
 #define VERSION_AS_REDIS "7.0.15"
 
@@ -78,6 +79,8 @@ static void config_set_command(struct call *call) {
     enum status status = config_set(h->config, pairs, count, &failed, &why);
     if (status == STATUS_OK) {
         log_level_set((enum log_level)config_integer(h->config, OPTION_LOGLEVEL));
+        /* Who follows the others looks now and then; what is written after our reply counts on this one. */
+        if (call->node->keeper) keeper_set_sync(call->node->keeper, (enum keeper_sync)config_integer(h->config, OPTION_APPENDFSYNC));
         resp_status(call->out, "OK");
     } else {
         set_failed(call, pairs[failed].name, status, &why);

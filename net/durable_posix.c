@@ -199,7 +199,7 @@ struct durable *durable_open(struct host *host, const char *dir, const char *clu
 bool durable_keeps(struct durable *d) {
     struct keeper_status status;
     keeper_status(d->keeper, &status);
-    return status.logs || status.checkpoint_bytes;
+    return status.logs || status.log_bytes || status.checkpoint_bytes;
 }
 
 bool durable_close(struct durable *d) {

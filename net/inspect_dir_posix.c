@@ -112,12 +112,11 @@ static bool list_files(struct directory *d) {
     int copy = openat(d->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *entries = copy >= 0 ? fdopendir(copy) : NULL;
     struct dirent *entry;
-    if (!entries) {
-        buf_printf(&d->inspect->error, "cannot list %s: %s", d->inspect->where, strerror(errno));
-        return false;
-    }
-    while ((entry = readdir(entries))) add_file(d, entry->d_name);
-    closedir(entries);
+    while (entries && (errno = 0, entry = readdir(entries))) add_file(d, entry->d_name);
+    bool whole = entries && errno == 0;
+    if (!whole) buf_printf(&d->inspect->error, "cannot list %s: %s", d->inspect->where, strerror(errno));
+    if (entries) closedir(entries);
+    if (!whole) return false;
     if (d->count) qsort(d->files, d->count, sizeof *d->files, by_kind_and_number);
     for (size_t n = 0; n < d->count; n++)
         if (d->files[n].kind == FILE_CHECKPOINT) d->newest = &d->files[n];
@@ -318,8 +317,8 @@ static enum inspect_exit list_all(struct directory *d) {
     }
     inspect_say(d->inspect, "%zu files, %" PRIu64 " bytes, of \"%s\"\n", d->count, bytes, d->header ? d->header : "?");
     if (d->inspect->json)
-        inspect_line(json_pack("{s:s, s:I, s:I, s:s?}", "what", "total", "files", (json_int_t)d->count, "bytes", (json_int_t)bytes,
-                               "header", d->header));
+        inspect_line(json_pack("{s:s, s:I, s:I, s:o}", "what", "total", "files", (json_int_t)d->count, "bytes", (json_int_t)bytes,
+                               "header", d->header ? inspect_json(bytes_str(d->header)) : json_null()));
     return damaged ? INSPECT_DAMAGED : INSPECT_WELL;
 }
 

@@ -150,7 +150,7 @@ static void describe(struct lister *l, struct item *item, json_t *line, struct b
         add_flags(&object, line, text);
     else
         buf_put_str(text, item->why ? item->why : "gone meanwhile");
-    if (item->why) json_object_set_new(line, "problem", json_string(item->why));
+    if (item->why) json_object_set_new(line, "problem", inspect_json(bytes_str(item->why)));
     store_request_fini(&r);
     buf_fini(&plain);
 }

@@ -21,7 +21,8 @@ void inspect_found(struct inspect *i, const char *object, const char *what, cons
     i->found++;
     if (i->action == INSPECT_VERIFY && i->json) {
         inspect_line(
-            json_pack("{s:s, s:o, s:s, s:s}", "what", "problem", "object", inspect_json(bytes_str(object)), "problem", what, "cost", cost));
+            json_pack("{s:s, s:o, s:o, s:o}", "what", "problem", "object", inspect_json(bytes_str(object)), "problem",
+                      inspect_json(bytes_str(what)), "cost", inspect_json(bytes_str(cost))));
         return;
     }
     fprintf(i->action == INSPECT_VERIFY ? stdout : stderr, "%s: %s%s%s\n", object, what, *cost ? "\n    " : "", cost);

@@ -17,6 +17,7 @@
 #define VERSION "0.1.0"
 #define CONFIG_FILE_BYTES_MAX (1u << 20)
 #define LEAVE_MS 1000
+#define FILES_OF_OURS 64 /* logs, checkpoints, objects in a directory */
 
 struct app {
     struct config *config;
@@ -145,7 +146,8 @@ static bool open_peers(struct app *a) {
     if (opened) {
         a->replicator = replicator_open(&config, &status);
         opened = a->replicator != NULL;
-        if (!opened) buf_printf(&a->error, "cannot listen for peers on %s port %u: %s", bind, config.port, status_text(status));
+        if (!opened) buf_printf(&a->error, "cannot listen for peers on %s port %u: %s", bind, config.port,
+                                status == STATUS_ERR_BUSY ? "something listens there already (gossip-port)" : status_text(status));
     }
     bool any = strcmp(bind, "0.0.0.0") == 0 || !*bind || strcmp(bind, "::") == 0;
     if (opened && !*advertise && any) {
@@ -257,27 +259,27 @@ static bool load(struct app *a, int signals) {
     return a->durable != NULL;
 }
 
-#define FILES_OF_OURS (2 * GOSSIP_LINKS + 64) /* peers, both ways; the log, objects, and what else there is */
-
-/* However many clients come: peers, the disk and the store need files as well. */
-static bool fit_clients(struct app *a) {
-    int64_t wanted = config_integer(a->config, OPTION_MAXCLIENTS), ours = FILES_OF_OURS + 2 * config_integer(a->config, OPTION_THREADS);
-    int64_t files = (int64_t)os_files_most((uint64_t)(wanted + ours)), most = files / 2 > ours ? files - ours : files / 2;
-    if (files == wanted + ours || most >= wanted) return true;
-    log_line(LOG_WARNING, "at most %lld clients, not %lld as maxclients says: no more than %lld files may be open (ulimit -n), and peers, the disk "
-             "and the store need some", (long long)most, (long long)wanted, (long long)files);
-    char line[64];
-    snprintf(line, sizeof line, "maxclients %lld", (long long)most);
-    return config_load_text(a->config, "ulimit -n", bytes_str(line), &a->error) == STATUS_OK;
-}
-
 static bool is_numeric(const char *host) {
     struct in6_addr address; /* or a shorter one */
     return inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1;
 }
 
+/* Clients that only sit there shall not take the files that the log, the object store and peers need. */
+static bool fit_clients(struct app *a) {
+    uint64_t clients = (uint64_t)config_integer(a->config, OPTION_MAXCLIENTS), threads = (uint64_t)config_integer(a->config, OPTION_THREADS);
+    uint64_t ours = FILES_OF_OURS + 2 * GOSSIP_LINKS + 2 * threads + (uint64_t)config_integer(a->config, OPTION_OBJECT_STORE_CONNECTIONS);
+    uint64_t files = os_files(clients + ours);
+    if (ours > files / 2) ours = files / 2;
+    if (clients <= files - ours) return true;
+    char most[24];
+    char *args[] = {"--maxclients", most};
+    snprintf(most, sizeof most, "%llu", (unsigned long long)(files - ours));
+    log_line(LOG_WARNING, "maxclients is %s, not %llu: %llu files may be open (ulimit -n), and the log, the object store and peers need some of them",
+             most, (unsigned long long)clients, (unsigned long long)files);
+    return config_load_args(a->config, 2, args, &a->error) == STATUS_OK;
+}
+
 static bool open_clients(struct app *a) {
-    if (!fit_clients(a)) return false;
     char *bind = option_text(a, OPTION_BIND);
     struct host_ports ports = {.kill = port_kill, .shutdown = port_shutdown, .wake = port_wake, .rewrite = port_rewrite,
                                .usage = port_usage, .arg = a};
@@ -303,14 +305,18 @@ static bool open_clients(struct app *a) {
     return status == STATUS_OK;
 }
 
-/* Before any thread is started, so that all of them leave signals to us. */
+/* Before any thread is started, so that all of them leave signals to us. A terminal that is closed ends us as Ctrl-C does, but under
+ * nohup. A file that may not grow (ulimit -f) is a disk that is full. */
 static int take_signals(void) {
     sigset_t set;
+    struct sigaction hup;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN) sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -353,7 +359,7 @@ int main(int argc, char **argv) {
     if (os_log_open(logfile, (enum log_level)config_integer(a.config, OPTION_LOGLEVEL), &a.error) != STATUS_OK) return complain(&a);
     mem_free(logfile);
     int signals = take_signals();
-    if (signals < 0 || !open_peers(&a) || !make_node(&a) || !open_clients(&a)) return complain(&a);
+    if (signals < 0 || !open_peers(&a) || !make_node(&a) || !fit_clients(&a) || !open_clients(&a)) return complain(&a);
     if (!load(&a, signals)) return is_interrupted(&signals) ? give_up(&a) : complain(&a);
     int code = serve(&a, signals);
     host_fini(&a.host);

@@ -19,7 +19,7 @@
       "password that AUTH must give; empty for none")                                                          \
     X("protected-mode", PROTECTED_MODE, CONFIG_BOOL, CONFIG_LIVE, "yes", 0, 0, "",                              \
       "refuse clients from elsewhere while there is no password")                                              \
-    X("maxclients", MAXCLIENTS, CONFIG_INTEGER, 0, "10000", 1, 1000000, "", "most clients at one time")         \
+    X("maxclients", MAXCLIENTS, CONFIG_INTEGER, 0, "10000", 1, 1000000, "", "most clients at one time; fewer where too few files may be open") \
     X("timeout", TIMEOUT, CONFIG_INTEGER, 0, "0", 0, 1000000000, "", "seconds until an idle client is closed; 0 for never") \
     X("tcp-keepalive", TCP_KEEPALIVE, CONFIG_INTEGER, 0, "300", 0, 86400, "", "seconds between TCP keepalives; 0 for none") \
     X("client-query-buffer-limit", CLIENT_QUERY_BUFFER_LIMIT, CONFIG_BYTES, 0, "1gb", 1 << 20, INT64_MAX, "",   \

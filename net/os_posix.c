@@ -59,15 +59,6 @@ static void log_sink(enum log_level level, const char *line) {
     if (write(log_fd, text, (size_t)len) < 0) return; /* nowhere left to say it */
 }
 
-uint64_t os_files_most(uint64_t wanted) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return wanted;
-    rlim_t now = limit.rlim_cur;
-    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-    if (now >= limit.rlim_cur || setrlimit(RLIMIT_NOFILE, &limit) < 0) limit.rlim_cur = now;
-    return limit.rlim_cur < wanted ? limit.rlim_cur : wanted;
-}
-
 static enum status failed(struct buf *error, const char *what, const char *path) {
     buf_printf(error, "cannot %s %s: %s", what, path, strerror(errno));
     return STATUS_ERR_IO;
@@ -84,6 +75,14 @@ enum status os_log_open(const char *path, enum log_level least, struct buf *erro
 }
 
 /* ------------------------------------------------------------------- files */
+
+uint64_t os_files(uint64_t wanted) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return wanted;
+    struct rlimit more = {limit.rlim_max < wanted ? limit.rlim_max : wanted, limit.rlim_max};
+    if (limit.rlim_cur < wanted && setrlimit(RLIMIT_NOFILE, &more) == 0) limit = more;
+    return limit.rlim_cur;
+}
 
 #define PATH_BYTES_MAX 4096
 

@@ -9,11 +9,11 @@
 /* Fields of the process only. */
 struct process_usage os_usage(void);
 
-/* How many files may be open at once, `wanted` at most: the limit is raised as far as it may be. */
-uint64_t os_files_most(uint64_t wanted);
-
 /* path "" is standard error. STATUS_ERR_IO, and why in *error. */
 enum status os_log_open(const char *path, enum log_level least, struct buf *error) MUST_CHECK;
+
+/* How many files may be open: as many as wanted, if the system lets us have them. */
+uint64_t os_files(uint64_t wanted);
 
 /* At most max bytes; STATUS_ERR_IO or STATUS_ERR_TOO_LARGE, and why in *error. */
 enum status os_read_file(const char *path, size_t max, struct buf *out, struct buf *error) MUST_CHECK;

@@ -77,7 +77,7 @@ struct peers_stats {
 struct peers;
 
 /* Listens. NULL and a status on failure: ERR_INVALID for a configuration that cannot be,
- * ERR_IO when the address cannot be bound. Copies what it needs of the configuration. */
+ * ERR_BUSY for a port that is taken, ERR_IO for another address that cannot be bound. Copies what it needs of the configuration. */
 struct peers *peers_open(const struct peers_config *config, enum status *status) MUST_CHECK;
 /* Frees all; frames that were not released must be, before. No call may run or follow. */
 void peers_close(struct peers *p);

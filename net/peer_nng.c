@@ -97,6 +97,7 @@ static enum status translate(int error) {
     case NNG_ENOMEM: return STATUS_ERR_MEMORY;
     case NNG_EINVAL:
     case NNG_EADDRINVAL: return STATUS_ERR_INVALID;
+    case NNG_EADDRINUSE: return STATUS_ERR_BUSY;
     default: return STATUS_ERR_IO;
     }
 }

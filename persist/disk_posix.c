@@ -74,15 +74,19 @@ static enum status disk_list(void *self, void (*visit)(void *arg, const char *na
     const struct disk *d = self;
     int copy = openat(d->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *entries = copy >= 0 ? fdopendir(copy) : NULL;
-    if (!entries) return failed("list", "the directory");
     struct dirent *entry;
-    while ((entry = readdir(entries))) {
+    enum status status = entries ? STATUS_OK : failed("list", "the directory");
+    while (status == STATUS_OK && (errno = 0, entry = readdir(entries))) {
         struct stat st;
-        if (fstatat(d->dir, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+        if (fstatat(d->dir, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            status = errno == ENOENT ? STATUS_OK : failed("look at", entry->d_name);
+        else if (S_ISREG(st.st_mode))
             visit(arg, entry->d_name, (uint64_t)st.st_size);
     }
-    closedir(entries);
-    return STATUS_OK;
+    if (status == STATUS_OK && errno) status = failed("list", "the directory"); /* whole, or not at all: what is not seen is not read */
+    if (entries) closedir(entries);
+    else if (copy >= 0) close(copy);
+    return status;
 }
 
 struct disk *disk_open(const char *dir, struct buf *error) {

@@ -19,6 +19,7 @@
 #define RETRY_US 1000000
 #define STEP_US 100000
 #define NUMBER_DIGITS 20
+#define NUMBERS ((uint64_t)INT64_MAX) /* nobody has counted to there: a file so named is not ours, and none of ours would come after it */
 #define BATCH_BYTES (32u << 20) /* of images that are read at one time */
 #define SYNC_BYTES (4u << 20) /* of a checkpoint at a time, lest one long sync holds up the log's */
 
@@ -27,6 +28,7 @@ struct keeper {
     struct replay shards;
     struct journal *log;
     uint64_t next_number; /* of the next file */
+    _Atomic uint64_t found_bytes; /* of the logs that processes before have left: they count with ours until a checkpoint begins */
     struct buf header;
 
     pthread_mutex_t gather;
@@ -69,6 +71,7 @@ struct keeper *keeper_new(const struct keeper_config *config) {
     struct keeper *k = mem_zero(1, sizeof *k);
     size_t words = (config->shard_count + 63) / 64;
     k->config = *config;
+    if (!config->image_bytes_max) k->config.image_bytes_max = JOURNAL_PAYLOAD_BYTES_MAX;
     k->shards = (struct replay){config->shards, config->shard_count, config->replicas};
     k->log = journal_new(&config->disk);
     k->next_number = 1;
@@ -152,11 +155,25 @@ void keeper_changed(struct keeper *k, uint32_t shard) {
     if (k->config.logs) set_bit(k->changed, &k->any_changed, shard);
 }
 
-static void write_image(struct keeper *k, struct journal *to, uint32_t index) {
+/* Clients decide how large a shard gets: ERR_TOO_LARGE, and nothing is added, if no record can hold it. */
+static enum status write_image(struct keeper *k, struct journal *to, uint32_t index) {
     struct buf image = {0};
+    enum status status = STATUS_OK;
     replay_write_image(&k->shards, index, &image, NULL);
-    journal_add(to, RECORD_IMAGE, buf_bytes(&image));
+    if (image.len <= k->config.image_bytes_max) {
+        journal_add(to, RECORD_IMAGE, buf_bytes(&image));
+    } else {
+        note(k, "the %zu bytes of shard %u do not fit into a record: remove some, or spread them over more keys and {tags}", image.len, index);
+        status = STATUS_ERR_TOO_LARGE;
+    }
     buf_fini(&image);
+    return status;
+}
+
+/* What the log cannot be told is not acknowledged. */
+static void log_image(struct keeper *k, uint32_t index) {
+    enum status status = write_image(k, k->log, index);
+    if (status != STATUS_OK) set_failure(k, status);
 }
 
 /* What no record tells of yet. */
@@ -182,7 +199,7 @@ static void gather(struct keeper *k) {
                 uint32_t index = at + (uint32_t)__builtin_ctzll(bits);
                 bool changed = always && came_upon(k, index);
                 bool reached = replay_deltas_add(&deltas, &k->shards, index, HOLDER_DISK, &k->logged[index]);
-                if ((!reached && !MUTANT(gap_unlogged)) || changed) write_image(k, k->log, index);
+                if ((!reached && !MUTANT(gap_unlogged)) || changed) log_image(k, index);
             }
         if (replay_deltas_end(&deltas, &message)) journal_add(k->log, RECORD_DELTAS, buf_bytes(&message));
         buf_fini(&message);
@@ -268,7 +285,7 @@ static void log_changed(struct keeper *k) {
     for (uint32_t at = 0; at < k->config.shard_count; at++) {
         if (!has_bit(k->changed, at)) continue;
         pthread_mutex_lock(&k->gather);
-        if (take_bit(k->changed, at)) write_image(k, k->log, at);
+        if (take_bit(k->changed, at)) log_image(k, at);
         pthread_mutex_unlock(&k->gather);
     }
 }
@@ -281,16 +298,20 @@ enum status keeper_close(struct keeper *k) {
 
 /* -------------------------------------------------------------- checkpoints */
 
-/* `lose`: what the old one lacks is known to be missing, see journal_start. */
+/* `lose`: what the old one lacks is known to be missing, see journal_start. Nothing in the new one is acknowledged then: if it
+ * fails as well it goes, or a disk that is full for a day would have a file for each second of it. */
 static enum status start_log(struct keeper *k, bool lose) {
+    struct disk_port *disk = &k->config.disk;
     char name[KEEPER_NAME_BYTES];
-    keeper_file_name(name, KEEPER_LOG, k->next_number);
+    keeper_file_name(name, KEEPER_LOG, k->next_number++);
     enum status status = journal_start(k->log, name, lose);
-    if (status != STATUS_OK) return status;
-    k->next_number++;
-    journal_add(k->log, RECORD_HEADER, buf_bytes(&k->header));
-    add_members(k, k->log); /* each log begins with them, so the last log has the last ones */
-    return journal_sync(k->log);
+    if (status == STATUS_OK) {
+        journal_add(k->log, RECORD_HEADER, buf_bytes(&k->header));
+        add_members(k, k->log); /* each log begins with them, so the last log has the last ones */
+        status = journal_sync(k->log);
+    }
+    if (status != STATUS_OK && lose && disk->remove(disk->self, name) != STATUS_OK) {} /* the next checkpoint does */
+    return status;
 }
 
 struct covered {
@@ -301,7 +322,8 @@ struct covered {
 uint64_t keeper_file_number(const char *name, const char *what) {
     size_t len = strlen(what);
     if (strncmp(name, what, len) != 0 || name[len] != '.' || strspn(name + len + 1, "0123456789") != NUMBER_DIGITS) return 0;
-    return name[len + 1 + NUMBER_DIGITS] ? 0 : strtoull(name + len + 1, NULL, 10);
+    uint64_t number = name[len + 1 + NUMBER_DIGITS] ? 0 : strtoull(name + len + 1, NULL, 10);
+    return number < NUMBERS ? number : 0;
 }
 
 static void note_covered(void *arg, const char *name, uint64_t size) {
@@ -356,12 +378,14 @@ static void begin_checkpoint(struct keeper *k, int64_t now_ms) {
     k->status.saving = true;
     pthread_mutex_unlock(&k->lock);
     k->healing = k->config.logs && keeper_failure(k) != STATUS_OK;
-    k->image_number = k->next_number;
     k->image_shard = 0;
     k->image_synced = 0;
-    /* What was applied before the new log began is in the images, which are taken later. */
-    enum status status = k->config.logs ? start_log(k, k->healing) : STATUS_OK, log = journal_status(k->log);
+    /* What was applied before the new log began is in the images, which are taken later. That of a try that failed will do. */
+    bool begun = k->healing && journal_status(k->log) == STATUS_OK;
+    enum status status = k->config.logs && !begun ? start_log(k, k->healing) : STATUS_OK, log = journal_status(k->log);
     if (!k->config.logs) k->next_number++;
+    k->image_number = k->next_number - 1;
+    if (status == STATUS_OK) atomic_store(&k->found_bytes, 0);
     if (log != STATUS_OK) set_failure(k, log);
     if (MUTANT(covered_early)) remove_covered(k);
     if (MUTANT(heal_early) && status == STATUS_OK) set_failure(k, STATUS_OK);
@@ -378,10 +402,10 @@ static void go_on_with_checkpoint(struct keeper *k, int64_t now_ms) {
     char name[KEEPER_NAME_BYTES];
     enum status status;
     if (k->image_shard < k->config.shard_count) {
-        write_image(k, k->image, k->image_shard++);
+        status = write_image(k, k->image, k->image_shard++);
         bool enough = journal_bytes(k->image) - k->image_synced >= SYNC_BYTES;
         if (enough) k->image_synced = journal_bytes(k->image);
-        status = enough ? journal_sync(k->image) : journal_write(k->image);
+        if (status == STATUS_OK) status = enough ? journal_sync(k->image) : journal_write(k->image);
         if (status != STATUS_OK) end_checkpoint(k, status, now_ms);
         return;
     }
@@ -393,8 +417,10 @@ static void go_on_with_checkpoint(struct keeper *k, int64_t now_ms) {
     end_checkpoint(k, status, now_ms);
 }
 
+static uint64_t log_bytes(struct keeper *k) { return atomic_load(&k->found_bytes) + journal_bytes(k->log); }
+
 static bool is_log_long(struct keeper *k) {
-    uint64_t percent = atomic_load(&k->rewrite_percent), bytes = journal_bytes(k->log);
+    uint64_t percent = atomic_load(&k->rewrite_percent), bytes = log_bytes(k);
     if (!k->config.logs || !percent || bytes < atomic_load(&k->rewrite_bytes_min)) return false;
     return bytes >= k->status.checkpoint_bytes / 100 * percent;
 }
@@ -440,7 +466,7 @@ void keeper_status(struct keeper *k, struct keeper_status *out) {
     out->saving = out->saving || k->wanted;
     pthread_mutex_unlock(&k->lock);
     out->failure = keeper_failure(k);
-    out->log_bytes = k->config.logs ? journal_bytes(k->log) : 0;
+    out->log_bytes = log_bytes(k);
 }
 
 /* ----------------------------------------------------------------- recovery */
@@ -453,12 +479,14 @@ struct recovering {
     struct replay_counts counts;
     struct replay_batch batch;
     struct buf waiting; /* the images of the batch: payloads live during their visit only */
-    uint64_t *logs, *checkpoints; /* numbers */
-    size_t log_count, checkpoint_count;
+    uint64_t *logs, *checkpoints, *damages; /* numbers; of damages 0 for what was put aside anew */
+    size_t log_count, checkpoint_count, damage_count;
+    uint64_t number; /* of the file at hand */
     uint64_t covering; /* the last checkpoint that has anything in it */
     bool covered; /* the file at hand, by that one */
     struct buf empty; /* names of logs to be removed once there is a new one, each with its 0 */
     bool useful;  /* it has more than what every log begins with */
+    bool ended;   /* as every checkpoint does: it has its name only then */
     bool doubted; /* logs, by a process before */
     enum status status;
 };
@@ -509,7 +537,7 @@ static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
         if (!r->covered) take_reset(r->k);
         break;
     case RECORD_MEMBERS: set_members(r->k, payload); break;
-    case RECORD_END: break;
+    case RECORD_END: r->ended = true; break;
     default: r->counts.malformed++;
     }
     return true;
@@ -522,17 +550,30 @@ static bool look_at_header(void *arg, uint16_t kind, struct bytes payload) {
     return false;
 }
 
+/* What a start before has put aside of the same file is still in that: it takes its own place. */
+static enum status put_aside(struct recovering *r, const char *name, struct bytes damage) {
+    struct disk_port *disk = &r->k->config.disk;
+    int file;
+    enum status status = disk->open(disk->self, name, &file);
+    if (status != STATUS_OK) return status;
+    for (size_t i = 0; i < r->damage_count; i++) {
+        if (r->damages[i] != r->number) continue;
+        r->damages[i] = 0;
+        status = disk->cut(disk->self, file, 0);
+    }
+    if (status == STATUS_OK) status = disk->append(disk->self, file, damage);
+    if (status == STATUS_OK) status = disk->sync(disk->self, file);
+    disk->close(disk->self, file);
+    return status;
+}
+
 static void keep_damage(void *arg, struct bytes damage) {
     struct recovering *r = arg;
-    struct disk_port *disk = &r->k->config.disk;
     char name[KEEPER_NAME_BYTES];
-    int file;
-    keeper_file_name(name, KEEPER_DAMAGE, r->k->next_number);
-    if (disk->open(disk->self, name, &file) != STATUS_OK) return;
-    if (disk->append(disk->self, file, damage) != STATUS_OK || disk->sync(disk->self, file) != STATUS_OK)
-        note(r->k, "%zu damaged bytes could not be put aside", damage.len);
-    disk->close(disk->self, file);
-    note(r->k, "%zu damaged bytes were left out; they are in %s", damage.len, name);
+    keeper_file_name(name, KEEPER_DAMAGE, r->number);
+    enum status status = put_aside(r, name, damage);
+    if (status == STATUS_OK) note(r->k, "%zu damaged bytes were left out; they are in %s", damage.len, name);
+    else note(r->k, "%zu damaged bytes were left out, and could not be put aside: %s", damage.len, status_text(status));
 }
 
 static void add_number(uint64_t **numbers, size_t *count, uint64_t number) {
@@ -546,7 +587,9 @@ static void note_file(void *arg, const char *name, uint64_t size) {
     uint64_t greatest = log > checkpoint ? log : checkpoint;
     if (strcmp(name, KEEPER_DOUBT) == 0) r->doubted = true;
     if (log) add_number(&r->logs, &r->log_count, log);
+    if (log) r->k->found_bytes += size;
     if (checkpoint) add_number(&r->checkpoints, &r->checkpoint_count, checkpoint);
+    if (damage) add_number(&r->damages, &r->damage_count, damage);
     if (checkpoint) r->k->status.checkpoint_bytes = size;
     if (damage > greatest) greatest = damage;
     if (greatest >= r->k->next_number) r->k->next_number = greatest + 1;
@@ -555,6 +598,12 @@ static void note_file(void *arg, const char *name, uint64_t size) {
 static int by_number(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return (x > y) - (x < y);
+}
+
+/* Whoever may not read it, or cannot now, is not to take it for damage: the next checkpoint would cover it, and remove it. */
+static void refuse_unread(struct recovering *r, const char *name, enum status status) {
+    buf_printf(r->error, "cannot read %s: %s; make it readable, or move it away to start without what it holds", name, status_text(status));
+    r->status = status;
 }
 
 static void read_files(struct recovering *r, const char *what, uint64_t *numbers, size_t count, uint64_t *files,
@@ -566,17 +615,21 @@ static void read_files(struct recovering *r, const char *what, uint64_t *numbers
         struct disk_port *disk = &r->k->config.disk;
         keeper_file_name(name, what, numbers[i]);
         bool all = visit == take_record;
-        r->useful = false;
+        r->useful = r->ended = false;
+        r->number = numbers[i];
         r->covered = numbers[i] < r->covering;
         enum status status = journal_read(disk, name, visit, all ? keep_damage : NULL, r, &report);
         read_waiting(r);
+        if (!all && status != STATUS_OK && !report.records) refuse_unread(r, name, status);
         if (!all) continue;
+        bool cut = numbers == r->checkpoints && !r->ended && r->status == STATUS_OK;
+        if (cut) note(r->k, "%s ends early: what is missing of it is lost, unless peers have it", name);
         if (status != STATUS_OK) note(r->k, "%s could not be read whole: %s", name, status_text(status));
         if (r->useful && numbers == r->checkpoints) r->covering = numbers[i];
         ++*files;
-        r->report->damaged += report.damaged + (status != STATUS_OK);
+        r->report->damaged += report.damaged + (status != STATUS_OK || cut);
         r->report->damaged_bytes += report.damaged_bytes;
-        r->report->torn_bytes += report.torn_bytes;
+        *(cut ? &r->report->damaged_bytes : &r->report->torn_bytes) += report.torn_bytes;
         /* Many starts that wrote nothing shall not leave many files. */
         bool empty = status == STATUS_OK && !r->useful && !report.damaged && !report.torn_bytes && r->status == STATUS_OK;
         if (empty) buf_put(&r->empty, name, strlen(name) + 1);
@@ -626,6 +679,7 @@ enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recov
     buf_fini(&r.waiting);
     mem_free(r.logs);
     mem_free(r.checkpoints);
+    mem_free(r.damages);
     out->images = r.counts.images;
     out->messages = r.counts.messages;
     out->gaps = r.counts.gaps;

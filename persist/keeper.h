@@ -39,6 +39,7 @@ struct keeper_config {
     bool logs;           /* without it there are only the checkpoints that are asked for */
     enum keeper_sync sync;
     uint32_t threads;    /* that read images back; 0 is 1 */
+    uint64_t image_bytes_max; /* of one shard; 0: as much as a record takes */
     uint64_t rewrite_percent;  /* a log that has grown by so much over the last checkpoint is compacted; 0: never */
     uint64_t rewrite_bytes_min;
     /* One line for the log; may be NULL. */
@@ -63,7 +64,8 @@ struct keeper_recovery {
 };
 /* Reads everything into the shards, syncs what it read, then opens a new log. Before anyone else uses the shards.
  * ERR_CLUSTER: the files belong to another cluster, or another number of shards; nothing was
- * changed. Damage is put aside in a file anneal-damage.N, and does not fail. */
+ * changed. Nor is anything if a file cannot be opened, or nothing of it read. Damage is put aside in a file anneal-damage.N, and
+ * does not fail. */
 enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recovery *out, struct buf *error) MUST_CHECK;
 
 /* A shard has own mutations that are not logged. Cheap; with any locks. */
@@ -114,7 +116,7 @@ struct keeper_status {
     enum status last_save;    /* how the last checkpoint ended */
     uint64_t saves;           /* checkpoints that ended */
     int64_t saved_at_ms;      /* when the last good one did; 0: none since the start */
-    uint64_t log_bytes, checkpoint_bytes;
+    uint64_t log_bytes, checkpoint_bytes; /* of what there is to be read, also where no log is kept any more */
     uint64_t commits_failed;
     struct keeper_recovery recovery;
 };

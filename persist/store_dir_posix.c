@@ -8,6 +8,7 @@
  * durable once its folders are. What a dead process left in .tmp is removed a day later.
  *
  * Nothing bounds the time that a file system takes: on a network mount that hangs, requests and store_close hang too. */
+#define _GNU_SOURCE /* dup3 */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +31,9 @@
 
 struct dir_store {
     struct desk desk;
-    int root;
+    char *path;
+    bool read_only;
+    int root; /* stays the same number, see find_root */
     uint32_t threads_count;
     pthread_t *threads;
 };
@@ -125,6 +128,8 @@ static void put(struct dir_store *d, struct store_request *r) {
     char temporary[TEMPORARY_NAME_BYTES];
     snprintf(temporary, sizeof temporary, TEMPORARY "/%016" PRIx64, d->desk.clock.entropy(d->desk.clock.self));
     int fd = openat(d->root, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (fd < 0 && errno == ENOENT && (mkdirat(d->root, TEMPORARY, 0750) == 0 || errno == EEXIST)) /* whoever emptied the store took that along */
+        fd = openat(d->root, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
     if (fd < 0) return fail(r, "cannot write");
     if (file_write(fd, r->body) && fsync(fd) == 0) publish(d, r, fd, temporary);
     else fail(r, "cannot write");
@@ -295,10 +300,45 @@ static void list(struct dir_store *d, struct store_request *r) {
     mem_free(w.found);
 }
 
+/* ----------------------------------------------------------------- opening */
+
+/* Also the name of the folder itself is durable, if it is we who made it. */
+static bool make_root(const char *path) {
+    char parent[PATH_MAX];
+    if (mkdir(path, 0750) < 0) return errno == EEXIST;
+    const char *end = path + strlen(path);
+    while (end > path && end[-1] == '/') end--;
+    while (end > path && end[-1] != '/') end--;
+    snprintf(parent, sizeof parent, "%.*s", (int)(end - path), path);
+    return sync_folder(AT_FDCWD, parent);
+}
+
+static int open_root(const char *path, bool read_only) {
+    if (!read_only && !make_root(path)) return -1;
+    int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0 || read_only) return root;
+    if (mkdirat(root, TEMPORARY, 0750) == 0 || errno == EEXIST) return root;
+    int why = errno;
+    close(root);
+    errno = why;
+    return -1;
+}
+
+/* If the folder was removed, what has its name now is the store: emptied, perhaps filled by others since. Those at work have either. */
+static void find_root(struct dir_store *d) {
+    struct stat s;
+    if (fstat(d->root, &s) == 0 && s.st_nlink > 0) return;
+    int root = open_root(d->path, d->read_only);
+    if (root < 0) return;
+    dup3(root, d->root, O_CLOEXEC);
+    close(root);
+}
+
 /* -------------------------------------------------------------------- port */
 
 static void carry_out(struct dir_store *d, struct store_request *r) {
     r->tries = 1;
+    find_root(d);
     switch (r->op) {
     case STORE_PUT:
     case STORE_CREATE: return put(d, r);
@@ -327,6 +367,7 @@ static void dir_close(void *self) {
     for (uint32_t i = 0; i < d->threads_count; i++) pthread_join(d->threads[i], NULL);
     desk_fini(&d->desk);
     close(d->root);
+    free(d->path);
     mem_free(d->threads);
     mem_free(d);
 }
@@ -345,28 +386,6 @@ static void remove_leftovers(int root, int64_t wall_ms) {
     else if (fd >= 0) close(fd);
 }
 
-/* Also the name of the folder itself is durable, if it is we who made it. */
-static bool make_root(const char *path) {
-    char parent[PATH_MAX];
-    if (mkdir(path, 0750) < 0) return errno == EEXIST;
-    const char *end = path + strlen(path);
-    while (end > path && end[-1] == '/') end--;
-    while (end > path && end[-1] != '/') end--;
-    snprintf(parent, sizeof parent, "%.*s", (int)(end - path), path);
-    return sync_folder(AT_FDCWD, parent);
-}
-
-static int open_root(const char *path, bool read_only) {
-    if (!read_only && !make_root(path)) return -1;
-    int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (root < 0 || read_only) return root;
-    if (mkdirat(root, TEMPORARY, 0750) == 0 || errno == EEXIST) return root;
-    int why = errno;
-    close(root);
-    errno = why;
-    return -1;
-}
-
 enum status store_dir_open(const char *path, const struct store_settings *settings, struct store *store, struct buf *error) {
     int root = open_root(path, settings->read_only);
     if (root < 0) {
@@ -377,6 +396,8 @@ enum status store_dir_open(const char *path, const struct store_settings *settin
     struct dir_store *d = mem_zero(1, sizeof *d);
     desk_init(&d->desk, settings);
     d->root = root;
+    d->path = strdup(path);
+    d->read_only = settings->read_only;
     d->threads = mem_zero(settings->concurrency, sizeof *d->threads);
     uint32_t *count = &d->threads_count;
     while (*count < settings->concurrency && thread_start(&d->threads[*count], worker, d)) (*count)++;

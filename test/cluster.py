@@ -78,7 +78,6 @@ def status(infos, seconds, before):
 
 
 def run(base=os.path.join(ROOT, "build", "run")):
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     nodes = []
     try:
         start(base, nodes)
@@ -197,7 +196,15 @@ def demo():
         shutil.rmtree(base, ignore_errors=True)
 
 
+def take_signals():
+    """The nodes are in sessions of their own: they end when we end them, also if our terminal is closed (but under nohup)."""
+    for number in signal.SIGTERM, signal.SIGHUP:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+
+
 if __name__ == "__main__":
+    take_signals()
     if sys.argv[1:2] == ["run"] and len(sys.argv) <= 3:
         run(*sys.argv[2:])
     elif sys.argv[1:] == ["demo"]:

@@ -185,7 +185,7 @@ def test_the_store_itself_is_lost(store):
         assert contents(connect(cluster, 0)) == {}
 
 
-@pytest.mark.parametrize("what", ["all", "manifests"])
+@pytest.mark.parametrize("what", ["itself", "all", "manifests"])
 def test_the_store_is_emptied_under_a_node_that_lives(store, what):
     """It goes on, and its next checkpoint makes the store whole, though what was streamed before is gone."""
     with Cluster(1, *on_directory(store)) as cluster:
@@ -194,11 +194,13 @@ def test_the_store_is_emptied_under_a_node_that_lives(store, what):
         for _ in range(3):
             a.incr("n")
             checkpointed(a)
-        for name in os.listdir(store):
-            if name == "manifest" or (what == "all" and name != ".tmp"):
+        while what == "itself" and os.path.exists(os.path.join(store, "manifest")):
+            shutil.rmtree(store, ignore_errors=True)
+        for name in os.listdir(store) if what != "itself" else []:
+            if name == "manifest" or what == "all":
                 while os.path.exists(os.path.join(store, name)):  # the node deletes garbage there as well
                     shutil.rmtree(os.path.join(store, name), ignore_errors=True)
-        os.makedirs(os.path.join(store, "manifest"))
+        os.makedirs(os.path.join(store, "manifest"), exist_ok=True)
         with open(os.path.join(store, "manifest", "zzz"), "w") as f:
             f.write("somebody else's")
         checkpointed(a)
@@ -565,7 +567,11 @@ def test_restoring_is_refused_where_it_would_mix_or_lose(store, tmp_path):
                      "2026-13-21T11:12:13Z"):
             refused("restore-to", *on_directory(empty), "--restore-from", f"file://{past}", "--restore-to", text)
         refused("there is no manifest", *on_directory(empty), "--restore-from", f"file://{past}", "--restore-to", "4711")
-        refused("there is nothing in restore-from", *on_directory(empty), "--restore-from", f"file://{store}.mistyped")
+        refused("No such file or directory", *on_directory(empty), "--restore-from", f"file://{store}.mistyped")
+        assert not os.path.exists(f"{store}.mistyped")
+        os.mkdir(f"{store}.nothing")
+        refused("there is nothing in restore-from", *on_directory(empty), "--restore-from", f"file://{store}.nothing")
+        assert not os.listdir(f"{store}.nothing")
         refused("no longer reaches back", *on_directory(empty), "--restore-from", f"file://{past}", "--restore-to", too_early)
         assert not {"segment", "manifest", "checkpoint"} & set(objects(empty))
         wipe(cluster, 0)  # and where nothing is wrong, it is done

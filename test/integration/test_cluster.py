@@ -251,7 +251,7 @@ def test_demo():
 
 
 @contextlib.contextmanager
-def shown(base):
+def shown(base, end=signal.SIGINT):
     """`make run`, once it says that its nodes answer. Whoever runs tests in the background ignores SIGINT; a terminal does not."""
     with subprocess.Popen(["/usr/bin/python3", CLUSTER, "run", str(base)], stdout=subprocess.PIPE, text=True,
                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as process:
@@ -262,7 +262,7 @@ def shown(base):
                 said.append(process.stdout.readline())
             yield process, int(said[-1].split()[2])
         finally:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(end)
             process.communicate(timeout=60)
 
 
@@ -285,3 +285,11 @@ def test_run_keeps_what_it_had(tmp_path):
         shutil.rmtree(tmp_path / str(port))
     with shown(tmp_path) as (_, kept):
         assert kept == 1 and redis.Redis("127.0.0.1", port=7003).get("before") == b"kill -9"
+
+
+@plain_build
+def test_run_leaves_no_node_behind_when_its_terminal_is_closed(tmp_path):
+    with shown(tmp_path, signal.SIGHUP):
+        pass
+    with pytest.raises(redis.ConnectionError):
+        redis.Redis("127.0.0.1", port=7001).ping()

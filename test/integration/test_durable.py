@@ -1,7 +1,10 @@
 """What was acknowledged comes back: kill -9, full disks, damage, restarts of all nodes."""
 import os
 import random
+import resource
+import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -9,7 +12,7 @@ import time
 
 import pytest
 import redis
-from servers import SERVER, Cluster, agree, connected, digest, until
+from servers import SERVER, Cluster, Server, agree, connected, digest, free_port, until
 
 LOG = ["--appendonly", "yes"]
 
@@ -168,6 +171,24 @@ def test_a_node_with_a_checkpoint_alone_is_expected_back():
         agree([a, b])
         assert b.get("n") == b"10" and b.get("reset") is None
         assert b.info("gossip")["gossip_resets"] == 0
+
+
+def test_a_node_with_an_old_log_is_expected_back():
+    """It keeps none any more; the next start reads the old one all the same."""
+    with Cluster(2) as cluster:
+        cluster.nodes[1].stop()
+        cluster.start(1, *LOG)
+        a, b = connect(cluster, 0), connect(cluster, 1)
+        connected([a, b])
+        b.incr("n", 5)
+        agree([a, b])
+        for _ in range(2):
+            assert cluster.nodes[1].stop() == 0
+            cluster.start(1)
+            b = connect(cluster, 1)
+            connected([a, b])
+            agree([a, b])
+            assert b.get("n") == b"5" and b.info("gossip")["gossip_resets"] == 0
 
 
 def test_what_came_from_peers_is_kept_too():
@@ -388,6 +409,57 @@ def test_a_full_disk_refuses_writes_until_there_is_room(policy):
                 full_disk(cluster, mount)
         finally:
             subprocess.run(["umount", mount], check=True)
+
+
+def test_a_file_that_may_not_grow_is_a_full_disk():
+    with Cluster(1, *LOG, "--appendfsync", "always") as cluster:
+        a = connect(cluster, 0)
+        a.set("before", "1")
+        pid = cluster.nodes[0].pid()
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+        acked = 0
+        with pytest.raises(redis.ResponseError, match="MISCONF.*no space"):
+            for acked in range(5000):
+                a.set(f"k{acked}", "v" * 1000)
+        assert a.get("before") == b"1"
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        until(lambda: a.info("persistence")["aof_last_write_status"] == "ok")
+        cluster.nodes[0].kill()
+        cluster.start(0)
+        assert connect(cluster, 0).exists("before", *(f"k{n}" for n in range(acked))) == acked + 1
+
+
+@pytest.mark.skipif(not shutil.which("prlimit"), reason="there is no prlimit")
+@pytest.mark.parametrize("most", [64, 4096])
+def test_clients_that_only_sit_there_leave_files_to_the_log_and_the_store(most):
+    with tempfile.TemporaryDirectory() as base:
+        port = free_port()
+        command = [SERVER, "--port", str(port), "--gossip-port", str(free_port()), "--dir", base, *LOG, "--object-store", f"file://{base}/store",
+                   "--segment-interval-ms", "50"]
+        node = Server(["prlimit", f"--nofile=64:{most}"] + command, port, base)
+        until(node.has_loaded)
+        a = redis.Redis("127.0.0.1", port, socket_timeout=20, single_connection_client=True)
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+        until(lambda: a.info("stats")["total_connections_received"] + a.info("stats")["rejected_connections"] >= 101)
+        assert a.config_get("maxclients")["maxclients"] == str(a.info("clients")["maxclients"])
+        assert a.info("clients")["connected_clients"] < 64 if most == 64 else a.info("clients")["connected_clients"] >= 101
+        a.set("k", "v")
+        assert a.save()
+        until(lambda: a.info("persistence")["object_store_behind_ms"] == 0)
+        for s in idle:
+            s.close()
+        assert node.stop() == 0
+        assert ("maxclients is 32, not 10000" in node.output()) == (most == 64)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_that_end_a_node_let_it_write_what_it_has(number):
+    with tempfile.TemporaryDirectory() as store, Cluster(1, "--object-store", f"file://{store}", "--segment-interval-ms", "3600000") as cluster:
+        connect(cluster, 0).set("k", "v")
+        os.kill(cluster.nodes[0].pid(), number)
+        assert cluster.nodes[0].process.wait(20) == 0
+        cluster.start(0)
+        assert connect(cluster, 0).get("k") == b"v"
 
 
 def full_disk(cluster, mount):

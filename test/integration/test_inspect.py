@@ -10,7 +10,7 @@ import time
 
 import pytest
 import redis
-from servers import ROOT, Cluster
+from servers import ROOT, SERVER, Cluster, Server, free_port
 from test_store import s3  # a fixture
 
 INSPECT = os.path.join(ROOT, os.environ.get("BUILD", "build"), "anneal-inspect")
@@ -677,6 +677,20 @@ def test_headers(kept):
     assert len(problems) == 2 and summary["keys"] is None
     assert inspect(kept.dir, "dump").returncode == 2
     assert state_of(lines(kept.dir, "dump", "--shards", SHARDS, code=1)) == kept.state
+
+
+def test_a_name_of_a_cluster_that_is_no_text(kept, tmp_path):
+    os.makedirs(tmp_path / "other")
+    port = free_port()
+    other = Server([SERVER, "--port", str(port), "--gossip-port", str(free_port()), "--dir", str(tmp_path / "other"), "--appendonly", "yes",
+                    "--cluster-name", b"a\xffb", "--shards", str(SHARDS)], port, str(tmp_path / "other"))
+    other.stop()
+    log = tmp_path / "other" / "anneal-log.00000000000000000001"
+    header = {"base64": base64.b64encode(b"anneal 1, cluster a\xffb, %d shards" % SHARDS).decode()}
+    assert [line["header"] for line in lines(log.parent, "list", "--json")] == [header, header]
+    shutil.copy(log, kept.path("log")[:-1] + "9")
+    problems = [line for line in lines(kept.dir, "verify", "--json", code=1) if line["what"] == "problem"]
+    assert len(problems) == 1 and b"a\xffb" in base64.b64decode(problems[0]["problem"]["base64"])
 
 
 def test_nodes_that_hear_each_other():

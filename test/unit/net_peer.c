@@ -286,7 +286,7 @@ static void what_cannot_be_an_address_is_refused(void **state) {
     peers_hangup(a, 0);
     c.port = peers_port(a);
     assert_null(peers_open(&c, &status));
-    assert_int_equal(status, STATUS_ERR_IO);
+    assert_int_equal(status, STATUS_ERR_BUSY);
     c.host = "192.0.2.1", c.port = 0; /* not ours */
     assert_null(peers_open(&c, &status));
     assert_int_not_equal(status, STATUS_OK);

@@ -9,6 +9,7 @@
 
 #include "net/options.h"
 #include "net/session.h"
+#include "persist/keeper.h"
 
 static int64_t mono_us;
 static struct now now(void *self) {
@@ -552,6 +553,53 @@ static void a_key_that_comes_later_is_found_in_a_pipeline_too(void **state) {
     close_place(p);
 }
 
+/* A disk that takes all and keeps nothing. */
+static enum status take_open(void *self, const char *name, int *file) {
+    (void)self, (void)name;
+    *file = 0;
+    return STATUS_OK;
+}
+static void take_close(void *self, int file) { (void)self, (void)file; }
+static enum status take_append(void *self, int file, struct bytes bytes) {
+    (void)self, (void)file, (void)bytes;
+    return STATUS_OK;
+}
+static enum status take_sync(void *self, int file) {
+    (void)file;
+    ++*(int *)self;
+    return STATUS_OK;
+}
+static enum status take_list(void *self, void (*visit)(void *arg, const char *name, uint64_t size), void *arg) {
+    (void)self, (void)visit, (void)arg;
+    return STATUS_OK;
+}
+
+static void appendfsync_holds_from_its_reply_on(void **state) {
+    (void)state;
+    struct place_to_be *p = open_place("");
+    struct client c = connect(p);
+    int syncs = 0;
+    struct keeper_recovery recovery;
+    struct buf error = {0};
+    struct keeper_config config = {
+        .disk = {.open = take_open, .close = take_close, .append = take_append, .sync = take_sync, .list = take_list, .self = &syncs},
+        .shards = p->node->shards, .shard_count = p->node->shard_count, .replicas = p->node->replicas, .cluster = "c", .logs = true, .sync = SYNC_NO};
+    struct keeper *keeper = keeper_new(&config);
+    assert_int_equal(keeper_recover(keeper, 0, &recovery, &error), STATUS_OK);
+    node_keep(p->node, keeper, false);
+    syncs = 0;
+    says(&c, "SET a 1\r\n", "+OK\r\n");
+    assert_int_equal(keeper_commit(keeper), STATUS_OK);
+    assert_int_equal(syncs, 0);
+    says(&c, "CONFIG SET appendfsync always\r\nSET a 2\r\n", "+OK\r\n+OK\r\n");
+    assert_int_equal(keeper_commit(keeper), STATUS_OK);
+    assert_int_equal(syncs, 1);
+    hang_up(&c);
+    node_keep(p->node, NULL, false);
+    keeper_free(keeper);
+    close_place(p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_stranger_may_only_introduce_himself),
@@ -577,6 +625,7 @@ int main(void) {
         cmocka_unit_test(who_waits_is_counted),
         cmocka_unit_test(what_no_client_could_be_sent_is_refused),
         cmocka_unit_test(a_key_that_comes_later_is_found_in_a_pipeline_too),
+        cmocka_unit_test(appendfsync_holds_from_its_reply_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

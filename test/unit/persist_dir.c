@@ -85,6 +85,24 @@ static void a_full_disk_leaves_no_part_of_an_object(void **state) {
     buf_fini(&body);
 }
 
+/* With the folder itself, or with what is not seen in it; and others may have made another by then. */
+static void a_store_that_is_removed_is_one_that_is_emptied(void **state) {
+    (void)state;
+    static const char *const harm[] = {"rm -r %1$s", "rm -r %1$s && mkdir %1$s", "rm -r %1$s && mkdir -p %1$s/.tmp %1$s/m && echo >%1$s/m/2", "rm -r %1$s/.tmp %1$s/m"};
+    for (size_t i = 0; i < sizeof harm / sizeof *harm; i++) {
+        struct waiter w = {0};
+        bool others = strstr(harm[i], "echo") != NULL;
+        open_here(&w);
+        assert_int_equal(ask_for(&w, STORE_CREATE, "m/1", bytes_str("a")), STORE_DONE);
+        shell(harm[i]);
+        assert_int_equal(ask_for(&w, STORE_GET, "m/1", bytes_str("")), STORE_MISSING);
+        assert_int_equal(ask_for(&w, STORE_GET, "m/2", bytes_str("")), others ? STORE_DONE : STORE_MISSING);
+        assert_int_equal(ask_for(&w, STORE_CREATE, "m/1", bytes_str("b")), STORE_DONE);
+        shell("test -e %1$s/m/1 && rm -r %1$s/m");
+        store_close(&w.store);
+    }
+}
+
 static void two_nodes_on_one_folder_see_each_other(void **state) {
     (void)state;
     struct waiter a = {0}, b = {0};
@@ -150,6 +168,7 @@ static void what_cannot_be_opened_is_named(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_full_disk_leaves_no_part_of_an_object, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_store_that_is_removed_is_one_that_is_emptied, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(two_nodes_on_one_folder_see_each_other, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(what_a_dead_process_left_goes_a_day_later, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(strangers_in_the_folder_are_passed_over, make_folder, remove_folder),

@@ -2,7 +2,7 @@
  *
  * One origin writes at random; the state after each commit that succeeded is known by its
  * digests. After a crash the recovered shards must be that state, if nothing was written since. */
-#define _GNU_SOURCE /* memmem */
+#define _GNU_SOURCE /* memmem, RTLD_NEXT */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +11,9 @@
 
 #include <cmocka.h>
 
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
@@ -34,6 +37,7 @@ struct world {
     struct now now;
     struct keeper_recovery recovery;
     enum keeper_sync sync;
+    uint64_t image_bytes_max;
 };
 
 static enum status try_start(struct world *w) {
@@ -44,7 +48,7 @@ static enum status try_start(struct world *w) {
     struct shard_config shard = {.replicas = w->replicas, .self = self, .log_bytes_max = 400}; /* so that images are needed */
     for (uint32_t s = 0; s < SHARDS; s++) w->shards[s] = shard_new(s, &shard);
     struct keeper_config config = {.disk = w->disk, .shards = w->shards, .shard_count = SHARDS, .replicas = w->replicas, .cluster = "c",
-                                   .logs = true, .sync = w->sync, .rewrite_percent = 100, .rewrite_bytes_min = 3000,
+                                   .logs = true, .sync = w->sync, .image_bytes_max = w->image_bytes_max, .rewrite_percent = 100, .rewrite_bytes_min = 3000,
                                    .threads = w->incarnation % 8 ? 1 : 3}; /* several are slow to start */
     w->keeper = keeper_new(&config);
     enum status status = keeper_recover(w->keeper, w->now.wall_ms, &w->recovery, &error);
@@ -66,6 +70,12 @@ static void open_world(struct world *w, uint64_t seed, enum keeper_sync sync) {
     w->sim = disk_sim_new(seed);
     disk_sim_holes(w->sim, 50);
     w->disk = disk_sim_port(w->sim);
+    start(w);
+}
+
+static void restart(struct world *w) {
+    stop(w);
+    disk_sim_kill(w->sim);
     start(w);
 }
 
@@ -191,6 +201,73 @@ static void a_disk_that_fails_costs_what_was_refused(void **state) {
     assert_true(healed > 100);
 }
 
+static void count_log(void *count, const char *name, uint64_t size) {
+    (void)size;
+    *(int *)count += strncmp(name, "anneal-log.", 11) == 0;
+}
+
+/* It is tried each second whether the disk is well, perhaps for days. */
+static void a_disk_that_stays_full_gets_no_more_files(void **state) {
+    (void)state;
+    for (uint64_t room = 0; room <= 100; room += 100) { /* for a log that says nothing as well */
+        struct world w;
+        int logs = 0;
+        open_world(&w, 9, SYNC_ALWAYS);
+        for (int i = 0; i < 20; i++) write_something(&w);
+        assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+        disk_sim_limit(w.sim, disk_sim_bytes(w.sim));
+        for (uint64_t before = digest(&w); digest(&w) == before;) write_something(&w);
+        assert_int_equal(keeper_commit(w.keeper), STATUS_ERR_FULL);
+        disk_sim_limit(w.sim, disk_sim_bytes(w.sim) + room);
+        steps(&w, 200);
+        assert_int_equal(keeper_failure(w.keeper), STATUS_ERR_FULL);
+        assert_int_equal(w.disk.list(w.disk.self, count_log, &logs), STATUS_OK);
+        assert_in_range(logs, 1, 2);
+        disk_sim_limit(w.sim, UINT64_MAX);
+        steps(&w, 20);
+        assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+        uint64_t before = digest(&w);
+        stop(&w);
+        disk_sim_crash(w.sim);
+        start(&w);
+        assert_int_equal(digest(&w), before);
+        close_world(&w);
+    }
+}
+
+/* Clients decide how large it gets. */
+static void a_shard_that_no_record_holds_fails_what_needs_its_image(void **state) {
+    (void)state;
+    struct world w;
+    struct keeper_status status;
+    open_world(&w, 11, SYNC_ALWAYS);
+    for (int i = 0; i < 20; i++) write_something(&w);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+    stop(&w);
+    disk_sim_kill(w.sim);
+    w.image_bytes_max = 100;
+    start(&w);
+    uint64_t before = digest(&w);
+    keeper_save(w.keeper, false);
+    steps(&w, 10);
+    keeper_status(w.keeper, &status);
+    assert_int_equal(status.saves, 1);
+    assert_int_equal(status.last_save, STATUS_ERR_TOO_LARGE);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_OK); /* deltas are logged all the same */
+    keeper_changed(w.keeper, 0);
+    keeper_changed(w.keeper, 1);
+    keeper_changed(w.keeper, 2);
+    steps(&w, 10);
+    assert_int_equal(keeper_failure(w.keeper), STATUS_ERR_TOO_LARGE);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_ERR_TOO_LARGE);
+    w.image_bytes_max = 0;
+    restart(&w);
+    assert_int_equal(digest(&w), before);
+    steps(&w, 20);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+    close_world(&w);
+}
+
 /* A sync fails, and the process ends before it made up for it. The next one reads what was to be synced, and can sync it, and
  * still it is not on the disk: that one must not take it for kept before it has written it anew. */
 static void what_a_failed_sync_lost_is_written_anew_by_the_next_process(void **state) {
@@ -283,6 +360,40 @@ static void rot_is_put_aside_and_the_rest_is_there(void **state) {
     assert_true(damaged > 150);
 }
 
+static void sum_damage(void *sum, const char *name, uint64_t size) {
+    uint64_t *bytes = sum;
+    if (strncmp(name, "anneal-damage.", 14) == 0) *bytes += size;
+}
+
+/* Until a checkpoint covers its file: a node that is started again and again has no more of it. */
+static void the_same_damage_is_put_aside_once(void **state) {
+    (void)state;
+    uint64_t before = 0, places = 0;
+    struct world w;
+    for (uint64_t seed = 1; !before; seed++) { /* that rots in the midst */
+        open_world(&w, seed, SYNC_ALWAYS);
+        for (int i = 0; i < 20; i++) {
+            write_something(&w);
+            assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+        }
+        stop(&w);
+        disk_sim_kill(w.sim);
+        assert_true(disk_sim_rot(w.sim));
+        start(&w);
+        places = w.recovery.damaged;
+        assert_int_equal(w.disk.list(w.disk.self, sum_damage, &before), STATUS_OK);
+        if (!before) close_world(&w);
+    }
+    for (int i = 0; i < 3; i++) {
+        uint64_t after = 0;
+        restart(&w);
+        assert_int_equal(w.recovery.damaged, places);
+        assert_int_equal(w.disk.list(w.disk.self, sum_damage, &after), STATUS_OK);
+        assert_int_equal(after, before);
+    }
+    close_world(&w);
+}
+
 static void files_of_another_cluster_are_refused(void **state) {
     (void)state;
     struct world w;
@@ -328,6 +439,49 @@ static void a_checkpoint_leaves_one_file_and_an_empty_log(void **state) {
     close_world(&w);
 }
 
+/* After it there would be no number for a log of ours. */
+static void a_stray_file_with_the_greatest_number_hides_no_log(void **state) {
+    (void)state;
+    static const char *const names[] = {"anneal-log.18446744073709551615", "anneal-log.99999999999999999999", "anneal-checkpoint.18446744073709551614",
+                                        "anneal-damage.18446744073709551613"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct world w;
+        int file;
+        open_world(&w, 12, SYNC_ALWAYS);
+        assert_int_equal(w.disk.open(w.disk.self, names[i], &file), STATUS_OK);
+        w.disk.close(w.disk.self, file);
+        for (int round = 0; round < 3; round++) {
+            for (uint64_t before = digest(&w); digest(&w) == before;) write_something(&w);
+            assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+            uint64_t before = digest(&w);
+            restart(&w);
+            assert_int_equal(digest(&w), before);
+        }
+        close_world(&w);
+    }
+}
+
+/* Each process has a log of its own, none of which may ever be long enough. */
+static void logs_of_many_processes_are_compacted_as_one_would_be(void **state) {
+    (void)state;
+    struct world w;
+    struct keeper_status status = {0};
+    open_world(&w, 10, SYNC_ALWAYS);
+    for (int i = 0; i < 30 && !status.saves; i++) {
+        for (int n = 0; n < 5; n++) write_something(&w);
+        assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+        steps(&w, 1);
+        keeper_status(w.keeper, &status);
+        assert_true(status.log_bytes <= disk_sim_bytes(w.sim));
+        if (status.saving) steps(&w, 10);
+        else restart(&w);
+        keeper_status(w.keeper, &status);
+    }
+    assert_int_equal(status.saves, 1);
+    assert_true(disk_sim_bytes(w.sim) < 3 * 3000);
+    close_world(&w);
+}
+
 /* It is removed as what says nothing is: what a log says must not depend on whether it is still there. */
 static void an_empty_checkpoint_covers_no_log(void **state) {
     (void)state;
@@ -352,9 +506,122 @@ static void an_empty_checkpoint_covers_no_log(void **state) {
     close_world(&w);
 }
 
+/* A disk that holds one file back. */
+struct reluctant {
+    struct disk_port disk;
+    const char *name;
+};
+
+static enum status reluctant_open(void *self, const char *name, int *file) {
+    const struct reluctant *r = self;
+    return strcmp(name, r->name) == 0 ? STATUS_ERR_IO : r->disk.open(r->disk.self, name, file);
+}
+static void reluctant_close(void *self, int file) {
+    const struct reluctant *r = self;
+    r->disk.close(r->disk.self, file);
+}
+static enum status reluctant_read(void *self, int file, uint64_t at, size_t len, struct buf *out) {
+    const struct reluctant *r = self;
+    return r->disk.read(r->disk.self, file, at, len, out);
+}
+static enum status reluctant_list(void *self, void (*visit)(void *arg, const char *name, uint64_t size), void *arg) {
+    const struct reluctant *r = self;
+    return r->disk.list(r->disk.self, visit, arg);
+}
+
+#define SECOND_CHECKPOINT "anneal-checkpoint.00000000000000000002"
+
+static void open_world_with_checkpoint(struct world *w, uint64_t seed) {
+    open_world(w, seed, SYNC_ALWAYS);
+    for (int i = 0; i < 20; i++) write_something(w);
+    assert_int_equal(keeper_save(w->keeper, false), 1);
+    steps(w, 8);
+    assert_true(disk_sim_has(w->sim, SECOND_CHECKPOINT));
+}
+
+/* The checkpoint after that would remove it. */
+static void a_file_that_cannot_be_opened_ends_the_start(void **state) {
+    (void)state;
+    struct world w;
+    open_world_with_checkpoint(&w, 7);
+    uint64_t before = digest(&w);
+    struct reluctant r = {.disk = w.disk, .name = SECOND_CHECKPOINT};
+    stop(&w);
+    disk_sim_kill(w.sim);
+    w.disk = (struct disk_port){.open = reluctant_open, .close = reluctant_close, .read = reluctant_read, .list = reluctant_list, .self = &r};
+    assert_int_equal(try_start(&w), STATUS_ERR_IO);
+    stop(&w);
+    w.disk = r.disk;
+    start(&w);
+    assert_int_equal(digest(&w), before);
+    close_world(&w);
+}
+
+/* It is complete before it has its name, so this is no write that never ended. */
+static void a_checkpoint_that_ends_early_is_damage(void **state) {
+    (void)state;
+    for (uint64_t size = 0; size <= 100; size += 50) {
+        struct world w;
+        int file;
+        open_world_with_checkpoint(&w, 8);
+        stop(&w);
+        disk_sim_kill(w.sim);
+        assert_int_equal(w.disk.open(w.disk.self, SECOND_CHECKPOINT, &file), STATUS_OK);
+        assert_int_equal(w.disk.cut(w.disk.self, file, size), STATUS_OK);
+        w.disk.close(w.disk.self, file);
+        start(&w);
+        assert_int_equal(w.recovery.damaged, 1);
+        assert_int_equal(w.recovery.torn_bytes, 0);
+        close_world(&w);
+    }
+}
+
 static void *commit(void *keeper) {
     assert_int_equal(keeper_commit(keeper), STATUS_OK);
     return NULL;
+}
+
+static int entries_left = -1; /* until a directory cannot be read; -1: it can */
+
+/* In place of libc's. */
+struct dirent *readdir(DIR *directory) {
+    if (entries_left == 0) {
+        errno = EIO;
+        return NULL;
+    }
+    if (entries_left > 0) entries_left--;
+    struct dirent *(*original)(DIR *);
+    *(void **)&original = dlsym(RTLD_NEXT, "readdir");
+    return original(directory);
+}
+
+/* What is not listed would not be read, and yet removed by the next checkpoint. */
+static void a_directory_of_which_a_part_is_listed_ends_the_start(void **state) {
+    (void)state;
+    struct world w = {.now = {1000000, 1000000}, .sync = SYNC_ALWAYS};
+    struct buf error = {0};
+    char dir[] = "/tmp/anneal-keeper-XXXXXX", command[64];
+    assert_non_null(mkdtemp(dir));
+    struct disk *disk = disk_open(dir, &error);
+    assert_non_null(disk);
+    w.disk = disk_port(disk);
+    rng_seed(&w.rng, 4);
+    start(&w);
+    write_something(&w);
+    assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+    for (entries_left = 2; entries_left >= 0;) {
+        int left = entries_left;
+        stop(&w);
+        assert_int_equal(try_start(&w), STATUS_ERR_IO);
+        entries_left = left - 1;
+    }
+    stop(&w);
+    start(&w);
+    stop(&w);
+    disk_close(disk);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+    buf_fini(&error);
 }
 
 /* A client of another thread writes and commits while all starts over: on a real disk, as threads are real. */
@@ -423,12 +690,6 @@ static void set_key(struct world *w, struct shard *shard, const char *value) {
     shard_set(shard, key_named(w, "k"), bytes_str(value), false, w->now.wall_ms);
 }
 
-static void restart(struct world *w) {
-    stop(w);
-    disk_sim_kill(w->sim);
-    start(w);
-}
-
 /* Of a value that another replaced and we delete in its place nothing is back. */
 static void write_upon(void (*came)(struct keeper *k, uint32_t shard)) {
     struct world w;
@@ -466,13 +727,21 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_committed_comes_back),
         cmocka_unit_test(a_disk_that_fails_costs_what_was_refused),
+        cmocka_unit_test(a_disk_that_stays_full_gets_no_more_files),
+        cmocka_unit_test(a_shard_that_no_record_holds_fails_what_needs_its_image),
         cmocka_unit_test(what_a_failed_sync_lost_is_written_anew_by_the_next_process),
         cmocka_unit_test(a_checkpoint_that_fails_hides_nothing),
         cmocka_unit_test(rot_is_put_aside_and_the_rest_is_there),
         cmocka_unit_test(what_a_write_came_upon_comes_back_with_it),
+        cmocka_unit_test(the_same_damage_is_put_aside_once),
         cmocka_unit_test(files_of_another_cluster_are_refused),
         cmocka_unit_test(a_checkpoint_leaves_one_file_and_an_empty_log),
+        cmocka_unit_test(a_stray_file_with_the_greatest_number_hides_no_log),
+        cmocka_unit_test(logs_of_many_processes_are_compacted_as_one_would_be),
         cmocka_unit_test(an_empty_checkpoint_covers_no_log),
+        cmocka_unit_test(a_file_that_cannot_be_opened_ends_the_start),
+        cmocka_unit_test(a_checkpoint_that_ends_early_is_damage),
+        cmocka_unit_test(a_directory_of_which_a_part_is_listed_ends_the_start),
         cmocka_unit_test(what_is_written_while_all_starts_over_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
