@@ -160,6 +160,10 @@ void context_copy(struct context *to, const struct context *from) {
     for (uint32_t i = 0; i < from->extra_count; i++) context_add(to, from->extra[i]);
 }
 
+size_t context_bytes(const struct context *c) {
+    return (c->applied.count + c->prefix.count) * sizeof(uint64_t) + c->extra_cap * sizeof *c->extra;
+}
+
 void context_fini(struct context *c) {
     vclock_fini(&c->applied);
     vclock_fini(&c->prefix);

@@ -80,6 +80,7 @@ void context_apply(struct context *c, uint16_t replica, uint64_t counter);
 void context_merge(struct context *into, const struct context *from);
 void context_merge_applied(struct context *into, const struct context *from);
 void context_copy(struct context *to, const struct context *from); /* to is overwritten, not freed */
+size_t context_bytes(const struct context *c); /* that it points to */
 void context_fini(struct context *c);
 
 #endif

@@ -313,6 +313,19 @@ static void an_old_floor_brings_nothing_back(void **state) {
     cast_fini(&c);
 }
 
+/* While a member is down nobody forgets what it has not heard: the log's limit is all that ends that. */
+static void what_flushes_saw_counts_as_log(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c);
+    for (int i = 0; i < 20000; i++) shard_flush(c.shard[A], 1000);
+    assert_true(shard_paths(c.shard[A])->records_cut > 0);
+    assert_true(shard_mem_bytes(c.shard[A]) <= 1 << 20);
+    forget_dead(&c, A);
+    assert_int_equal(shard_mem_bytes(c.shard[A]), 0);
+    cast_fini(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_two_types_the_later_is_seen),
@@ -325,6 +338,7 @@ int main(void) {
         cmocka_unit_test(an_answer_by_cells_brings_floors_where_all_is_equal),
         cmocka_unit_test(an_answer_leaves_floors_that_its_sender_could_not_know),
         cmocka_unit_test(an_old_floor_brings_nothing_back),
+        cmocka_unit_test(what_flushes_saw_counts_as_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
