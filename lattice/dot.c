@@ -125,6 +125,29 @@ void context_add(struct context *c, struct dot dot) {
     c->extra_count++;
 }
 
+int dot_compare(const void *a, const void *b) {
+    uint64_t x = ((const struct dot *)a)->v, y = ((const struct dot *)b)->v;
+    return (x > y) - (x < y);
+}
+
+/* A DEL lists every dot of a large set: one by one, each would move all that is behind it. */
+void context_add_all(struct context *c, const struct dot *sorted, uint32_t count) {
+    for (; count && context_has(c, *sorted); sorted++) count--;
+    if (!count) return;
+    uint32_t cap = c->extra_count + count, kept = 0, at = 0;
+    struct dot *extra = mem_alloc(cap * sizeof *extra);
+    for (uint32_t i = 0; i < count; i++) {
+        while (at < c->extra_count && c->extra[at].v < sorted[i].v) extra[kept++] = c->extra[at++];
+        bool repeats = i > 0 && sorted[i].v == sorted[i - 1].v;
+        if (!repeats && !context_has(c, sorted[i])) extra[kept++] = sorted[i];
+    }
+    while (at < c->extra_count) extra[kept++] = c->extra[at++];
+    mem_free(c->extra);
+    c->extra = extra;
+    c->extra_count = kept;
+    c->extra_cap = cap;
+}
+
 static void prune(struct context *c) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < c->extra_count; i++) {
@@ -144,7 +167,7 @@ void context_apply(struct context *c, uint16_t replica, uint64_t counter) {
 void context_merge(struct context *into, const struct context *from) {
     vclock_join(&into->prefix, &from->applied);
     vclock_join(&into->prefix, &from->prefix);
-    for (uint32_t i = 0; i < from->extra_count; i++) context_add(into, from->extra[i]);
+    context_add_all(into, from->extra, from->extra_count);
     if (into->extra_count) prune(into);
 }
 
@@ -157,7 +180,7 @@ void context_copy(struct context *to, const struct context *from) {
     *to = (struct context){0};
     vclock_copy(&to->applied, &from->applied);
     vclock_copy(&to->prefix, &from->prefix);
-    for (uint32_t i = 0; i < from->extra_count; i++) context_add(to, from->extra[i]);
+    context_add_all(to, from->extra, from->extra_count);
 }
 
 size_t context_bytes(const struct context *c) {

@@ -74,6 +74,8 @@ static inline bool context_has(const struct context *c, struct dot dot) {
 }
 /* The dot's fate is known, ahead of its mutation. */
 void context_add(struct context *c, struct dot dot);
+void context_add_all(struct context *c, const struct dot *sorted, uint32_t count); /* may repeat */
+int dot_compare(const void *a, const void *b); /* of dots, for qsort and bsearch */
 /* Every mutation of the replica up to counter is applied. */
 void context_apply(struct context *c, uint16_t replica, uint64_t counter);
 /* Knows what `from` knows; `applied` stays. */

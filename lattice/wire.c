@@ -1,6 +1,7 @@
 #include "lattice/wire.h"
 
 #include <msgpack.h>
+#include <stdlib.h>
 
 #include "core/mem.h"
 #include "core/mutant.h"
@@ -181,14 +182,24 @@ void wire_read_vclock(struct wire_reader *r, struct vclock *v) {
     }
 }
 
+/* Each dot takes two bytes: as in wire_open. Their order was that of the sender's indexes. */
+static void read_extra(struct wire_reader *r, struct context *into) {
+    uint64_t count = wire_read_u64(r);
+    if (r->bad || count > (uint64_t)(r->end - r->at) / 2 || count > UINT32_MAX) {
+        spoil(r);
+        return;
+    }
+    struct dot *dots = mem_alloc(count * sizeof *dots);
+    for (uint64_t i = 0; i < count; i++) dots[i] = wire_read_dot(r);
+    qsort(dots, count, sizeof *dots, dot_compare);
+    if (!r->bad) context_add_all(into, dots, (uint32_t)count);
+    mem_free(dots);
+}
+
 bool wire_read_context(struct wire_reader *r, struct context *into) {
     wire_read_vclock(r, &into->applied);
     wire_read_vclock(r, &into->prefix);
-    uint64_t count = wire_read_u64(r);
-    for (uint64_t i = 0; i < count && !r->bad; i++) {
-        struct dot dot = wire_read_dot(r);
-        if (!r->bad) context_add(into, dot);
-    }
+    read_extra(r, into);
     return !r->bad;
 }
 

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -17,9 +19,9 @@ struct cast {
     struct shard *shard[ALL];
 };
 
-static void cast_init(struct cast *c) {
+static void cast_init(struct cast *c, uint64_t log_bytes) {
     for (int i = 0; i < ALL; i++) {
-        struct shard_config config = {.log_bytes_max = 1 << 20, .replicas = replicas_new()};
+        struct shard_config config = {.log_bytes_max = log_bytes, .replicas = replicas_new()};
         c->replicas[i] = config.replicas;
         assert_int_equal(replicas_intern(config.replicas, (struct replica_id){(uint64_t)i + 1, 7}, &config.self), STATUS_OK);
         c->shard[i] = shard_new(0, &config);
@@ -118,7 +120,7 @@ static enum key_type type_at(struct cast *c, int at, const char *name) {
 static void of_two_types_the_later_is_seen(void **state) {
     (void)state;
     struct cast c;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_set(c.shard[A], ref(&c, A, "k"), bytes_str("v"), false, 1000);
     shard_add_member(c.shard[B], ref(&c, B, "k"), bytes_str("m"), 2000);
     shard_set_field(c.shard[B], ref(&c, B, "l"), bytes_str("f"), bytes_str("v"), 3000);
@@ -136,7 +138,7 @@ static void hearing_of_a_later_clock_moves_our_own(void **state) {
     (void)state;
     struct cast c;
     struct scratch scratch;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_set(c.shard[A], ref(&c, A, "other"), bytes_str("x"), false, 90000);
     tell(&c, A, B, 1000);
     shard_set(c.shard[B], ref(&c, B, "k"), bytes_str("after"), false, 1000);
@@ -150,7 +152,7 @@ static void hearing_of_a_later_clock_moves_our_own(void **state) {
 static void the_last_member_takes_the_expiry_along(void **state) {
     (void)state;
     struct cast c;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_add_member(c.shard[A], ref(&c, A, "s"), bytes_str("m"), 1000);
     shard_expire(c.shard[A], ref(&c, A, "s"), 9000, 1000);
     tell(&c, A, B, 1000);
@@ -173,7 +175,7 @@ static void what_an_answer_knows_to_be_gone_goes(void **state) {
     struct cast c;
     struct buf late = {0};
     struct shard_summary asked;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_set(c.shard[A], ref(&c, A, "own"), bytes_str("v"), false, 1000);
     shard_add_member(c.shard[C], ref(&c, C, "s"), bytes_str("m"), 1000);
     delta(&c, C, A, &late);
@@ -195,7 +197,7 @@ static void an_answer_takes_along_what_its_sender_has_forgotten(void **state) {
     (void)state;
     struct cast c;
     struct shard_summary asked;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(5), 1000);
     tell(&c, C, A, 1000);
     tell(&c, C, B, 1000);
@@ -215,7 +217,7 @@ static void what_was_forgotten_stays_forgotten(void **state) {
     (void)state;
     struct cast c;
     struct buf overlaps = {0};
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_increase(c.shard[A], ref(&c, A, "n"), fixed_from_i64(5), 1000);
     tell(&c, A, B, 1000);
     shard_delete(c.shard[B], ref(&c, B, "n"), 1000);
@@ -233,7 +235,7 @@ static void what_was_forgotten_stays_forgotten(void **state) {
 static void a_floor_waits_for_what_it_resets(void **state) {
     (void)state;
     struct cast c;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_increase(c.shard[A], ref(&c, A, "n"), fixed_from_i64(5), 1000);
     tell(&c, A, C, 1000);
     shard_delete(c.shard[C], ref(&c, C, "n"), 1000);
@@ -252,7 +254,7 @@ static void an_answer_by_cells_brings_floors_where_all_is_equal(void **state) {
     (void)state;
     struct cast c;
     struct shard_summary asked;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_set(c.shard[B], ref(&c, B, "other"), bytes_str("v"), false, 1000);
     tell(&c, B, A, 1000);
     shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(5), 1000);
@@ -272,7 +274,7 @@ static void an_answer_by_cells_brings_floors_where_all_is_equal(void **state) {
 static void an_answer_leaves_floors_that_its_sender_could_not_know(void **state) {
     (void)state;
     struct cast c;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(5), 1000);
     for (int i = A; i <= D; i++)
         if (i != C) tell(&c, C, i, 1000);
@@ -292,7 +294,7 @@ static void an_answer_leaves_floors_that_its_sender_could_not_know(void **state)
 static void an_old_floor_brings_nothing_back(void **state) {
     (void)state;
     struct cast c;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(5), 1000);
     tell(&c, C, A, 1000);
     shard_delete(c.shard[A], ref(&c, A, "n"), 1000);
@@ -317,12 +319,35 @@ static void an_old_floor_brings_nothing_back(void **state) {
 static void what_flushes_saw_counts_as_log(void **state) {
     (void)state;
     struct cast c;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     for (int i = 0; i < 20000; i++) shard_flush(c.shard[A], 1000);
     assert_true(shard_paths(c.shard[A])->records_cut > 0);
     assert_true(shard_mem_bytes(c.shard[A]) <= 1 << 20);
     forget_dead(&c, A);
     assert_int_equal(shard_mem_bytes(c.shard[A]), 0);
+    cast_fini(&c);
+}
+
+/* By who has it, and by who has not heard of it yet; and what such a one passes on. */
+static void a_large_key_is_removed_in_time(void **state) {
+    (void)state;
+    struct cast c;
+    char name[16];
+    cast_init(&c, 64 << 20);
+    for (int i = 0; i < 400000; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        shard_add_member(c.shard[A], ref(&c, A, "k"), bytes_str(name), 1000);
+    }
+    tell(&c, A, B, 1000);
+    shard_delete(c.shard[B], ref(&c, B, "k"), 1000);
+    clock_t began = clock();
+    tell(&c, B, A, 1000);
+    tell(&c, B, C, 1000);
+    take_all(&c, C, D);
+    assert_true(clock() - began < 10 * CLOCKS_PER_SEC);
+    for (int i = A; i < ALL; i++) assert_int_equal(type_at(&c, i, "k"), KEY_NONE);
+    tell(&c, A, D, 1000);
+    assert_int_equal(type_at(&c, D, "k"), KEY_NONE);
     cast_fini(&c);
 }
 
@@ -339,6 +364,7 @@ int main(void) {
         cmocka_unit_test(an_answer_leaves_floors_that_its_sender_could_not_know),
         cmocka_unit_test(an_old_floor_brings_nothing_back),
         cmocka_unit_test(what_flushes_saw_counts_as_log),
+        cmocka_unit_test(a_large_key_is_removed_in_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
