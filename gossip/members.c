@@ -584,6 +584,8 @@ static void member_judge(struct gossip *g, struct member *m) {
     if (m->left && g->now.mono_us - m->heard_us >= g->config.suspect_ms * MS) m->silent = true;
     if (m->left && m->link >= 0) hangup_member(g, m);
     if (!m->left) dial_member(g, m);
+    /* It stopped in the midst of a message, whose room others need. */
+    if (g->now.mono_us - m->progress_us >= g->config.down_ms * MS) transfer_give_up(g, m);
     if (member_status_of(g, m) != m->said) note_status(g, m);
 }
 

@@ -168,6 +168,7 @@ void transfer_broadcast(struct gossip *g, struct wire_writer *message);
 void transfer_send_link(struct gossip *g, int link, struct wire_writer *message);
 void transfer_flush(struct gossip *g, struct member *m); /* there may be room */
 void transfer_forget(struct gossip *g, struct member *m);
+void transfer_give_up(struct gossip *g, struct member *m); /* the message of it that is under way here */
 void transfer_frame(struct gossip *g, struct bytes frame);
 /* False: it holds no deltas, or is not for us to judge; nothing happened. */
 bool transfer_deltas(struct gossip *g, struct bytes frame);

@@ -36,6 +36,7 @@ static int64_t now_ms;
 static uint64_t dice;
 static bool cut;
 static int64_t latency_ms, jitter_ms;
+static uint64_t message_bytes_max;
 static struct rng rng;
 
 static struct now now(void *self) {
@@ -96,6 +97,7 @@ static void start(struct side *s, struct side *other, uint64_t node, const char 
     struct gossip_config config = {.clock = {.now = now, .entropy = entropy}, .transport = {dial, hangup, send_frame, s},
                                    .replicas = s->replicas, .shards = s->shards, .shard_count = SHARDS,
                                    .self = {node, ++dice}, GOSSIP_CONFIG_DEFAULT};
+    if (message_bytes_max) config.message_bytes_max = message_bytes_max;
     config.address = address;
     config.join = join;
     config.sure = is_sure;
@@ -370,6 +372,66 @@ static void parts_of_a_message_may_overtake_each_other(void **state) {
     stop(&b);
 }
 
+static bool has(struct side *s, uint32_t shard, const char *key) {
+    shard_lock(s->shards[shard]);
+    bool found = shard_find(s->shards[shard], shard_ref(s->shards[shard], bytes_str(key)), now(NULL).wall_ms);
+    shard_unlock(s->shards[shard]);
+    return found;
+}
+
+/* B and C are members to A, and send it what has room beside nothing else: 12 frames each, B's first. */
+static void start_large(struct side *a, struct side *b, struct side *c) {
+    struct buf value = {0};
+    message_bytes_max = 4 << 20;
+    start_both(a, b);
+    run(a, b, 3000);
+    start(c, a, 3, "c", "a");
+    a->other = c;
+    run(a, c, 3000);
+    message_bytes_max = 0;
+    step(b);
+    step(a);
+    buf_reserve(&value, 3 << 20);
+    memset(value.data, 'v', value.len = 3 << 20);
+    put(b, 1, "b", buf_bytes(&value));
+    put(c, 2, "c", buf_bytes(&value));
+    step(b);
+    assert_true(a->frame_count >= 12);
+    buf_fini(&value);
+}
+
+static void who_stops_in_the_midst_of_a_message_keeps_nobody_out(void **state) {
+    struct side a, b, c;
+    (void)state;
+    start_large(&a, &b, &c);
+    a.frame_count -= 4;
+    for (int i = 0; i < 4; i++) buf_fini(&a.frames[a.frame_count + (size_t)i].bytes);
+    run(&a, &c, 30000);
+    assert_true(has(&a, 2, "c"));
+    stop(&a);
+    stop(&b);
+    stop(&c);
+}
+
+static void of_two_messages_without_room_for_both_one_arrives(void **state) {
+    struct side a, b, c;
+    (void)state;
+    start_large(&a, &b, &c);
+    size_t first = a.frame_count, at = 0;
+    step(&c);
+    struct frame mixed[FRAMES];
+    for (size_t i = 0, k = first; i < first || k < a.frame_count; i++, k++) {
+        if (i < first) mixed[at++] = a.frames[i];
+        if (k < a.frame_count) mixed[at++] = a.frames[k];
+    }
+    memcpy(a.frames, mixed, a.frame_count * sizeof *mixed);
+    step(&a);
+    assert_true(has(&a, 1, "b") || has(&a, 2, "c"));
+    stop(&a);
+    stop(&b);
+    stop(&c);
+}
+
 static void peers_that_are_far_away_agree(void **state) {
     struct side a, b;
     (void)state;
@@ -502,6 +564,8 @@ int main(void) {
         cmocka_unit_test(what_a_short_cut_swallowed_is_found_within_two_heartbeats),
         cmocka_unit_test(peers_that_are_far_away_agree),
         cmocka_unit_test(parts_of_a_message_may_overtake_each_other),
+        cmocka_unit_test(who_stops_in_the_midst_of_a_message_keeps_nobody_out),
+        cmocka_unit_test(of_two_messages_without_room_for_both_one_arrives),
         cmocka_unit_test(what_still_comes_of_who_left_long_ago_is_dropped),
         cmocka_unit_test(who_moves_in_replaces_who_was_there),
         cmocka_unit_test(the_next_process_knows_who_was_before_it),
