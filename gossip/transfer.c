@@ -332,7 +332,7 @@ bool transfer_deltas(struct gossip *g, struct bytes frame) {
     struct message m;
     if (open_part(g, frame, &sender, &part) != STATUS_OK || part.count != 1) return false;
     if (message_open(g, &m, part.bytes, sender) != STATUS_OK) return false;
-    bool deltas = m.kind == MESSAGE_DELTAS && !is_stranger(&m);
+    bool deltas = m.kind == MESSAGE_DELTAS && !is_stranger(&m) && m.from->lives; /* else it may move in: that hangs up */
     if (deltas) {
         count_frame(g, frame);
         members_heard(g, m.from);

@@ -37,6 +37,7 @@ static uint64_t dice;
 static bool cut;
 static int64_t latency_ms, jitter_ms;
 static uint64_t message_bytes_max;
+static bool in_short_cut;
 static struct rng rng;
 
 static struct now now(void *self) {
@@ -50,11 +51,13 @@ static uint64_t entropy(void *self) {
 
 static enum status dial(void *self, int link, const char *address) {
     (void)address;
+    assert_false(in_short_cut);
     ((struct side *)self)->dialled[link] = true;
     return STATUS_OK;
 }
 static void hangup(void *self, int link) {
     struct side *s = self;
+    assert_false(in_short_cut);
     s->dialled[link] = s->up[link] = false;
 }
 static enum status send_frame(void *self, int link, struct bytes frame) {
@@ -534,6 +537,40 @@ static void who_moves_in_replaces_who_was_there(void **state) {
     stop(&c);
 }
 
+/* Threads of the transport may not hang up: who moves in with a delta, because both spoke until now, waits for the loop. */
+static void nobody_moves_in_by_the_short_cut(void **state) {
+    struct side a, b, c;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    write_to(&b, 0, "k");
+    step(&b);
+    step(&a);
+    start(&c, &a, 3, "b", "a");
+    a.other = &c;
+    run(&a, &c, 500);
+    assert_true(is_connected(&a, 2));
+    now_ms += 1000;
+    write_to(&c, 1, "l");
+    gossip_flush(c.gossip);
+    assert_true(a.frame_count > 0);
+    in_short_cut = true;
+    for (size_t i = 0; i < a.frame_count; i++) assert_false(gossip_deltas(a.gossip, buf_bytes(&a.frames[i].bytes), now(NULL)));
+    in_short_cut = false;
+    step(&a);
+    assert_false(is_connected(&a, 2));
+    assert_true(has(&a, 1, "l"));
+    write_to(&c, 1, "m");
+    gossip_flush(c.gossip);
+    in_short_cut = true;
+    assert_true(gossip_deltas(a.gossip, buf_bytes(&a.frames[0].bytes), now(NULL)));
+    in_short_cut = false;
+    assert_true(has(&a, 1, "m"));
+    stop(&a);
+    stop(&b);
+    stop(&c);
+}
+
 /* Also of one who has met nobody; and who starts over is another from then on. */
 static void the_next_process_knows_who_was_before_it(void **state) {
     (void)state;
@@ -568,6 +605,7 @@ int main(void) {
         cmocka_unit_test(of_two_messages_without_room_for_both_one_arrives),
         cmocka_unit_test(what_still_comes_of_who_left_long_ago_is_dropped),
         cmocka_unit_test(who_moves_in_replaces_who_was_there),
+        cmocka_unit_test(nobody_moves_in_by_the_short_cut),
         cmocka_unit_test(the_next_process_knows_who_was_before_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
