@@ -320,10 +320,13 @@ static void pulls_expire(struct gossip *g) {
     }
 }
 
+/* Of this process alone: what was answered to an earlier one, which lacked less, may be repeated by whoever overheard it. */
+static uint64_t next_token(struct gossip *g) { return mix(++g->message_number, g->config.self.incarnation) | 1; }
+
 static void write_pull(struct gossip *g, struct wire_writer *w, uint32_t s, const struct member *m) {
     struct shard_view *v = &g->shards[s];
     struct shard *shard = g->config.shards[s];
-    v->pull = (struct pull){.token = ++g->message_number, .peer = m->id, .asked_us = g->now.mono_us};
+    v->pull = (struct pull){.token = next_token(g), .peer = m->id, .asked_us = g->now.mono_us};
     g->pulls_out++;
     g->stats.pulls_sent++;
     shard_lock(shard);

@@ -38,6 +38,9 @@ static bool cut;
 static int64_t latency_ms, jitter_ms;
 static uint64_t message_bytes_max;
 static bool in_short_cut;
+static struct buf overheard[FRAMES]; /* by a stranger, who is not asked to stop: */
+static size_t overheard_count;
+static bool overhears;
 static struct rng rng;
 
 static struct now now(void *self) {
@@ -66,6 +69,7 @@ static enum status send_frame(void *self, int link, struct bytes frame) {
     (void)link;
     assert_true(to->frame_count < FRAMES);
     if (cut) return STATUS_OK;
+    if (overhears && overheard_count < FRAMES) buf_put_bytes(&overheard[overheard_count++], frame);
     struct frame fresh = {.at_ms = now_ms + latency_ms + (int64_t)rng_below(&rng, (uint64_t)jitter_ms + 1)};
     size_t at = to->frame_count++;
     buf_put_bytes(&fresh.bytes, frame);
@@ -537,6 +541,57 @@ static void who_moves_in_replaces_who_was_there(void **state) {
     stop(&c);
 }
 
+static void say_again(struct side *to) {
+    for (size_t i = 0; i < overheard_count; i++)
+        gossip_step(to->gossip, &(struct gossip_event){.kind = GOSSIP_FRAME, .frame = buf_bytes(&overheard[i])}, now(NULL));
+}
+
+static void forget_overheard(void) {
+    overhears = false;
+    while (overheard_count) buf_fini(&overheard[--overheard_count]);
+}
+
+/* A stranger repeats what was answered to an earlier process, which asked for less: it had what came by then. However many
+ * messages the next one has sent before it asks. */
+static void an_answer_to_an_earlier_process_is_no_answer(void **state) {
+    struct side a, b, next;
+    (void)state;
+    for (int delay = 20; delay < 60; delay++) {
+        start_both(&a, &b);
+        run(&a, &b, 3000);
+        write_to(&b, 1, "k");
+        run(&a, &b, 400);
+        cut = true;
+        write_to(&b, 1, "l");
+        run(&a, &b, 400);
+        cut = false;
+        overhears = true;
+        assert_true(run_until_equal(&a, &b) < 5000);
+        overhears = false;
+        start(&next, &b, 1, "a", "b");
+        b.other = &next;
+        cut = true;
+        run(&next, &b, 340 * delay);
+        cut = false;
+        int64_t began = now_ms;
+        struct gossip_stats stats = {0};
+        for (uint64_t asked = 0; now_ms - began < 10000; now_ms++) {
+            step(&next);
+            gossip_stats(next.gossip, &stats);
+            if (stats.pulls_sent > asked) say_again(&next);
+            asked = stats.pulls_sent;
+            step(&b);
+        }
+        assert_true(stats.pulls_sent > 0);
+        assert_true(has(&next, 1, "k"));
+        assert_true(has(&b, 1, "k"));
+        forget_overheard();
+        stop(&next);
+        stop(&a);
+        stop(&b);
+    }
+}
+
 /* Threads of the transport may not hang up: who moves in with a delta, because both spoke until now, waits for the loop. */
 static void nobody_moves_in_by_the_short_cut(void **state) {
     struct side a, b, c;
@@ -606,6 +661,7 @@ int main(void) {
         cmocka_unit_test(what_still_comes_of_who_left_long_ago_is_dropped),
         cmocka_unit_test(who_moves_in_replaces_who_was_there),
         cmocka_unit_test(nobody_moves_in_by_the_short_cut),
+        cmocka_unit_test(an_answer_to_an_earlier_process_is_no_answer),
         cmocka_unit_test(the_next_process_knows_who_was_before_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
