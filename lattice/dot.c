@@ -20,6 +20,7 @@ struct replicas {
     pthread_mutex_t lock;
     struct replica_id *chunks[(REPLICAS_MAX + CHUNK) / CHUNK];
     uint32_t count; /* index 0 included */
+    uint32_t next;  /* behind the last that was asked for: messages list them in an order much like ours */
 };
 
 struct replicas *replicas_new(void) {
@@ -45,7 +46,8 @@ struct replica_id replicas_id(const struct replicas *replicas, uint16_t index) {
 enum status replicas_intern(struct replicas *replicas, struct replica_id id, uint16_t *index) {
     enum status status = STATUS_OK;
     pthread_mutex_lock(&replicas->lock);
-    uint32_t at = 1;
+    uint32_t at = replicas->next;
+    if (!at || at >= replicas->count || replica_id_compare(replicas_id(replicas, (uint16_t)at), id) != 0) at = 1;
     while (at < replicas->count && replica_id_compare(replicas_id(replicas, (uint16_t)at), id) != 0) at++;
     if (at > REPLICAS_MAX) {
         status = STATUS_ERR_LIMIT;
@@ -56,6 +58,7 @@ enum status replicas_intern(struct replicas *replicas, struct replica_id id, uin
         __atomic_store_n(&replicas->chunks[at / CHUNK], chunk, __ATOMIC_RELEASE);
         replicas->count++;
     }
+    replicas->next = at + 1;
     pthread_mutex_unlock(&replicas->lock);
     if (status == STATUS_OK) *index = (uint16_t)at;
     return status;

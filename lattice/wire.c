@@ -40,6 +40,7 @@ void wire_init(struct wire_writer *w, const struct replicas *replicas) { *w = (s
 void wire_fini(struct wire_writer *w) {
     buf_fini(&w->body);
     mem_free(w->ids);
+    mem_free(w->places);
     *w = (struct wire_writer){0};
 }
 
@@ -65,12 +66,19 @@ void wire_fixed(struct wire_writer *w, __int128 value) {
     wire_bytes(w, bytes_of(words, sizeof words));
 }
 
+/* A digest names every replica there ever was, once for each shard. */
 static uint32_t dictionary_index(struct wire_writer *w, uint16_t replica) {
-    for (uint32_t i = 0; i < w->id_count; i++)
-        if (w->ids[i] == replica) return i;
+    if (replica >= w->place_count) {
+        uint32_t count = (uint32_t)replica + 1;
+        w->places = mem_realloc(w->places, count * sizeof *w->places);
+        memset(w->places + w->place_count, 0, (count - w->place_count) * sizeof *w->places);
+        w->place_count = count;
+    }
+    if (w->places[replica]) return w->places[replica] - 1u;
     w->ids = mem_realloc(w->ids, (w->id_count + 1) * sizeof *w->ids);
-    w->ids[w->id_count] = replica;
-    return w->id_count++;
+    w->ids[w->id_count++] = replica;
+    w->places[replica] = (uint16_t)w->id_count;
+    return w->id_count - 1;
 }
 
 void wire_dot(struct wire_writer *w, struct dot dot) {

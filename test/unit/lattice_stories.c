@@ -351,6 +351,41 @@ static void a_large_key_is_removed_in_time(void **state) {
     cast_fini(&c);
 }
 
+/* As a digest of many shards, in a cluster that has seen many starts. */
+static void vectors_of_a_long_past_are_written_in_time(void **state) {
+    (void)state;
+    enum { STARTS = 20000, VECTORS = 128 };
+    struct replicas *replicas = replicas_new(), *others = replicas_new();
+    struct vclock v = {0};
+    struct wire_writer w;
+    struct wire_reader r;
+    struct buf bytes = {0};
+    for (uint64_t i = 1; i <= STARTS; i++) {
+        uint16_t index;
+        assert_int_equal(replicas_intern(replicas, (struct replica_id){i % 3, i}, &index), STATUS_OK);
+        vclock_raise(&v, index, i);
+    }
+    clock_t began = clock();
+    wire_init(&w, replicas);
+    for (int i = 0; i < VECTORS; i++) wire_vclock(&w, &v);
+    wire_finish(&w, &bytes);
+    assert_true(clock() - began < 3 * CLOCKS_PER_SEC);
+    assert_int_equal(wire_open(&r, buf_bytes(&bytes), others), STATUS_OK);
+    for (int i = 0; i < VECTORS; i++) {
+        struct vclock read = {0};
+        wire_read_vclock(&r, &read);
+        assert_true(vclock_covers(&read, &v) && vclock_covers(&v, &read));
+        vclock_fini(&read);
+    }
+    assert_true(!r.bad && r.at == r.end);
+    wire_close(&r);
+    wire_fini(&w);
+    buf_fini(&bytes);
+    vclock_fini(&v);
+    replicas_free(others);
+    replicas_free(replicas);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_two_types_the_later_is_seen),
@@ -365,6 +400,7 @@ int main(void) {
         cmocka_unit_test(an_old_floor_brings_nothing_back),
         cmocka_unit_test(what_flushes_saw_counts_as_log),
         cmocka_unit_test(a_large_key_is_removed_in_time),
+        cmocka_unit_test(vectors_of_a_long_past_are_written_in_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
