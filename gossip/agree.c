@@ -220,10 +220,12 @@ static void compare_sums(struct gossip *g, struct member *m, uint64_t vector_sum
     }
 }
 
-/* What it applied while it was not counts when it is again. */
-static void now_sure(struct gossip *g, struct member *m, bool sure) {
+/* What it applied while it was not counts when it is again: by a later word, for an earlier digest may come later. */
+static void now_sure(struct gossip *g, struct member *m, bool sure, uint64_t heartbeat) {
     bool was_unsure = m->unsure;
+    if (heartbeat <= m->unsure_at && was_unsure && sure) return;
     m->unsure = !sure;
+    if (!sure && heartbeat > m->unsure_at) m->unsure_at = heartbeat;
     for (uint32_t s = 0; was_unsure && sure && s < g->config.shard_count; s++) accept_vector(g, m, s);
 }
 
@@ -231,7 +233,7 @@ void digest_read(struct gossip *g, struct wire_reader *r, struct member *from) {
     uint64_t heartbeat = wire_read_u64(r), flags = wire_read_u64(r);
     uint64_t vector_sum = wire_read_u64(r), root_sum = wire_read_u64(r), count = wire_read_u64(r);
     if (flags > DIGEST_FLAGS || count > g->config.shard_count) r->bad = true;
-    if (!r->bad) now_sure(g, from, !(flags & IS_UNSURE) || MUTANT(unsure_counts));
+    if (!r->bad) now_sure(g, from, !(flags & IS_UNSURE) || MUTANT(unsure_counts), heartbeat);
     for (uint64_t i = 0; i < count && !r->bad; i++) {
         uint64_t shard = wire_read_u64(r);
         struct vclock said = {0};

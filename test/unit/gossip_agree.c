@@ -209,6 +209,41 @@ static void who_may_lose_what_he_has_is_remembered_for(void **state) {
 }
 
 /* Lest others write what presupposes it before it is on its way to where it is kept. */
+static void say_again(struct side *to) {
+    for (size_t i = 0; i < overheard_count; i++)
+        gossip_step(to->gossip, &(struct gossip_event){.kind = GOSSIP_FRAME, .frame = buf_bytes(&overheard[i])}, now(NULL));
+}
+
+static void forget_overheard(void) {
+    overhears = false;
+    while (overheard_count) buf_fini(&overheard[--overheard_count]);
+}
+
+/* Late, or by a stranger. */
+static void who_was_sure_before_is_not_therefore_sure_now(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 2000);
+    overhears = true;
+    run(&a, &b, 2000);
+    overhears = false;
+    b.unsure = true;
+    run(&a, &b, 2000);
+    write_to(&a, 0, "k");
+    assert_true(run_until_equal(&a, &b) < 1000);
+    run(&a, &b, 3000);
+    say_again(&a);
+    run(&a, &b, 3000);
+    assert_true(remembers(&a));
+    b.unsure = false;
+    run(&a, &b, 3000);
+    assert_false(remembers(&a));
+    forget_overheard();
+    stop(&a);
+    stop(&b);
+}
+
 static void what_others_will_hear_is_said_first(void **state) {
     struct side a, b;
     (void)state;
@@ -541,16 +576,6 @@ static void who_moves_in_replaces_who_was_there(void **state) {
     stop(&c);
 }
 
-static void say_again(struct side *to) {
-    for (size_t i = 0; i < overheard_count; i++)
-        gossip_step(to->gossip, &(struct gossip_event){.kind = GOSSIP_FRAME, .frame = buf_bytes(&overheard[i])}, now(NULL));
-}
-
-static void forget_overheard(void) {
-    overhears = false;
-    while (overheard_count) buf_fini(&overheard[--overheard_count]);
-}
-
 /* A stranger repeats what was answered to an earlier process, which asked for less: it had what came by then. However many
  * messages the next one has sent before it asks. */
 static void an_answer_to_an_earlier_process_is_no_answer(void **state) {
@@ -649,7 +674,8 @@ static void the_next_process_knows_who_was_before_it(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(who_may_lose_what_he_has_is_remembered_for), cmocka_unit_test(who_left_is_remembered_for_while_more_may_come_of_him),
+        cmocka_unit_test(who_may_lose_what_he_has_is_remembered_for), cmocka_unit_test(who_was_sure_before_is_not_therefore_sure_now),
+        cmocka_unit_test(who_left_is_remembered_for_while_more_may_come_of_him),
         cmocka_unit_test(who_was_never_met_may_still_turn_up), cmocka_unit_test(who_was_never_met_is_not_ended),
         cmocka_unit_test(what_others_will_hear_is_said_first),
         cmocka_unit_test(who_was_met_only_in_the_store_is_met), cmocka_unit_test(who_was_never_met_is_given_up_in_time),
