@@ -440,7 +440,7 @@ static void token_answered(struct gossip *g, uint64_t token, struct replica_id s
     struct join *j = &g->joins[token - 1];
     j->found = sender;
     if (id_equal(sender, g->config.self)) {
-        j->is_self = true;
+        j->self_us = g->now.mono_us;
         hangup_join(g, j);
     }
 }
@@ -529,9 +529,11 @@ void members_link(struct gossip *g, int link, bool up) {
     }
 }
 
-/* Whoever lives at the address is a member that we can reach. */
+/* Whoever lives at the address is a member that we can reach, or it is ours. One that led to ourselves may lead to others
+ * later: a name can have several addresses. */
 static bool is_settled(struct gossip *g, const struct join *j) {
     struct member *m = is_nobody(j->found) ? NULL : member_find(g, j->found);
+    if (j->self_us && g->now.mono_us - j->self_us < g->config.down_ms * MS) return true;
     return j->is_self || (m && member_counts(m) && (m->up || member_status_of(g, m) < MEMBER_DOWN));
 }
 

@@ -98,6 +98,7 @@ struct join {
     char address[GOSSIP_ADDRESS_MAX];
     int link;
     bool up, is_self;
+    int64_t self_us; /* when it led to ourselves, last; 0: never */
     struct replica_id found; /* who answered; node 0 and incarnation 0: nobody yet */
     int64_t said_us;
 };

@@ -651,6 +651,24 @@ static void nobody_moves_in_by_the_short_cut(void **state) {
     stop(&c);
 }
 
+/* A name may have several addresses, of which one is ours: others may be reached by it later. */
+static void a_name_that_led_to_ourselves_is_tried_again(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    stop(&a);
+    stop(&b);
+    start(&a, &a, 1, "a", "name");
+    start(&b, &a, 2, "b", "");
+    run(&a, &b, 3000);
+    assert_int_equal(count_links(&a), 0);
+    a.other = &b;
+    run(&a, &b, 30000);
+    assert_true(is_connected(&a, 2));
+    stop(&a);
+    stop(&b);
+}
+
 /* Also of one who has met nobody; and who starts over is another from then on. */
 static void the_next_process_knows_who_was_before_it(void **state) {
     (void)state;
@@ -687,6 +705,7 @@ int main(void) {
         cmocka_unit_test(what_still_comes_of_who_left_long_ago_is_dropped),
         cmocka_unit_test(who_moves_in_replaces_who_was_there),
         cmocka_unit_test(nobody_moves_in_by_the_short_cut),
+        cmocka_unit_test(a_name_that_led_to_ourselves_is_tried_again),
         cmocka_unit_test(an_answer_to_an_earlier_process_is_no_answer),
         cmocka_unit_test(the_next_process_knows_who_was_before_it),
     };
