@@ -66,6 +66,8 @@ struct member {
     int64_t heard_us;   /* when its heartbeat grew last, by any way */
     enum member_status said; /* the status that was last noted */
     int64_t spoke_us;   /* when it sent something itself; 0: never */
+    uint64_t newest;    /* number of the message that was; */
+    uint32_t newest_index; /* and its part */
     bool lives;         /* at its address, since it spoke; another that is there now has moved in since: */
     bool replaced;      /* it is not dialled */
     int link;           /* -1: none */

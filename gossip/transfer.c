@@ -269,10 +269,18 @@ static bool join_part(struct gossip *g, struct inbox *in, const struct part *par
     return in->next == in->count;
 }
 
+/* Numbers grow with each message, whoever it is for: what is repeated does not say that its sender lives. */
+static void hear(struct gossip *g, struct member *from, const struct part *part) {
+    if (part->number < from->newest || (part->number == from->newest && part->index <= from->newest_index)) return;
+    from->newest = part->number;
+    from->newest_index = part->index;
+    members_heard(g, from);
+    if (part->count > 1) from->progress_us = g->now.mono_us;
+}
+
 static void take_part(struct gossip *g, struct replica_id sender, const struct part *part) {
     struct member *from = member_find(g, sender);
-    if (from) members_heard(g, from);
-    if (from && part->count > 1) from->progress_us = g->now.mono_us;
+    if (from) hear(g, from, part);
     if (part->count == 1) {
         take_message(g, part->bytes, sender);
     } else if (!from) {
@@ -335,7 +343,7 @@ bool transfer_deltas(struct gossip *g, struct bytes frame) {
     bool deltas = m.kind == MESSAGE_DELTAS && !is_stranger(&m) && m.from->lives; /* else it may move in: that hangs up */
     if (deltas) {
         count_frame(g, frame);
-        members_heard(g, m.from);
+        hear(g, m.from, &part);
         message_read(g, &m);
     }
     wire_close(&m.r);

@@ -651,6 +651,25 @@ static void nobody_moves_in_by_the_short_cut(void **state) {
     stop(&c);
 }
 
+static void who_is_only_repeated_is_down(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    overhears = true;
+    run(&a, &b, 2000);
+    overhears = false;
+    cut = true;
+    for (int ms = 0; ms < 20000; ms++, now_ms++) {
+        if (ms % 1000 == 0) say_again(&a);
+        step(&a);
+    }
+    assert_int_equal(other_of(&a, 2).status, MEMBER_DOWN);
+    forget_overheard();
+    stop(&a);
+    stop(&b);
+}
+
 /* A name may have several addresses, of which one is ours: others may be reached by it later. */
 static void a_name_that_led_to_ourselves_is_tried_again(void **state) {
     struct side a, b;
@@ -705,6 +724,7 @@ int main(void) {
         cmocka_unit_test(what_still_comes_of_who_left_long_ago_is_dropped),
         cmocka_unit_test(who_moves_in_replaces_who_was_there),
         cmocka_unit_test(nobody_moves_in_by_the_short_cut),
+        cmocka_unit_test(who_is_only_repeated_is_down),
         cmocka_unit_test(a_name_that_led_to_ourselves_is_tried_again),
         cmocka_unit_test(an_answer_to_an_earlier_process_is_no_answer),
         cmocka_unit_test(the_next_process_knows_who_was_before_it),
