@@ -145,14 +145,14 @@ int64_t digests_due(const struct gossip *g) {
 }
 
 int64_t digests_tick(struct gossip *g) {
+    bool asks = atomic_exchange(&g->ask_acks, false);
     for (uint32_t i = 0; i < g->member_count; i++) {
         struct member *m = g->members[i];
         if (!takes_digests(m)) continue;
         bool beats = g->now.mono_us - m->beat_us >= g->config.heartbeat_ms * MS;
         if (beats) m->beat_us = g->now.mono_us;
-        if (beats || g->ask_acks || digest_due(g, m) <= g->now.mono_us) send_digest(g, m, beats || g->ask_acks ? WANTS_ANSWER : 0);
+        if (beats || asks || digest_due(g, m) <= g->now.mono_us) send_digest(g, m, beats || asks ? WANTS_ANSWER : 0);
     }
-    g->ask_acks = false;
     return digests_due(g);
 }
 
@@ -562,8 +562,6 @@ uint32_t gossip_count_acked(struct gossip *g, const struct gossip_mark *marks, s
 }
 
 void gossip_ask(struct gossip *g) {
-    pthread_mutex_lock(&g->lock);
-    g->ask_acks = true;
-    pthread_mutex_unlock(&g->lock);
+    atomic_store(&g->ask_acks, true);
     if (atomic_exchange(&g->sleeping, false) && g->config.wake) g->config.wake(g->config.arg);
 }

@@ -155,10 +155,9 @@ struct gossip {
     uint64_t inbox_bytes;
 
     _Atomic uint64_t *dirty; /* bits */
-    atomic_bool any_dirty, sleeping;
+    atomic_bool any_dirty, ask_acks, sleeping;
     int64_t publish_not_before_us, planned_us; /* the next TICK, as gossip_step said */
     int64_t next_heartbeat_us, next_stable_us, next_pull_us;
-    bool ask_acks;
     struct buf opened, plain; /* scratch */
     struct gossip_stats stats;
 };

@@ -28,6 +28,7 @@ struct side {
     bool has_more; /* of members that are no more, by other ways */
     uint64_t ends; /* of some it asked that their ways be closed */
     uint64_t sent; /* frames */
+    uint64_t wakes;
     uint64_t tells, sent_before; /* that it was about to tell of what it wrote; frames sent when it said so last */
     struct buf table; /* of members, that it kept last */
 };
@@ -93,6 +94,8 @@ static void on_tells(void *self, uint32_t shard) {
     s->sent_before = s->sent;
 }
 
+static void wake(void *arg) { ((struct side *)arg)->wakes++; }
+
 static void keep_table(void *self, struct bytes table) {
     struct buf *kept = &((struct side *)self)->table;
     kept->len = 0;
@@ -110,6 +113,8 @@ static void start(struct side *s, struct side *other, uint64_t node, const char 
     config.sure = is_sure;
     config.closed = is_closed;
     config.tells = on_tells;
+    config.wake = wake;
+    config.arg = s;
     config.applied.members = keep_table;
     config.applied.self = s;
     assert_int_equal(replicas_intern(s->replicas, config.self, &config.self_index), STATUS_OK);
@@ -256,6 +261,29 @@ static void what_others_will_hear_is_said_first(void **state) {
     assert_int_equal(a.sent_before, sent);
     assert_true(a.sent > sent);
     assert_true(run_until_equal(&a, &b) < 10);
+    stop(&a);
+    stop(&b);
+}
+
+/* Whoever was about to sleep, and had something to do first, sleeps then; also whoever was about to be asked. */
+static void who_goes_to_sleep_is_woken(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    write_to(&a, 0, "k");
+    assert_false(gossip_may_sleep(a.gossip));
+    step(&a);
+    assert_int_equal(a.wakes, 0);
+    write_to(&a, 0, "l");
+    assert_int_equal(a.wakes, 1);
+    step(&a);
+    gossip_ask(a.gossip);
+    assert_false(gossip_may_sleep(a.gossip));
+    step(&a);
+    assert_true(gossip_may_sleep(a.gossip));
+    gossip_ask(a.gossip);
+    assert_int_equal(a.wakes, 2);
     stop(&a);
     stop(&b);
 }
@@ -724,6 +752,7 @@ int main(void) {
         cmocka_unit_test(what_still_comes_of_who_left_long_ago_is_dropped),
         cmocka_unit_test(who_moves_in_replaces_who_was_there),
         cmocka_unit_test(nobody_moves_in_by_the_short_cut),
+        cmocka_unit_test(who_goes_to_sleep_is_woken),
         cmocka_unit_test(who_is_only_repeated_is_down),
         cmocka_unit_test(a_name_that_led_to_ourselves_is_tried_again),
         cmocka_unit_test(an_answer_to_an_earlier_process_is_no_answer),
