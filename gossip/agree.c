@@ -220,12 +220,12 @@ static void compare_sums(struct gossip *g, struct member *m, uint64_t vector_sum
     }
 }
 
-/* What it applied while it was not counts when it is again: by a later word, for an earlier digest may come later. */
+/* What it applied while it was not counts when it is again. An earlier digest may come later; of one heartbeat, who knows. */
 static void now_sure(struct gossip *g, struct member *m, bool sure, uint64_t heartbeat) {
     bool was_unsure = m->unsure;
-    if (heartbeat <= m->unsure_at && was_unsure && sure) return;
+    if (heartbeat < m->sure_at || (heartbeat == m->sure_at && was_unsure)) return;
+    m->sure_at = heartbeat;
     m->unsure = !sure;
-    if (!sure && heartbeat > m->unsure_at) m->unsure_at = heartbeat;
     for (uint32_t s = 0; was_unsure && sure && s < g->config.shard_count; s++) accept_vector(g, m, s);
 }
 

@@ -561,7 +561,7 @@ static bool has_majority(const struct gossip *g) {
         all++;
         alive += member_status_of(g, g->members[i]) < MEMBER_DOWN;
     }
-    return alive * 2 > all;
+    return alive * 2 > all - (MUTANT(half_is_enough) ? 1 : 0);
 }
 
 /* Of one that is known, whatever became of it. */
@@ -575,7 +575,7 @@ static bool is_somebodys(const struct gossip *g, const char *address) {
  * could declare each other gone. */
 static bool is_gone(struct gossip *g, const struct member *m) {
     int64_t silent_ms = (g->now.mono_us - m->heard_us) / MS;
-    if (!member_counts(m) || silent_ms < g->config.gone_ms || silent_ms < g->config.down_ms) return false;
+    if (!member_counts(m) || silent_ms < g->config.gone_ms || (silent_ms < g->config.down_ms && !MUTANT(gone_before_down))) return false;
     for (uint32_t i = 0; i < g->join_count && m->stranger; i++)
         if (!is_settled(g, &g->joins[i]) && !is_somebodys(g, g->joins[i].address)) return false; /* it may be there */
     return has_majority(g);

@@ -61,7 +61,7 @@ struct member {
     bool closed;        /* left or gone, and nothing of it will come by other ways than gossip */
     bool stranger;      /* what it wrote is here, and nobody has told who it is: it has no address, and counts as down */
     bool unsure;        /* it may lose what it has applied: its word does not count for stability */
-    uint64_t unsure_at; /* its heartbeat when it said so last */
+    uint64_t sure_at;   /* its heartbeat when it said last whether it may */
     bool silent;        /* left, and not heard since: what still comes of it is too late */
     int64_t heard_us;   /* when its heartbeat grew last, by any way */
     enum member_status said; /* the status that was last noted */

@@ -503,7 +503,7 @@ static void log_unit(struct shard *shard, const struct delta *d, struct unit *u)
 }
 
 static void observe(struct shard *shard, uint64_t clock, int64_t now_ms) {
-    if (!MUTANT(clock_not_moved)) hlc_observe(&shard->clock, clock, now_ms, CLOCK_AHEAD_MS_MAX);
+    if (!MUTANT(clock_not_moved)) hlc_observe(&shard->clock, clock, now_ms, MUTANT(clock_unbounded) ? INT64_C(1) << 44 : CLOCK_AHEAD_MS_MAX);
 }
 
 enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, int64_t now_ms) {

@@ -38,6 +38,7 @@ static uint64_t dice;
 static bool cut;
 static int64_t latency_ms, jitter_ms;
 static uint64_t message_bytes_max;
+static int64_t gone_ms;
 static bool in_short_cut;
 static struct buf overheard[FRAMES]; /* by a stranger, who is not asked to stop: */
 static size_t overheard_count;
@@ -107,6 +108,7 @@ static void start(struct side *s, struct side *other, uint64_t node, const char 
     struct gossip_config config = {.clock = {.now = now, .entropy = entropy}, .transport = {dial, hangup, send_frame, s},
                                    .replicas = s->replicas, .shards = s->shards, .shard_count = SHARDS,
                                    .self = {node, ++dice}, GOSSIP_CONFIG_DEFAULT};
+    if (gone_ms) config.gone_ms = gone_ms;
     if (message_bytes_max) config.message_bytes_max = message_bytes_max;
     config.address = address;
     config.join = join;
@@ -698,6 +700,42 @@ static void who_is_only_repeated_is_down(void **state) {
     stop(&b);
 }
 
+/* Else two halves could each take the other for gone, and both would be void. */
+static void half_of_the_members_give_nobody_up(void **state) {
+    struct side a, b, c;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    start(&c, &a, 3, "c", "a");
+    now_ms += 2 * 86400000;
+    cut = true;
+    for (int ms = 0; ms < 5000; ms++, now_ms++) step(&a);
+    cut = false;
+    assert_int_equal(other_of(&a, 2).status, MEMBER_DOWN);
+    a.other = &c;
+    run(&a, &c, 5000);
+    assert_int_equal(other_of(&a, 2).status, MEMBER_GONE);
+    stop(&a);
+    stop(&b);
+    stop(&c);
+}
+
+static void nobody_is_gone_before_he_is_down(void **state) {
+    struct side a, b;
+    (void)state;
+    gone_ms = 1000;
+    start_both(&a, &b);
+    gone_ms = 0;
+    run(&a, &b, 3000);
+    cut = true;
+    for (int ms = 0; ms < 5000; ms++, now_ms++) step(&a);
+    assert_int_equal(other_of(&a, 2).status, MEMBER_SUSPECT);
+    for (int ms = 0; ms < 15000; ms++, now_ms++) step(&a);
+    assert_int_equal(other_of(&a, 2).status, MEMBER_DOWN);
+    stop(&a);
+    stop(&b);
+}
+
 /* A name may have several addresses, of which one is ours: others may be reached by it later. */
 static void a_name_that_led_to_ourselves_is_tried_again(void **state) {
     struct side a, b;
@@ -753,6 +791,8 @@ int main(void) {
         cmocka_unit_test(who_moves_in_replaces_who_was_there),
         cmocka_unit_test(nobody_moves_in_by_the_short_cut),
         cmocka_unit_test(who_goes_to_sleep_is_woken),
+        cmocka_unit_test(half_of_the_members_give_nobody_up),
+        cmocka_unit_test(nobody_is_gone_before_he_is_down),
         cmocka_unit_test(who_is_only_repeated_is_down),
         cmocka_unit_test(a_name_that_led_to_ourselves_is_tried_again),
         cmocka_unit_test(an_answer_to_an_earlier_process_is_no_answer),

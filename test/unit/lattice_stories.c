@@ -149,6 +149,22 @@ static void hearing_of_a_later_clock_moves_our_own(void **state) {
     cast_fini(&c);
 }
 
+static void a_clock_that_is_far_ahead_does_not_take_ours_along(void **state) {
+    (void)state;
+    enum { MINUTE = 60000 };
+    struct cast c;
+    struct scratch scratch;
+    cast_init(&c, 1 << 20);
+    shard_set(c.shard[A], ref(&c, A, "other"), bytes_str("x"), false, INT64_C(100000) * MINUTE);
+    tell(&c, A, B, MINUTE);
+    shard_set(c.shard[B], ref(&c, B, "k"), bytes_str("before"), false, MINUTE);
+    shard_set(c.shard[C], ref(&c, C, "k"), bytes_str("after"), false, 7 * MINUTE);
+    tell(&c, C, B, 7 * MINUTE);
+    struct key *key = shard_find(c.shard[B], ref(&c, B, "k"), 0);
+    assert_true(bytes_equal(key_string(c.shard[B], key, &scratch), bytes_str("after")));
+    cast_fini(&c);
+}
+
 static void the_last_member_takes_the_expiry_along(void **state) {
     (void)state;
     struct cast c;
@@ -390,6 +406,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_two_types_the_later_is_seen),
         cmocka_unit_test(hearing_of_a_later_clock_moves_our_own),
+        cmocka_unit_test(a_clock_that_is_far_ahead_does_not_take_ours_along),
         cmocka_unit_test(the_last_member_takes_the_expiry_along),
         cmocka_unit_test(what_an_answer_knows_to_be_gone_goes),
         cmocka_unit_test(what_was_forgotten_stays_forgotten),
