@@ -133,10 +133,15 @@ int dot_compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+#define FEW 8u
+
 /* A DEL lists every dot of a large set: one by one, each would move all that is behind it. */
 void context_add_all(struct context *c, const struct dot *sorted, uint32_t count) {
     for (; count && context_has(c, *sorted); sorted++) count--;
-    if (!count) return;
+    if (count < FEW) {
+        while (count--) context_add(c, *sorted++);
+        return;
+    }
     uint32_t cap = c->extra_count + count, kept = 0, at = 0;
     struct dot *extra = mem_alloc(cap * sizeof *extra);
     for (uint32_t i = 0; i < count; i++) {
