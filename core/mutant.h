@@ -27,6 +27,7 @@
     X(tie_by_arrival, "equal clocks are told apart by the order in which replicas were met")         \
     X(clash_by_kind, "of two types at one key a fixed one is seen, not the newest")                  \
     X(clock_not_moved, "a clock is not moved by the clocks that it hears of")                        \
+    X(clock_unbounded, "a peer's clock moves ours, however far it is ahead")                         \
     X(flush_elements_only, "a flush removes what is there, not what is on its way")                  \
     X(flush_live_only, "a flush does not pass on floors of increments that are dead here")           \
     X(flush_by_names, "an answer by names leaves out what a flush removed")                          \
@@ -71,6 +72,8 @@
     X(dead_still_asked, "who is dead is asked for what others have, at an address where another lives")  \
     X(accept_early, "a peer's vector counts before what it did by then is applied here")             \
     X(gone_stays, "a node that was declared gone goes on as if it were not")                         \
+    X(half_is_enough, "half of the members may declare the other half gone")                         \
+    X(gone_before_down, "a member is gone before it is down, and counts as alive for that")          \
     X(left_holds_nothing, "a member that left no longer counts, though it may still be heard")       \
     X(unsure_counts, "the word of a node whose disk fails counts for what may be forgotten")         \
     X(answer_of_another, "an answer is taken for the pull that is out, whichever it answers")        \

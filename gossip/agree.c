@@ -145,14 +145,14 @@ int64_t digests_due(const struct gossip *g) {
 }
 
 int64_t digests_tick(struct gossip *g) {
+    bool asks = atomic_exchange(&g->ask_acks, false);
     for (uint32_t i = 0; i < g->member_count; i++) {
         struct member *m = g->members[i];
         if (!takes_digests(m)) continue;
         bool beats = g->now.mono_us - m->beat_us >= g->config.heartbeat_ms * MS;
         if (beats) m->beat_us = g->now.mono_us;
-        if (beats || g->ask_acks || digest_due(g, m) <= g->now.mono_us) send_digest(g, m, beats || g->ask_acks ? WANTS_ANSWER : 0);
+        if (beats || asks || digest_due(g, m) <= g->now.mono_us) send_digest(g, m, beats || asks ? WANTS_ANSWER : 0);
     }
-    g->ask_acks = false;
     return digests_due(g);
 }
 
@@ -220,9 +220,11 @@ static void compare_sums(struct gossip *g, struct member *m, uint64_t vector_sum
     }
 }
 
-/* What it applied while it was not counts when it is again. */
-static void now_sure(struct gossip *g, struct member *m, bool sure) {
+/* What it applied while it was not counts when it is again. An earlier digest may come later; of one heartbeat, who knows. */
+static void now_sure(struct gossip *g, struct member *m, bool sure, uint64_t heartbeat) {
     bool was_unsure = m->unsure;
+    if (heartbeat < m->sure_at || (heartbeat == m->sure_at && was_unsure)) return;
+    m->sure_at = heartbeat;
     m->unsure = !sure;
     for (uint32_t s = 0; was_unsure && sure && s < g->config.shard_count; s++) accept_vector(g, m, s);
 }
@@ -231,7 +233,7 @@ void digest_read(struct gossip *g, struct wire_reader *r, struct member *from) {
     uint64_t heartbeat = wire_read_u64(r), flags = wire_read_u64(r);
     uint64_t vector_sum = wire_read_u64(r), root_sum = wire_read_u64(r), count = wire_read_u64(r);
     if (flags > DIGEST_FLAGS || count > g->config.shard_count) r->bad = true;
-    if (!r->bad) now_sure(g, from, !(flags & IS_UNSURE) || MUTANT(unsure_counts));
+    if (!r->bad) now_sure(g, from, !(flags & IS_UNSURE) || MUTANT(unsure_counts), heartbeat);
     for (uint64_t i = 0; i < count && !r->bad; i++) {
         uint64_t shard = wire_read_u64(r);
         struct vclock said = {0};
@@ -320,10 +322,13 @@ static void pulls_expire(struct gossip *g) {
     }
 }
 
+/* Of this process alone: what was answered to an earlier one, which lacked less, may be repeated by whoever overheard it. */
+static uint64_t next_token(struct gossip *g) { return mix(++g->message_number, g->config.self.incarnation) | 1; }
+
 static void write_pull(struct gossip *g, struct wire_writer *w, uint32_t s, const struct member *m) {
     struct shard_view *v = &g->shards[s];
     struct shard *shard = g->config.shards[s];
-    v->pull = (struct pull){.token = ++g->message_number, .peer = m->id, .asked_us = g->now.mono_us};
+    v->pull = (struct pull){.token = next_token(g), .peer = m->id, .asked_us = g->now.mono_us};
     g->pulls_out++;
     g->stats.pulls_sent++;
     shard_lock(shard);
@@ -557,8 +562,6 @@ uint32_t gossip_count_acked(struct gossip *g, const struct gossip_mark *marks, s
 }
 
 void gossip_ask(struct gossip *g) {
-    pthread_mutex_lock(&g->lock);
-    g->ask_acks = true;
-    pthread_mutex_unlock(&g->lock);
+    atomic_store(&g->ask_acks, true);
     if (atomic_exchange(&g->sleeping, false) && g->config.wake) g->config.wake(g->config.arg);
 }

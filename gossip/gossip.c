@@ -161,7 +161,7 @@ bool gossip_deltas(struct gossip *g, struct bytes frame, struct now now) {
 }
 
 /* The bit first, then the flag that leads to it; a sleeper sets `sleeping` and then looks at
- * the flag, so one of the two sees the other. */
+ * the flag, so one of the two sees the other. Who found it set still sleeps after a step. */
 void gossip_dirty(struct gossip *g, uint32_t shard) {
     _Atomic uint64_t *word = &g->dirty[shard / 64];
     uint64_t bit = UINT64_C(1) << (shard % 64);
@@ -184,9 +184,7 @@ void gossip_flush(struct gossip *g) {
 
 bool gossip_may_sleep(struct gossip *g) {
     atomic_store(&g->sleeping, true);
-    if (!atomic_load(&g->any_dirty)) return true;
-    atomic_store(&g->sleeping, false);
-    return false;
+    return !atomic_load(&g->any_dirty) && !atomic_load(&g->ask_acks);
 }
 
 void gossip_awake(struct gossip *g) { atomic_store(&g->sleeping, false); }

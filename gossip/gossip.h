@@ -131,7 +131,7 @@ void gossip_dirty(struct gossip *g, uint32_t shard);
 /* Publishes in the caller's thread if that is due and nobody else is at it; else sees to it that
  * somebody is awake. Cheap when nothing is dirty. Not with the lock of a shard. */
 void gossip_flush(struct gossip *g);
-/* The caller is about to sleep: from here on gossip_dirty calls wake. False: there is work. */
+/* The caller is about to sleep: from here on gossip_dirty calls wake. False: there is work, so a step comes before. */
 bool gossip_may_sleep(struct gossip *g);
 void gossip_awake(struct gossip *g);
 

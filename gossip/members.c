@@ -440,7 +440,7 @@ static void token_answered(struct gossip *g, uint64_t token, struct replica_id s
     struct join *j = &g->joins[token - 1];
     j->found = sender;
     if (id_equal(sender, g->config.self)) {
-        j->is_self = true;
+        j->self_us = g->now.mono_us;
         hangup_join(g, j);
     }
 }
@@ -529,9 +529,11 @@ void members_link(struct gossip *g, int link, bool up) {
     }
 }
 
-/* Whoever lives at the address is a member that we can reach. */
+/* Whoever lives at the address is a member that we can reach, or it is ours. One that led to ourselves may lead to others
+ * later: a name can have several addresses. */
 static bool is_settled(struct gossip *g, const struct join *j) {
     struct member *m = is_nobody(j->found) ? NULL : member_find(g, j->found);
+    if (j->self_us && g->now.mono_us - j->self_us < g->config.down_ms * MS) return true;
     return j->is_self || (m && member_counts(m) && (m->up || member_status_of(g, m) < MEMBER_DOWN));
 }
 
@@ -559,7 +561,7 @@ static bool has_majority(const struct gossip *g) {
         all++;
         alive += member_status_of(g, g->members[i]) < MEMBER_DOWN;
     }
-    return alive * 2 > all;
+    return alive * 2 > all - (MUTANT(half_is_enough) ? 1 : 0);
 }
 
 /* Of one that is known, whatever became of it. */
@@ -573,7 +575,7 @@ static bool is_somebodys(const struct gossip *g, const char *address) {
  * could declare each other gone. */
 static bool is_gone(struct gossip *g, const struct member *m) {
     int64_t silent_ms = (g->now.mono_us - m->heard_us) / MS;
-    if (!member_counts(m) || silent_ms < g->config.gone_ms || silent_ms < g->config.down_ms) return false;
+    if (!member_counts(m) || silent_ms < g->config.gone_ms || (silent_ms < g->config.down_ms && !MUTANT(gone_before_down))) return false;
     for (uint32_t i = 0; i < g->join_count && m->stranger; i++)
         if (!is_settled(g, &g->joins[i]) && !is_somebodys(g, g->joins[i].address)) return false; /* it may be there */
     return has_majority(g);
@@ -584,6 +586,8 @@ static void member_judge(struct gossip *g, struct member *m) {
     if (m->left && g->now.mono_us - m->heard_us >= g->config.suspect_ms * MS) m->silent = true;
     if (m->left && m->link >= 0) hangup_member(g, m);
     if (!m->left) dial_member(g, m);
+    /* It stopped in the midst of a message, whose room others need. */
+    if (g->now.mono_us - m->progress_us >= g->config.down_ms * MS) transfer_give_up(g, m);
     if (member_status_of(g, m) != m->said) note_status(g, m);
 }
 

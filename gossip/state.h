@@ -61,10 +61,13 @@ struct member {
     bool closed;        /* left or gone, and nothing of it will come by other ways than gossip */
     bool stranger;      /* what it wrote is here, and nobody has told who it is: it has no address, and counts as down */
     bool unsure;        /* it may lose what it has applied: its word does not count for stability */
+    uint64_t sure_at;   /* its heartbeat when it said last whether it may */
     bool silent;        /* left, and not heard since: what still comes of it is too late */
     int64_t heard_us;   /* when its heartbeat grew last, by any way */
     enum member_status said; /* the status that was last noted */
     int64_t spoke_us;   /* when it sent something itself; 0: never */
+    uint64_t newest;    /* number of the message that was; */
+    uint32_t newest_index; /* and its part */
     bool lives;         /* at its address, since it spoke; another that is there now has moved in since: */
     bool replaced;      /* it is not dialled */
     int link;           /* -1: none */
@@ -97,6 +100,7 @@ struct join {
     char address[GOSSIP_ADDRESS_MAX];
     int link;
     bool up, is_self;
+    int64_t self_us; /* when it led to ourselves, last; 0: never */
     struct replica_id found; /* who answered; node 0 and incarnation 0: nobody yet */
     int64_t said_us;
 };
@@ -151,10 +155,9 @@ struct gossip {
     uint64_t inbox_bytes;
 
     _Atomic uint64_t *dirty; /* bits */
-    atomic_bool any_dirty, sleeping;
+    atomic_bool any_dirty, ask_acks, sleeping;
     int64_t publish_not_before_us, planned_us; /* the next TICK, as gossip_step said */
     int64_t next_heartbeat_us, next_stable_us, next_pull_us;
-    bool ask_acks;
     struct buf opened, plain; /* scratch */
     struct gossip_stats stats;
 };
@@ -168,6 +171,7 @@ void transfer_broadcast(struct gossip *g, struct wire_writer *message);
 void transfer_send_link(struct gossip *g, int link, struct wire_writer *message);
 void transfer_flush(struct gossip *g, struct member *m); /* there may be room */
 void transfer_forget(struct gossip *g, struct member *m);
+void transfer_give_up(struct gossip *g, struct member *m); /* the message of it that is under way here */
 void transfer_frame(struct gossip *g, struct bytes frame);
 /* False: it holds no deltas, or is not for us to judge; nothing happened. */
 bool transfer_deltas(struct gossip *g, struct bytes frame);

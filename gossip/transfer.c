@@ -154,6 +154,12 @@ static void inbox_clear(struct gossip *g, struct inbox *in) {
     *in = (struct inbox){.number = in->number};
 }
 
+void transfer_give_up(struct gossip *g, struct member *m) {
+    if (!m->inbox.count) return;
+    g->stats.parts_dropped += m->inbox.next;
+    inbox_clear(g, &m->inbox);
+}
+
 void transfer_forget(struct gossip *g, struct member *m) {
     while (m->outbox.count) outbox_pop(&m->outbox);
     inbox_clear(g, &m->inbox);
@@ -219,13 +225,10 @@ static struct early_part *early_at(struct inbox *in, uint32_t index) {
     return NULL;
 }
 
-/* False: it is here already, or there is no room. */
-static bool keep_early(struct inbox *in, const struct part *part) {
+static void keep_early(struct inbox *in, const struct part *part) {
     struct early_part *place = early_at(in, 0);
-    if (!place || early_at(in, part->index)) return false;
     place->index = part->index;
     buf_put_bytes(&place->bytes, part->bytes);
-    return true;
 }
 
 static void take_early(struct inbox *in) {
@@ -245,24 +248,39 @@ static bool join_part(struct gossip *g, struct inbox *in, const struct part *par
         in->number = part->number;
         in->count = part->count;
     }
-    bool fits = part->number == in->number && part->count == in->count && part->index >= in->next &&
-                g->inbox_bytes + part->bytes.len <= g->config.message_bytes_max;
-    if (!fits || (part->index > in->next && !keep_early(in, part))) {
+    bool lacked = part->number == in->number && part->count == in->count && part->index >= in->next;
+    bool early = lacked && part->index > in->next;
+    if (!lacked || (early && early_at(in, part->index))) {
         g->stats.parts_dropped++;
         return false;
     }
+    if (g->inbox_bytes + part->bytes.len > g->config.message_bytes_max || (early && !early_at(in, 0))) {
+        g->stats.parts_dropped += in->next + 1;
+        inbox_clear(g, in); /* it will never be whole: others need the room */
+        return false;
+    }
     g->inbox_bytes += part->bytes.len;
-    if (part->index == in->next) {
+    if (early) {
+        keep_early(in, part);
+    } else {
         append_part(in, part->bytes);
         take_early(in);
     }
     return in->next == in->count;
 }
 
+/* Numbers grow with each message, whoever it is for: what is repeated does not say that its sender lives. */
+static void hear(struct gossip *g, struct member *from, const struct part *part) {
+    if (part->number < from->newest || (part->number == from->newest && part->index <= from->newest_index)) return;
+    from->newest = part->number;
+    from->newest_index = part->index;
+    members_heard(g, from);
+    if (part->count > 1) from->progress_us = g->now.mono_us;
+}
+
 static void take_part(struct gossip *g, struct replica_id sender, const struct part *part) {
     struct member *from = member_find(g, sender);
-    if (from) members_heard(g, from);
-    if (from && part->count > 1) from->progress_us = g->now.mono_us;
+    if (from) hear(g, from, part);
     if (part->count == 1) {
         take_message(g, part->bytes, sender);
     } else if (!from) {
@@ -322,10 +340,10 @@ bool transfer_deltas(struct gossip *g, struct bytes frame) {
     struct message m;
     if (open_part(g, frame, &sender, &part) != STATUS_OK || part.count != 1) return false;
     if (message_open(g, &m, part.bytes, sender) != STATUS_OK) return false;
-    bool deltas = m.kind == MESSAGE_DELTAS && !is_stranger(&m);
+    bool deltas = m.kind == MESSAGE_DELTAS && !is_stranger(&m) && m.from->lives; /* else it may move in: that hangs up */
     if (deltas) {
         count_frame(g, frame);
-        members_heard(g, m.from);
+        hear(g, m.from, &part);
         message_read(g, &m);
     }
     wire_close(&m.r);

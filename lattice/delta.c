@@ -336,6 +336,7 @@ static bool read_unit(const struct shard *shard, struct wire_reader *r, struct d
             *MORE(&d->parsed, removed_dot) = dot;
         }
         u->removed_count = (uint32_t)(d->parsed.removed_dot_count - u->removed_at);
+        if (u->removed_count > 1) qsort(d->parsed.removed_dots + u->removed_at, u->removed_count, sizeof(struct dot), dot_compare);
     }
     if (u->flags & FLAG_INCREMENTS && !read_increments(shard, r, &d->parsed, u)) return false;
     return !r->bad;
@@ -458,16 +459,14 @@ static void expect_units(const struct shard *shard, const struct parsed *p, size
 struct superseded {
     uint16_t origin;
     uint64_t n;
-    const struct dot *removed;
+    const struct dot *removed; /* sorted */
     uint32_t count;
 };
 
 static bool is_superseded(struct dot dot, const void *arg) {
     const struct superseded *s = arg;
     if (dot_replica(dot) == s->origin) return dot_counter(dot) < s->n - (MUTANT(keep_before) ? 1 : 0);
-    for (uint32_t i = 0; i < s->count; i++)
-        if (s->removed[i].v == dot.v) return true;
-    return false;
+    return s->count && bsearch(&dot, s->removed, s->count, sizeof dot, dot_compare);
 }
 
 static bool is_seen(struct dot dot, const void *arg) { return context_has(arg, dot); }
@@ -488,8 +487,8 @@ static void apply_delta_unit(struct shard *shard, struct delta *d, struct unit *
     struct judge judge = {is_superseded, &s, NULL};
     if (!only_adds(u)) judge_unit(shard, u, &judge);
     add_unit(shard, &d->parsed, u);
-    for (uint32_t i = 0; i < u->removed_count && !MUTANT(forget_unseen); i++) {
-        if (!context_has(&shard->context, s.removed[i])) context_add(&shard->context, s.removed[i]);
+    if (!MUTANT(forget_unseen)) context_add_all(&shard->context, s.removed, s.count);
+    for (uint32_t i = 0; i < s.count && (MUTANT(applied_by_context) || MUTANT(context_of_part)); i++) {
         if (MUTANT(applied_by_context)) context_apply(&shard->context, dot_replica(s.removed[i]), dot_counter(s.removed[i]));
         if (MUTANT(context_of_part)) vclock_raise(&shard->context.prefix, dot_replica(s.removed[i]), dot_counter(s.removed[i]));
     }
@@ -504,7 +503,7 @@ static void log_unit(struct shard *shard, const struct delta *d, struct unit *u)
 }
 
 static void observe(struct shard *shard, uint64_t clock, int64_t now_ms) {
-    if (!MUTANT(clock_not_moved)) hlc_observe(&shard->clock, clock, now_ms, CLOCK_AHEAD_MS_MAX);
+    if (!MUTANT(clock_not_moved)) hlc_observe(&shard->clock, clock, now_ms, MUTANT(clock_unbounded) ? INT64_C(1) << 44 : CLOCK_AHEAD_MS_MAX);
 }
 
 enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, int64_t now_ms) {
@@ -920,11 +919,6 @@ static bool parse_answer(const struct shard *shard, struct wire_reader *r, struc
     return !r->bad;
 }
 
-static int by_dot(const void *a, const void *b) {
-    uint64_t x = ((const struct dot *)a)->v, y = ((const struct dot *)b)->v;
-    return x < y ? -1 : x > y;
-}
-
 static int by_entry(const void *a, const void *b) {
     const struct entry *x = a, *y = b;
     if (x->key_hash != y->key_hash) return x->key_hash < y->key_hash ? -1 : 1;
@@ -935,7 +929,7 @@ static int by_entry(const void *a, const void *b) {
 static void collect_sent(struct answer *a) {
     a->sent = mem_alloc((a->parsed.payload_count + 1) * sizeof *a->sent);
     for (size_t i = 0; i < a->parsed.payload_count; i++) a->sent[i] = a->parsed.payloads[i].dot;
-    qsort(a->sent, a->parsed.payload_count, sizeof *a->sent, by_dot);
+    qsort(a->sent, a->parsed.payload_count, sizeof *a->sent, dot_compare);
     a->entries = mem_alloc((a->parsed.increment_count + 1) * sizeof *a->entries);
     for (size_t i = 0; i < a->parsed.unit_count; i++) {
         const struct unit *u = &a->parsed.units[i];
@@ -949,7 +943,7 @@ static void collect_sent(struct answer *a) {
 static bool is_unsent(struct dot dot, const void *arg) {
     const struct answer *a = arg;
     return context_has(&a->context, dot) &&
-           !bsearch(&dot, a->sent, a->parsed.payload_count, sizeof dot, by_dot);
+           !bsearch(&dot, a->sent, a->parsed.payload_count, sizeof dot, dot_compare);
 }
 
 /* In a cell that was equal when we asked: what we have learned since, and the sender had

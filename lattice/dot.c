@@ -20,6 +20,7 @@ struct replicas {
     pthread_mutex_t lock;
     struct replica_id *chunks[(REPLICAS_MAX + CHUNK) / CHUNK];
     uint32_t count; /* index 0 included */
+    uint32_t next;  /* behind the last that was asked for: messages list them in an order much like ours */
 };
 
 struct replicas *replicas_new(void) {
@@ -45,7 +46,8 @@ struct replica_id replicas_id(const struct replicas *replicas, uint16_t index) {
 enum status replicas_intern(struct replicas *replicas, struct replica_id id, uint16_t *index) {
     enum status status = STATUS_OK;
     pthread_mutex_lock(&replicas->lock);
-    uint32_t at = 1;
+    uint32_t at = replicas->next;
+    if (!at || at >= replicas->count || replica_id_compare(replicas_id(replicas, (uint16_t)at), id) != 0) at = 1;
     while (at < replicas->count && replica_id_compare(replicas_id(replicas, (uint16_t)at), id) != 0) at++;
     if (at > REPLICAS_MAX) {
         status = STATUS_ERR_LIMIT;
@@ -56,6 +58,7 @@ enum status replicas_intern(struct replicas *replicas, struct replica_id id, uin
         __atomic_store_n(&replicas->chunks[at / CHUNK], chunk, __ATOMIC_RELEASE);
         replicas->count++;
     }
+    replicas->next = at + 1;
     pthread_mutex_unlock(&replicas->lock);
     if (status == STATUS_OK) *index = (uint16_t)at;
     return status;
@@ -125,6 +128,34 @@ void context_add(struct context *c, struct dot dot) {
     c->extra_count++;
 }
 
+int dot_compare(const void *a, const void *b) {
+    uint64_t x = ((const struct dot *)a)->v, y = ((const struct dot *)b)->v;
+    return (x > y) - (x < y);
+}
+
+#define FEW 8u
+
+/* A DEL lists every dot of a large set: one by one, each would move all that is behind it. */
+void context_add_all(struct context *c, const struct dot *sorted, uint32_t count) {
+    for (; count && context_has(c, *sorted); sorted++) count--;
+    if (count < FEW) {
+        while (count--) context_add(c, *sorted++);
+        return;
+    }
+    uint32_t cap = c->extra_count + count, kept = 0, at = 0;
+    struct dot *extra = mem_alloc(cap * sizeof *extra);
+    for (uint32_t i = 0; i < count; i++) {
+        while (at < c->extra_count && c->extra[at].v < sorted[i].v) extra[kept++] = c->extra[at++];
+        bool repeats = i > 0 && sorted[i].v == sorted[i - 1].v;
+        if (!repeats && !context_has(c, sorted[i])) extra[kept++] = sorted[i];
+    }
+    while (at < c->extra_count) extra[kept++] = c->extra[at++];
+    mem_free(c->extra);
+    c->extra = extra;
+    c->extra_count = kept;
+    c->extra_cap = cap;
+}
+
 static void prune(struct context *c) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < c->extra_count; i++) {
@@ -144,7 +175,7 @@ void context_apply(struct context *c, uint16_t replica, uint64_t counter) {
 void context_merge(struct context *into, const struct context *from) {
     vclock_join(&into->prefix, &from->applied);
     vclock_join(&into->prefix, &from->prefix);
-    for (uint32_t i = 0; i < from->extra_count; i++) context_add(into, from->extra[i]);
+    context_add_all(into, from->extra, from->extra_count);
     if (into->extra_count) prune(into);
 }
 
@@ -157,7 +188,11 @@ void context_copy(struct context *to, const struct context *from) {
     *to = (struct context){0};
     vclock_copy(&to->applied, &from->applied);
     vclock_copy(&to->prefix, &from->prefix);
-    for (uint32_t i = 0; i < from->extra_count; i++) context_add(to, from->extra[i]);
+    context_add_all(to, from->extra, from->extra_count);
+}
+
+size_t context_bytes(const struct context *c) {
+    return (c->applied.count + c->prefix.count) * sizeof(uint64_t) + c->extra_cap * sizeof *c->extra;
 }
 
 void context_fini(struct context *c) {

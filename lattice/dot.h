@@ -74,12 +74,15 @@ static inline bool context_has(const struct context *c, struct dot dot) {
 }
 /* The dot's fate is known, ahead of its mutation. */
 void context_add(struct context *c, struct dot dot);
+void context_add_all(struct context *c, const struct dot *sorted, uint32_t count); /* may repeat */
+int dot_compare(const void *a, const void *b); /* of dots, for qsort and bsearch */
 /* Every mutation of the replica up to counter is applied. */
 void context_apply(struct context *c, uint16_t replica, uint64_t counter);
 /* Knows what `from` knows; `applied` stays. */
 void context_merge(struct context *into, const struct context *from);
 void context_merge_applied(struct context *into, const struct context *from);
 void context_copy(struct context *to, const struct context *from); /* to is overwritten, not freed */
+size_t context_bytes(const struct context *c); /* that it points to */
 void context_fini(struct context *c);
 
 #endif

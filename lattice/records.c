@@ -75,6 +75,11 @@ static const uint8_t *read_record(const uint8_t *at, struct dot before, struct r
     return at;
 }
 
+/* Beside its bytes here: what a flush saw has an entry for each replica there ever was. */
+static size_t bytes_held(const struct record *record) {
+    return record->flush ? sizeof *record->flush + context_bytes(&record->flush->seen) : 0;
+}
+
 static void add_chunk(struct records *r, size_t most) {
     size_t size = sizeof(struct chunk) + most > CHUNK_BYTES ? sizeof(struct chunk) + most : CHUNK_BYTES;
     struct chunk *chunk = mem_alloc(size);
@@ -100,7 +105,7 @@ void records_add(struct records *r, const struct record *record, uint16_t self) 
     chunk->used += (uint32_t)len;
     if (dot_replica(record->dot) == self) chunk->own_last = dot_counter(record->dot);
     r->last = record->dot;
-    r->bytes += len;
+    r->bytes += len + bytes_held(record);
     r->count++;
 }
 
@@ -134,7 +139,7 @@ bool records_pop(struct records *r, struct record *out) {
     out->removed_count = 0;
     r->before = out->dot;
     r->oldest_at += len;
-    r->bytes -= len;
+    r->bytes -= len + bytes_held(out);
     r->count--;
     if (r->oldest_at == r->oldest->used) drop_chunk(r);
     return true;

@@ -37,7 +37,7 @@ struct records {
     size_t oldest_at; /* the oldest record's place in its chunk ... */
     struct dot before; /* ... and the dot before it there */
     struct dot last;  /* the newest record's */
-    uint64_t bytes;
+    uint64_t bytes;   /* of records, and of what flushes saw */
     size_t count;
     struct records_mark {
         uint64_t own; /* all own records up to it are before the place, those beyond are not */
@@ -46,7 +46,7 @@ struct records {
     uint32_t next_mark;
 };
 
-/* Starts as {0}. Copies what record->removed points to; takes the flush. */
+/* Starts as {0}. Copies what record->removed points to; takes the flush, which counts and must not change. */
 void records_add(struct records *r, const struct record *record, uint16_t self);
 /* Takes the oldest away; its flush is the caller's. False if there is none. `removed` is gone. */
 bool records_pop(struct records *r, struct record *out);

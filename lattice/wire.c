@@ -1,6 +1,7 @@
 #include "lattice/wire.h"
 
 #include <msgpack.h>
+#include <stdlib.h>
 
 #include "core/mem.h"
 #include "core/mutant.h"
@@ -39,6 +40,7 @@ void wire_init(struct wire_writer *w, const struct replicas *replicas) { *w = (s
 void wire_fini(struct wire_writer *w) {
     buf_fini(&w->body);
     mem_free(w->ids);
+    mem_free(w->places);
     *w = (struct wire_writer){0};
 }
 
@@ -64,12 +66,19 @@ void wire_fixed(struct wire_writer *w, __int128 value) {
     wire_bytes(w, bytes_of(words, sizeof words));
 }
 
+/* A digest names every replica there ever was, once for each shard. */
 static uint32_t dictionary_index(struct wire_writer *w, uint16_t replica) {
-    for (uint32_t i = 0; i < w->id_count; i++)
-        if (w->ids[i] == replica) return i;
+    if (replica >= w->place_count) {
+        uint32_t count = (uint32_t)replica + 1;
+        w->places = mem_realloc(w->places, count * sizeof *w->places);
+        memset(w->places + w->place_count, 0, (count - w->place_count) * sizeof *w->places);
+        w->place_count = count;
+    }
+    if (w->places[replica]) return w->places[replica] - 1u;
     w->ids = mem_realloc(w->ids, (w->id_count + 1) * sizeof *w->ids);
-    w->ids[w->id_count] = replica;
-    return w->id_count++;
+    w->ids[w->id_count++] = replica;
+    w->places[replica] = (uint16_t)w->id_count;
+    return w->id_count - 1;
 }
 
 void wire_dot(struct wire_writer *w, struct dot dot) {
@@ -181,14 +190,24 @@ void wire_read_vclock(struct wire_reader *r, struct vclock *v) {
     }
 }
 
+/* Each dot takes two bytes: as in wire_open. Their order was that of the sender's indexes. */
+static void read_extra(struct wire_reader *r, struct context *into) {
+    uint64_t count = wire_read_u64(r);
+    if (r->bad || count > (uint64_t)(r->end - r->at) / 2 || count > UINT32_MAX) {
+        spoil(r);
+        return;
+    }
+    struct dot *dots = mem_alloc(count * sizeof *dots);
+    for (uint64_t i = 0; i < count; i++) dots[i] = wire_read_dot(r);
+    qsort(dots, count, sizeof *dots, dot_compare);
+    if (!r->bad) context_add_all(into, dots, (uint32_t)count);
+    mem_free(dots);
+}
+
 bool wire_read_context(struct wire_reader *r, struct context *into) {
     wire_read_vclock(r, &into->applied);
     wire_read_vclock(r, &into->prefix);
-    uint64_t count = wire_read_u64(r);
-    for (uint64_t i = 0; i < count && !r->bad; i++) {
-        struct dot dot = wire_read_dot(r);
-        if (!r->bad) context_add(into, dot);
-    }
+    read_extra(r, into);
     return !r->bad;
 }
 

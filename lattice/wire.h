@@ -17,6 +17,8 @@ struct wire_writer {
     struct buf body;
     uint16_t *ids; /* replica indexes in the order of the dictionary */
     uint32_t id_count;
+    uint16_t *places; /* by replica index, its place in ids, from 1; 0: none */
+    uint32_t place_count;
 };
 
 void wire_init(struct wire_writer *writer, const struct replicas *replicas);

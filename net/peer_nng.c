@@ -501,12 +501,13 @@ static void *watch(void *arg) {
 
 /* --- open and close --- */
 
-/* By default nng starts two threads per core for each of its duties. */
+/* By default nng starts two threads per core for each of its duties. Every dial waits for one that resolves, also of a plain
+ * address; a name whose servers do not answer keeps one for half a minute, and is asked for again at once. */
 static void few_threads(void) {
     nng_init_set_parameter(NNG_INIT_NUM_TASK_THREADS, 2);
     nng_init_set_parameter(NNG_INIT_NUM_EXPIRE_THREADS, 1);
     nng_init_set_parameter(NNG_INIT_NUM_POLLER_THREADS, 1);
-    nng_init_set_parameter(NNG_INIT_NUM_RESOLVER_THREADS, 1);
+    nng_init_set_parameter(NNG_INIT_NUM_RESOLVER_THREADS, 16);
 }
 
 static bool config_is_sane(const struct peers_config *c) {

@@ -22,7 +22,11 @@ static void put(struct rumour *r, uint64_t value) { wire_u64(&r->w, value); }
 static void put_number(struct rumour *r) { put(r, number(r)); }
 static unsigned some(struct rumour *r) { return input_below(r->in, MANY); }
 /* Which exists, mostly; as items are numbered, from 1. */
-static void put_shard(struct rumour *r) { put(r, 1 + input_byte(r->in) % (NET_SHARDS + (input_byte(r->in) > 250))); }
+static unsigned put_shard(struct rumour *r) {
+    unsigned shard = 1 + input_byte(r->in) % (NET_SHARDS + (input_byte(r->in) > 250));
+    put(r, shard);
+    return shard;
+}
 static uint16_t whom(struct rumour *r) { return r->who[input_below(r->in, WHO)]; }
 
 static void put_vector(struct rumour *r) {
@@ -100,12 +104,12 @@ static void put_pull(struct rumour *r) {
     put(r, 0);
 }
 
-/* To a pull that may be out: tokens are small numbers. */
-static void put_answer(struct rumour *r) {
+/* To a pull that may be out, of one of them: nobody could guess its token. */
+static void put_answer(struct rumour *r, struct net *n) {
     for (unsigned count = some(r); count > 0; count--) {
-        unsigned form = input_below(r->in, 3);
-        put_shard(r);
-        put(r, 1 + input_byte(r->in));
+        unsigned form = input_below(r->in, 3), shard = put_shard(r);
+        const struct gossip *g = n->nodes[input_byte(r->in) % NET_NODES].node->gossip;
+        put(r, shard <= NET_SHARDS ? g->shards[shard - 1].pull.token : 0);
         put(r, form);
         if (form == 2) put_refinement(r, 1 + input_below(r->in, 12));
         if (form != 1) continue;
@@ -144,7 +148,7 @@ void rumour_make(struct net *n, struct input *in, struct buf *out) {
     case MESSAGE_DELTAS: put_deltas(&r); break;
     case MESSAGE_DIGEST: put_digest(&r); break;
     case MESSAGE_PULL: put_pull(&r); break;
-    case MESSAGE_ANSWER: put_answer(&r); break;
+    case MESSAGE_ANSWER: put_answer(&r, n); break;
     case MESSAGE_AUDIT: put_audit(&r, n); break;
     }
     wire_finish(&r.w, out);

@@ -28,6 +28,7 @@ struct side {
     bool has_more; /* of members that are no more, by other ways */
     uint64_t ends; /* of some it asked that their ways be closed */
     uint64_t sent; /* frames */
+    uint64_t wakes;
     uint64_t tells, sent_before; /* that it was about to tell of what it wrote; frames sent when it said so last */
     struct buf table; /* of members, that it kept last */
 };
@@ -36,6 +37,12 @@ static int64_t now_ms;
 static uint64_t dice;
 static bool cut;
 static int64_t latency_ms, jitter_ms;
+static uint64_t message_bytes_max;
+static int64_t gone_ms;
+static bool in_short_cut;
+static struct buf overheard[FRAMES]; /* by a stranger, who is not asked to stop: */
+static size_t overheard_count;
+static bool overhears;
 static struct rng rng;
 
 static struct now now(void *self) {
@@ -49,11 +56,13 @@ static uint64_t entropy(void *self) {
 
 static enum status dial(void *self, int link, const char *address) {
     (void)address;
+    assert_false(in_short_cut);
     ((struct side *)self)->dialled[link] = true;
     return STATUS_OK;
 }
 static void hangup(void *self, int link) {
     struct side *s = self;
+    assert_false(in_short_cut);
     s->dialled[link] = s->up[link] = false;
 }
 static enum status send_frame(void *self, int link, struct bytes frame) {
@@ -62,6 +71,7 @@ static enum status send_frame(void *self, int link, struct bytes frame) {
     (void)link;
     assert_true(to->frame_count < FRAMES);
     if (cut) return STATUS_OK;
+    if (overhears && overheard_count < FRAMES) buf_put_bytes(&overheard[overheard_count++], frame);
     struct frame fresh = {.at_ms = now_ms + latency_ms + (int64_t)rng_below(&rng, (uint64_t)jitter_ms + 1)};
     size_t at = to->frame_count++;
     buf_put_bytes(&fresh.bytes, frame);
@@ -85,6 +95,8 @@ static void on_tells(void *self, uint32_t shard) {
     s->sent_before = s->sent;
 }
 
+static void wake(void *arg) { ((struct side *)arg)->wakes++; }
+
 static void keep_table(void *self, struct bytes table) {
     struct buf *kept = &((struct side *)self)->table;
     kept->len = 0;
@@ -96,11 +108,15 @@ static void start(struct side *s, struct side *other, uint64_t node, const char 
     struct gossip_config config = {.clock = {.now = now, .entropy = entropy}, .transport = {dial, hangup, send_frame, s},
                                    .replicas = s->replicas, .shards = s->shards, .shard_count = SHARDS,
                                    .self = {node, ++dice}, GOSSIP_CONFIG_DEFAULT};
+    if (gone_ms) config.gone_ms = gone_ms;
+    if (message_bytes_max) config.message_bytes_max = message_bytes_max;
     config.address = address;
     config.join = join;
     config.sure = is_sure;
     config.closed = is_closed;
     config.tells = on_tells;
+    config.wake = wake;
+    config.arg = s;
     config.applied.members = keep_table;
     config.applied.self = s;
     assert_int_equal(replicas_intern(s->replicas, config.self, &config.self_index), STATUS_OK);
@@ -200,6 +216,41 @@ static void who_may_lose_what_he_has_is_remembered_for(void **state) {
 }
 
 /* Lest others write what presupposes it before it is on its way to where it is kept. */
+static void say_again(struct side *to) {
+    for (size_t i = 0; i < overheard_count; i++)
+        gossip_step(to->gossip, &(struct gossip_event){.kind = GOSSIP_FRAME, .frame = buf_bytes(&overheard[i])}, now(NULL));
+}
+
+static void forget_overheard(void) {
+    overhears = false;
+    while (overheard_count) buf_fini(&overheard[--overheard_count]);
+}
+
+/* Late, or by a stranger. */
+static void who_was_sure_before_is_not_therefore_sure_now(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 2000);
+    overhears = true;
+    run(&a, &b, 2000);
+    overhears = false;
+    b.unsure = true;
+    run(&a, &b, 2000);
+    write_to(&a, 0, "k");
+    assert_true(run_until_equal(&a, &b) < 1000);
+    run(&a, &b, 3000);
+    say_again(&a);
+    run(&a, &b, 3000);
+    assert_true(remembers(&a));
+    b.unsure = false;
+    run(&a, &b, 3000);
+    assert_false(remembers(&a));
+    forget_overheard();
+    stop(&a);
+    stop(&b);
+}
+
 static void what_others_will_hear_is_said_first(void **state) {
     struct side a, b;
     (void)state;
@@ -212,6 +263,29 @@ static void what_others_will_hear_is_said_first(void **state) {
     assert_int_equal(a.sent_before, sent);
     assert_true(a.sent > sent);
     assert_true(run_until_equal(&a, &b) < 10);
+    stop(&a);
+    stop(&b);
+}
+
+/* Whoever was about to sleep, and had something to do first, sleeps then; also whoever was about to be asked. */
+static void who_goes_to_sleep_is_woken(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    write_to(&a, 0, "k");
+    assert_false(gossip_may_sleep(a.gossip));
+    step(&a);
+    assert_int_equal(a.wakes, 0);
+    write_to(&a, 0, "l");
+    assert_int_equal(a.wakes, 1);
+    step(&a);
+    gossip_ask(a.gossip);
+    assert_false(gossip_may_sleep(a.gossip));
+    step(&a);
+    assert_true(gossip_may_sleep(a.gossip));
+    gossip_ask(a.gossip);
+    assert_int_equal(a.wakes, 2);
     stop(&a);
     stop(&b);
 }
@@ -370,6 +444,66 @@ static void parts_of_a_message_may_overtake_each_other(void **state) {
     stop(&b);
 }
 
+static bool has(struct side *s, uint32_t shard, const char *key) {
+    shard_lock(s->shards[shard]);
+    bool found = shard_find(s->shards[shard], shard_ref(s->shards[shard], bytes_str(key)), now(NULL).wall_ms);
+    shard_unlock(s->shards[shard]);
+    return found;
+}
+
+/* B and C are members to A, and send it what has room beside nothing else: 12 frames each, B's first. */
+static void start_large(struct side *a, struct side *b, struct side *c) {
+    struct buf value = {0};
+    message_bytes_max = 4 << 20;
+    start_both(a, b);
+    run(a, b, 3000);
+    start(c, a, 3, "c", "a");
+    a->other = c;
+    run(a, c, 3000);
+    message_bytes_max = 0;
+    step(b);
+    step(a);
+    buf_reserve(&value, 3 << 20);
+    memset(value.data, 'v', value.len = 3 << 20);
+    put(b, 1, "b", buf_bytes(&value));
+    put(c, 2, "c", buf_bytes(&value));
+    step(b);
+    assert_true(a->frame_count >= 12);
+    buf_fini(&value);
+}
+
+static void who_stops_in_the_midst_of_a_message_keeps_nobody_out(void **state) {
+    struct side a, b, c;
+    (void)state;
+    start_large(&a, &b, &c);
+    a.frame_count -= 4;
+    for (int i = 0; i < 4; i++) buf_fini(&a.frames[a.frame_count + (size_t)i].bytes);
+    run(&a, &c, 30000);
+    assert_true(has(&a, 2, "c"));
+    stop(&a);
+    stop(&b);
+    stop(&c);
+}
+
+static void of_two_messages_without_room_for_both_one_arrives(void **state) {
+    struct side a, b, c;
+    (void)state;
+    start_large(&a, &b, &c);
+    size_t first = a.frame_count, at = 0;
+    step(&c);
+    struct frame mixed[FRAMES];
+    for (size_t i = 0, k = first; i < first || k < a.frame_count; i++, k++) {
+        if (i < first) mixed[at++] = a.frames[i];
+        if (k < a.frame_count) mixed[at++] = a.frames[k];
+    }
+    memcpy(a.frames, mixed, a.frame_count * sizeof *mixed);
+    step(&a);
+    assert_true(has(&a, 1, "b") || has(&a, 2, "c"));
+    stop(&a);
+    stop(&b);
+    stop(&c);
+}
+
 static void peers_that_are_far_away_agree(void **state) {
     struct side a, b;
     (void)state;
@@ -472,6 +606,154 @@ static void who_moves_in_replaces_who_was_there(void **state) {
     stop(&c);
 }
 
+/* A stranger repeats what was answered to an earlier process, which asked for less: it had what came by then. However many
+ * messages the next one has sent before it asks. */
+static void an_answer_to_an_earlier_process_is_no_answer(void **state) {
+    struct side a, b, next;
+    (void)state;
+    for (int delay = 20; delay < 60; delay++) {
+        start_both(&a, &b);
+        run(&a, &b, 3000);
+        write_to(&b, 1, "k");
+        run(&a, &b, 400);
+        cut = true;
+        write_to(&b, 1, "l");
+        run(&a, &b, 400);
+        cut = false;
+        overhears = true;
+        assert_true(run_until_equal(&a, &b) < 5000);
+        overhears = false;
+        start(&next, &b, 1, "a", "b");
+        b.other = &next;
+        cut = true;
+        run(&next, &b, 340 * delay);
+        cut = false;
+        int64_t began = now_ms;
+        struct gossip_stats stats = {0};
+        for (uint64_t asked = 0; now_ms - began < 10000; now_ms++) {
+            step(&next);
+            gossip_stats(next.gossip, &stats);
+            if (stats.pulls_sent > asked) say_again(&next);
+            asked = stats.pulls_sent;
+            step(&b);
+        }
+        assert_true(stats.pulls_sent > 0);
+        assert_true(has(&next, 1, "k"));
+        assert_true(has(&b, 1, "k"));
+        forget_overheard();
+        stop(&next);
+        stop(&a);
+        stop(&b);
+    }
+}
+
+/* Threads of the transport may not hang up: who moves in with a delta, because both spoke until now, waits for the loop. */
+static void nobody_moves_in_by_the_short_cut(void **state) {
+    struct side a, b, c;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    write_to(&b, 0, "k");
+    step(&b);
+    step(&a);
+    start(&c, &a, 3, "b", "a");
+    a.other = &c;
+    run(&a, &c, 500);
+    assert_true(is_connected(&a, 2));
+    now_ms += 1000;
+    write_to(&c, 1, "l");
+    gossip_flush(c.gossip);
+    assert_true(a.frame_count > 0);
+    in_short_cut = true;
+    for (size_t i = 0; i < a.frame_count; i++) assert_false(gossip_deltas(a.gossip, buf_bytes(&a.frames[i].bytes), now(NULL)));
+    in_short_cut = false;
+    step(&a);
+    assert_false(is_connected(&a, 2));
+    assert_true(has(&a, 1, "l"));
+    write_to(&c, 1, "m");
+    gossip_flush(c.gossip);
+    in_short_cut = true;
+    assert_true(gossip_deltas(a.gossip, buf_bytes(&a.frames[0].bytes), now(NULL)));
+    in_short_cut = false;
+    assert_true(has(&a, 1, "m"));
+    stop(&a);
+    stop(&b);
+    stop(&c);
+}
+
+static void who_is_only_repeated_is_down(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    overhears = true;
+    run(&a, &b, 2000);
+    overhears = false;
+    cut = true;
+    for (int ms = 0; ms < 20000; ms++, now_ms++) {
+        if (ms % 1000 == 0) say_again(&a);
+        step(&a);
+    }
+    assert_int_equal(other_of(&a, 2).status, MEMBER_DOWN);
+    forget_overheard();
+    stop(&a);
+    stop(&b);
+}
+
+/* Else two halves could each take the other for gone, and both would be void. */
+static void half_of_the_members_give_nobody_up(void **state) {
+    struct side a, b, c;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    start(&c, &a, 3, "c", "a");
+    now_ms += 2 * 86400000;
+    cut = true;
+    for (int ms = 0; ms < 5000; ms++, now_ms++) step(&a);
+    cut = false;
+    assert_int_equal(other_of(&a, 2).status, MEMBER_DOWN);
+    a.other = &c;
+    run(&a, &c, 5000);
+    assert_int_equal(other_of(&a, 2).status, MEMBER_GONE);
+    stop(&a);
+    stop(&b);
+    stop(&c);
+}
+
+static void nobody_is_gone_before_he_is_down(void **state) {
+    struct side a, b;
+    (void)state;
+    gone_ms = 1000;
+    start_both(&a, &b);
+    gone_ms = 0;
+    run(&a, &b, 3000);
+    cut = true;
+    for (int ms = 0; ms < 5000; ms++, now_ms++) step(&a);
+    assert_int_equal(other_of(&a, 2).status, MEMBER_SUSPECT);
+    for (int ms = 0; ms < 15000; ms++, now_ms++) step(&a);
+    assert_int_equal(other_of(&a, 2).status, MEMBER_DOWN);
+    stop(&a);
+    stop(&b);
+}
+
+/* A name may have several addresses, of which one is ours: others may be reached by it later. */
+static void a_name_that_led_to_ourselves_is_tried_again(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    stop(&a);
+    stop(&b);
+    start(&a, &a, 1, "a", "name");
+    start(&b, &a, 2, "b", "");
+    run(&a, &b, 3000);
+    assert_int_equal(count_links(&a), 0);
+    a.other = &b;
+    run(&a, &b, 30000);
+    assert_true(is_connected(&a, 2));
+    stop(&a);
+    stop(&b);
+}
+
 /* Also of one who has met nobody; and who starts over is another from then on. */
 static void the_next_process_knows_who_was_before_it(void **state) {
     (void)state;
@@ -495,15 +777,25 @@ static void the_next_process_knows_who_was_before_it(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(who_may_lose_what_he_has_is_remembered_for), cmocka_unit_test(who_left_is_remembered_for_while_more_may_come_of_him),
+        cmocka_unit_test(who_may_lose_what_he_has_is_remembered_for), cmocka_unit_test(who_was_sure_before_is_not_therefore_sure_now),
+        cmocka_unit_test(who_left_is_remembered_for_while_more_may_come_of_him),
         cmocka_unit_test(who_was_never_met_may_still_turn_up), cmocka_unit_test(who_was_never_met_is_not_ended),
         cmocka_unit_test(what_others_will_hear_is_said_first),
         cmocka_unit_test(who_was_met_only_in_the_store_is_met), cmocka_unit_test(who_was_never_met_is_given_up_in_time),
         cmocka_unit_test(what_a_short_cut_swallowed_is_found_within_two_heartbeats),
         cmocka_unit_test(peers_that_are_far_away_agree),
         cmocka_unit_test(parts_of_a_message_may_overtake_each_other),
+        cmocka_unit_test(who_stops_in_the_midst_of_a_message_keeps_nobody_out),
+        cmocka_unit_test(of_two_messages_without_room_for_both_one_arrives),
         cmocka_unit_test(what_still_comes_of_who_left_long_ago_is_dropped),
         cmocka_unit_test(who_moves_in_replaces_who_was_there),
+        cmocka_unit_test(nobody_moves_in_by_the_short_cut),
+        cmocka_unit_test(who_goes_to_sleep_is_woken),
+        cmocka_unit_test(half_of_the_members_give_nobody_up),
+        cmocka_unit_test(nobody_is_gone_before_he_is_down),
+        cmocka_unit_test(who_is_only_repeated_is_down),
+        cmocka_unit_test(a_name_that_led_to_ourselves_is_tried_again),
+        cmocka_unit_test(an_answer_to_an_earlier_process_is_no_answer),
         cmocka_unit_test(the_next_process_knows_who_was_before_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

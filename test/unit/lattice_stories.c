@@ -18,9 +18,9 @@ struct cast {
     struct shard *shard[ALL];
 };
 
-static void cast_init(struct cast *c) {
+static void cast_init(struct cast *c, uint64_t log_bytes) {
     for (int i = 0; i < ALL; i++) {
-        struct shard_config config = {.log_bytes_max = 1 << 20, .replicas = replicas_new()};
+        struct shard_config config = {.log_bytes_max = log_bytes, .replicas = replicas_new()};
         c->replicas[i] = config.replicas;
         assert_int_equal(replicas_intern(config.replicas, (struct replica_id){(uint64_t)i + 1, 7}, &config.self), STATUS_OK);
         c->shard[i] = shard_new(0, &config);
@@ -119,7 +119,7 @@ static enum key_type type_at(struct cast *c, int at, const char *name) {
 static void of_two_types_the_later_is_seen(void **state) {
     (void)state;
     struct cast c;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_set(c.shard[A], ref(&c, A, "k"), bytes_str("v"), false, 1000);
     shard_add_member(c.shard[B], ref(&c, B, "k"), bytes_str("m"), 2000);
     shard_set_field(c.shard[B], ref(&c, B, "l"), bytes_str("f"), bytes_str("v"), 3000);
@@ -133,11 +133,30 @@ static void of_two_types_the_later_is_seen(void **state) {
     cast_fini(&c);
 }
 
+/* Only what writes the whole key removes both. */
+static void emptied_by_members_a_key_shows_the_type_behind(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c, 1 << 20);
+    shard_set_field(c.shard[A], ref(&c, A, "k"), bytes_str("f"), bytes_str("v"), 1000);
+    shard_add_member(c.shard[B], ref(&c, B, "k"), bytes_str("m"), 2000);
+    tell(&c, A, B, 3000);
+    tell(&c, B, C, 3000);
+    shard_add_member(c.shard[B], ref(&c, B, "k"), bytes_str("n"), 4000);
+    assert_int_equal(type_at(&c, B, "k"), KEY_SET);
+    assert_true(shard_remove_field(c.shard[B], ref(&c, B, "k"), KEY_SET, bytes_str("m"), 4000));
+    assert_true(shard_remove_field(c.shard[B], ref(&c, B, "k"), KEY_SET, bytes_str("n"), 4000));
+    assert_int_equal(type_at(&c, B, "k"), KEY_HASH);
+    shard_delete(c.shard[C], ref(&c, C, "k"), 4000);
+    assert_int_equal(type_at(&c, C, "k"), KEY_NONE);
+    cast_fini(&c);
+}
+
 static void hearing_of_a_later_clock_moves_our_own(void **state) {
     (void)state;
     struct cast c;
     struct scratch scratch;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_set(c.shard[A], ref(&c, A, "other"), bytes_str("x"), false, 90000);
     tell(&c, A, B, 1000);
     shard_set(c.shard[B], ref(&c, B, "k"), bytes_str("after"), false, 1000);
@@ -148,10 +167,26 @@ static void hearing_of_a_later_clock_moves_our_own(void **state) {
     cast_fini(&c);
 }
 
+static void a_clock_that_is_far_ahead_does_not_take_ours_along(void **state) {
+    (void)state;
+    enum { MINUTE = 60000 };
+    struct cast c;
+    struct scratch scratch;
+    cast_init(&c, 1 << 20);
+    shard_set(c.shard[A], ref(&c, A, "other"), bytes_str("x"), false, INT64_C(100000) * MINUTE);
+    tell(&c, A, B, MINUTE);
+    shard_set(c.shard[B], ref(&c, B, "k"), bytes_str("before"), false, MINUTE);
+    shard_set(c.shard[C], ref(&c, C, "k"), bytes_str("after"), false, 7 * MINUTE);
+    tell(&c, C, B, 7 * MINUTE);
+    struct key *key = shard_find(c.shard[B], ref(&c, B, "k"), 0);
+    assert_true(bytes_equal(key_string(c.shard[B], key, &scratch), bytes_str("after")));
+    cast_fini(&c);
+}
+
 static void the_last_member_takes_the_expiry_along(void **state) {
     (void)state;
     struct cast c;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_add_member(c.shard[A], ref(&c, A, "s"), bytes_str("m"), 1000);
     shard_expire(c.shard[A], ref(&c, A, "s"), 9000, 1000);
     tell(&c, A, B, 1000);
@@ -174,7 +209,7 @@ static void what_an_answer_knows_to_be_gone_goes(void **state) {
     struct cast c;
     struct buf late = {0};
     struct shard_summary asked;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_set(c.shard[A], ref(&c, A, "own"), bytes_str("v"), false, 1000);
     shard_add_member(c.shard[C], ref(&c, C, "s"), bytes_str("m"), 1000);
     delta(&c, C, A, &late);
@@ -196,7 +231,7 @@ static void an_answer_takes_along_what_its_sender_has_forgotten(void **state) {
     (void)state;
     struct cast c;
     struct shard_summary asked;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(5), 1000);
     tell(&c, C, A, 1000);
     tell(&c, C, B, 1000);
@@ -216,7 +251,7 @@ static void what_was_forgotten_stays_forgotten(void **state) {
     (void)state;
     struct cast c;
     struct buf overlaps = {0};
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_increase(c.shard[A], ref(&c, A, "n"), fixed_from_i64(5), 1000);
     tell(&c, A, B, 1000);
     shard_delete(c.shard[B], ref(&c, B, "n"), 1000);
@@ -234,7 +269,7 @@ static void what_was_forgotten_stays_forgotten(void **state) {
 static void a_floor_waits_for_what_it_resets(void **state) {
     (void)state;
     struct cast c;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_increase(c.shard[A], ref(&c, A, "n"), fixed_from_i64(5), 1000);
     tell(&c, A, C, 1000);
     shard_delete(c.shard[C], ref(&c, C, "n"), 1000);
@@ -253,7 +288,7 @@ static void an_answer_by_cells_brings_floors_where_all_is_equal(void **state) {
     (void)state;
     struct cast c;
     struct shard_summary asked;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_set(c.shard[B], ref(&c, B, "other"), bytes_str("v"), false, 1000);
     tell(&c, B, A, 1000);
     shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(5), 1000);
@@ -273,7 +308,7 @@ static void an_answer_by_cells_brings_floors_where_all_is_equal(void **state) {
 static void an_answer_leaves_floors_that_its_sender_could_not_know(void **state) {
     (void)state;
     struct cast c;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(5), 1000);
     for (int i = A; i <= D; i++)
         if (i != C) tell(&c, C, i, 1000);
@@ -293,7 +328,7 @@ static void an_answer_leaves_floors_that_its_sender_could_not_know(void **state)
 static void an_old_floor_brings_nothing_back(void **state) {
     (void)state;
     struct cast c;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(5), 1000);
     tell(&c, C, A, 1000);
     shard_delete(c.shard[A], ref(&c, A, "n"), 1000);
@@ -336,7 +371,7 @@ static void expiries_are_put_off_among_many_keys_as_among_few(void **state) {
     (void)state;
     struct cast c;
     int64_t next;
-    cast_init(&c);
+    cast_init(&c, 1 << 20);
     set_many(&c, A, 10);
     set_many(&c, B, 200000);
     for (int i = A; i <= B; i++) {
@@ -350,10 +385,103 @@ static void expiries_are_put_off_among_many_keys_as_among_few(void **state) {
     cast_fini(&c);
 }
 
+
+/* While a member is down nobody forgets what it has not heard: the log's limit is all that ends that. */
+static void what_flushes_saw_counts_as_log(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c, 1 << 20);
+    for (int i = 0; i < 20000; i++) shard_flush(c.shard[A], 1000);
+    assert_true(shard_paths(c.shard[A])->records_cut > 0);
+    assert_true(shard_mem_bytes(c.shard[A]) <= 1 << 20);
+    forget_dead(&c, A);
+    assert_int_equal(shard_mem_bytes(c.shard[A]), 0);
+    cast_fini(&c);
+}
+
+enum { LARGE = 50000 }; /* would take seconds if it went by the square */
+
+/* By who has it, and by who has not heard of it yet; and what such a one passes on. */
+static void a_large_key_is_removed(void **state) {
+    (void)state;
+    struct cast c;
+    char name[16];
+    cast_init(&c, 64 << 20);
+    for (int i = 0; i < LARGE; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        shard_add_member(c.shard[A], ref(&c, A, "k"), bytes_str(name), 1000);
+    }
+    tell(&c, A, B, 1000);
+    shard_delete(c.shard[B], ref(&c, B, "k"), 1000);
+    tell(&c, B, A, 1000);
+    tell(&c, B, C, 1000);
+    take_all(&c, C, D);
+    for (int i = A; i < ALL; i++) assert_int_equal(type_at(&c, i, "k"), KEY_NONE);
+    tell(&c, A, D, 1000);
+    assert_int_equal(type_at(&c, D, "k"), KEY_NONE);
+    cast_fini(&c);
+}
+
+/* Of which others hear before they hear of what was removed. */
+static void many_members_are_removed(void **state) {
+    (void)state;
+    struct cast c;
+    char name[16];
+    cast_init(&c, 64 << 20);
+    for (int i = 0; i < LARGE / 2; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        shard_add_member(c.shard[A], ref(&c, A, "k"), bytes_str(name), 1000);
+    }
+    tell(&c, A, B, 1000);
+    for (int i = 0; i < LARGE / 2; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        assert_true(shard_remove_field(c.shard[B], ref(&c, B, "k"), KEY_SET, bytes_str(name), 1000));
+    }
+    tell(&c, B, C, 1000);
+    tell(&c, A, C, 1000);
+    assert_int_equal(type_at(&c, C, "k"), KEY_NONE);
+    cast_fini(&c);
+}
+
+/* As a digest of many shards, in a cluster that has seen many starts. */
+static void vectors_of_a_long_past_are_written(void **state) {
+    (void)state;
+    enum { STARTS = 1000, VECTORS = 1024 };
+    struct replicas *replicas = replicas_new(), *others = replicas_new();
+    struct vclock v = {0};
+    struct wire_writer w;
+    struct wire_reader r;
+    struct buf bytes = {0};
+    for (uint64_t i = 1; i <= STARTS; i++) {
+        uint16_t index;
+        assert_int_equal(replicas_intern(replicas, (struct replica_id){i % 3, i}, &index), STATUS_OK);
+        vclock_raise(&v, index, i);
+    }
+    wire_init(&w, replicas);
+    for (int i = 0; i < VECTORS; i++) wire_vclock(&w, &v);
+    wire_finish(&w, &bytes);
+    assert_int_equal(wire_open(&r, buf_bytes(&bytes), others), STATUS_OK);
+    for (int i = 0; i < VECTORS; i++) {
+        struct vclock read = {0};
+        wire_read_vclock(&r, &read);
+        assert_true(vclock_covers(&read, &v) && vclock_covers(&v, &read));
+        vclock_fini(&read);
+    }
+    assert_true(!r.bad && r.at == r.end);
+    wire_close(&r);
+    wire_fini(&w);
+    buf_fini(&bytes);
+    vclock_fini(&v);
+    replicas_free(others);
+    replicas_free(replicas);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_two_types_the_later_is_seen),
+        cmocka_unit_test(emptied_by_members_a_key_shows_the_type_behind),
         cmocka_unit_test(hearing_of_a_later_clock_moves_our_own),
+        cmocka_unit_test(a_clock_that_is_far_ahead_does_not_take_ours_along),
         cmocka_unit_test(the_last_member_takes_the_expiry_along),
         cmocka_unit_test(what_an_answer_knows_to_be_gone_goes),
         cmocka_unit_test(what_was_forgotten_stays_forgotten),
@@ -363,6 +491,10 @@ int main(void) {
         cmocka_unit_test(an_answer_leaves_floors_that_its_sender_could_not_know),
         cmocka_unit_test(an_old_floor_brings_nothing_back),
         cmocka_unit_test(expiries_are_put_off_among_many_keys_as_among_few),
+        cmocka_unit_test(what_flushes_saw_counts_as_log),
+        cmocka_unit_test(a_large_key_is_removed),
+        cmocka_unit_test(many_members_are_removed),
+        cmocka_unit_test(vectors_of_a_long_past_are_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,9 @@
 /* Frames between nodes on loopback, and what strangers can do to a listener. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -296,6 +298,28 @@ static void what_cannot_be_an_address_is_refused(void **state) {
     peers_close(a);
 }
 
+#define SLOW_MS 4000
+
+/* In place of libc's, also for nng: some names take their time, and are none then. */
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **out) {
+    int (*libc)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    *(void **)&libc = dlsym(RTLD_NEXT, "getaddrinfo");
+    if (!name || !strstr(name, "slow")) return libc(name, service, hints, out);
+    nap_ms(SLOW_MS);
+    return EAI_AGAIN;
+}
+
+static void names_that_are_slow_to_resolve_hold_no_other_link_up(void **state) {
+    (void)state;
+    struct peers *a = open_with(small()), *b = open_with(small());
+    int64_t began = now_ms();
+    for (int link = 0; link < 4; link++) assert_int_equal(peers_dial(a, link, "slow.example", 1), STATUS_OK);
+    dial(a, 4, b);
+    await_event(a, PEER_UP, 4);
+    assert_true(now_ms() - began < SLOW_MS / 2);
+    peers_close(a), peers_close(b);
+}
+
 static void version_six_addresses_work(void **state) {
     (void)state;
     enum status status;
@@ -528,6 +552,7 @@ int main(void) {
         cmocka_unit_test(connections_above_the_limit_are_refused),
         cmocka_unit_test(what_cannot_be_an_address_is_refused),
         cmocka_unit_test(version_six_addresses_work),
+        cmocka_unit_test(names_that_are_slow_to_resolve_hold_no_other_link_up),
         cmocka_unit_test(absurd_lengths_end_only_their_connection),
         cmocka_unit_test(strangers_do_not_stop_the_listener),
         cmocka_unit_test(a_dialler_that_was_reset_is_made_anew),
