@@ -7,7 +7,7 @@ struct recount {
     struct shard_facts *facts;
     const char *wrong; /* the first that was found */
     uint64_t cells[SHARD_CELLS];
-    uint64_t bytes, pieces, live, elements, expiring;
+    uint64_t bytes, pieces, live, elements, expiring, timed;
     uint64_t members_live, fields_live; /* of the key at hand */
 };
 
@@ -80,6 +80,7 @@ static void look_at_key(struct recount *r, struct key *key) {
     r->members_live = r->fields_live = 0;
     key_each(shard, key, look_at, r);
     r->live += key_live(key);
+    r->timed += key_expiry(key) != EXPIRY_NEVER;
     if (form_of(key) != FORM_LOOSE) {
         bool expiring = form_of(key) & FORM_EXPIRY;
         must(r, expiring || !(form_of(key) & FORM_TIMED), "a packed key keeps a place for an expiry");
@@ -131,7 +132,8 @@ const char *shard_recount(struct shard *shard, struct shard_facts *facts) {
     must(&r, memcmp(r.cells, shard->cells, sizeof r.cells) == 0, "the sum of a cell");
     must(&r, r.live == shard->live, "the count of keys");
     must(&r, r.elements == shard->elements, "the count of elements");
-    must(&r, r.expiring == shard->expiring, "the count of keys that expire");
+    must(&r, r.expiring == shard->expiring, "the count of keys with an expiry");
+    must(&r, r.timed == shard->timed, "the count of keys that expire");
     must(&r, r.bytes == shard->account.bytes, "the account's bytes");
     must(&r, r.pieces == shard->account.pieces, "the account's pieces");
     look_at_context(&r);

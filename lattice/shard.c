@@ -422,9 +422,27 @@ uint64_t spot_hash(const struct shard *shard, const struct spot *spot) {
     return element_hash(spot->element, shard->config.replicas, spot->key_hash, spot->field_hash);
 }
 
+static int64_t expiry_at(const uint8_t at[EXPIRY_BYTES]) {
+    uint64_t big_endian;
+    memcpy(&big_endian, at, sizeof big_endian);
+    return (int64_t)be64toh(big_endian);
+}
+
+static int64_t latest_expiry(const struct element *expiry) {
+    if (!expiry->sibling_count) return EXPIRY_NEVER;
+    int64_t latest = INT64_MIN;
+    for (uint32_t i = 0; i < expiry->sibling_count; i++) {
+        int64_t at = expiry_at(expiry->siblings[i].data);
+        if (MUTANT(persist_loses) && at == EXPIRY_NEVER && expiry->sibling_count > 1) continue;
+        if (MUTANT(shortest_expiry) ? i == 0 || at < latest : at > latest) latest = at;
+    }
+    return latest;
+}
+
 void spot_open(struct shard *shard, struct spot *spot) {
     spot->was_live = element_live(spot->element);
     spot->was_expiring = spot->element->sibling_count > 0;
+    spot->was_timed = spot->field_hash == KIND_EXPIRY && latest_expiry(spot->element) != EXPIRY_NEVER;
     *cell_of(shard, spot) -= spot_hash(shard, spot);
 }
 
@@ -510,8 +528,9 @@ static void note_due(struct shard *shard, const struct key *key) {
 }
 
 static void close_expiry(struct shard *shard, struct spot *spot) {
-    bool expiring = spot->element->sibling_count > 0;
+    bool expiring = spot->element->sibling_count > 0, timed = latest_expiry(spot->element) != EXPIRY_NEVER;
     shard->expiring += (uint64_t)expiring - (uint64_t)spot->was_expiring;
+    __atomic_store_n(&shard->timed, shard->timed + (uint64_t)timed - (uint64_t)spot->was_timed, __ATOMIC_RELAXED);
     if (expiring) note_due(shard, spot->key);
 }
 
@@ -659,25 +678,12 @@ void shard_log_add(struct shard *shard, const struct record *record) {
 
 /* ----------------------------------------------------------------- reading */
 
-static int64_t expiry_at(const uint8_t at[EXPIRY_BYTES]) {
-    uint64_t big_endian;
-    memcpy(&big_endian, at, sizeof big_endian);
-    return (int64_t)be64toh(big_endian);
-}
-
 int64_t key_expiry(const struct key *key) {
     if (form_of(key) != FORM_LOOSE) {
         const uint8_t *at = packed_expiry(key);
         return at ? expiry_at(at) : EXPIRY_NEVER;
     }
-    if (!key->expiry.sibling_count) return EXPIRY_NEVER;
-    int64_t latest = INT64_MIN;
-    for (uint32_t i = 0; i < key->expiry.sibling_count; i++) {
-        int64_t at = expiry_at(key->expiry.siblings[i].data);
-        if (MUTANT(persist_loses) && at == EXPIRY_NEVER && key->expiry.sibling_count > 1) continue;
-        if (MUTANT(shortest_expiry) ? i == 0 || at < latest : at > latest) latest = at;
-    }
-    return latest;
+    return latest_expiry(&key->expiry);
 }
 
 static bool key_visible(const struct key *key, int64_t now_ms) {
@@ -795,6 +801,7 @@ struct field *key_field_next(const struct key *key, enum key_type type, size_t *
 }
 
 uint64_t shard_key_count(const struct shard *shard) { return __atomic_load_n(&shard->live, __ATOMIC_RELAXED); }
+uint64_t shard_expiring_count(const struct shard *shard) { return __atomic_load_n(&shard->timed, __ATOMIC_RELAXED); }
 
 struct key *shard_key_next(struct shard *shard, size_t *at, int64_t now_ms) {
     shard_assert_held(shard);

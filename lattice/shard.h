@@ -96,6 +96,7 @@ struct bytes field_value(const struct shard *shard, const struct field *field,
                          struct scratch *scratch);
 
 uint64_t shard_key_count(const struct shard *shard); /* lock not needed */
+uint64_t shard_expiring_count(const struct shard *shard); /* keys with a time to live; likewise */
 /* Next visible key at or after *at (start with 0), NULL at the end. */
 struct key *shard_key_next(struct shard *shard, size_t *at, int64_t now_ms);
 

@@ -98,6 +98,7 @@ struct shard {
     struct vclock settling_at;
     struct due_heap due; /* at least one hint for each key with an expiry */
     uint64_t expiring;   /* keys with one */
+    uint64_t timed;      /* of these, not counting those that were persisted */
     struct vclock forgotten; /* per origin, the last counter whose record was dropped */
     bool holds[SHARD_HOLDERS]; /* own records beyond `held` stay in the log */
     uint64_t held[SHARD_HOLDERS];
@@ -115,7 +116,7 @@ struct spot {
     const struct element *element;
     struct element *loose;
     struct view view;
-    bool was_live, was_expiring;
+    bool was_live, was_expiring, was_timed;
 };
 
 /* Whoever calls has the lock. */

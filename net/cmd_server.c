@@ -343,7 +343,7 @@ static void info_cpu(struct call *call, struct buf *out) {
 
 static void info_keyspace(struct call *call, struct buf *out) {
     uint64_t keys = node_key_count(call->node);
-    if (keys) buf_printf(out, "db0:keys=%llu\r\n", (unsigned long long)keys);
+    if (keys) buf_printf(out, "db0:keys=%llu,expires=%llu\r\n", (unsigned long long)keys, (unsigned long long)node_expiring_count(call->node));
 }
 
 static const struct {

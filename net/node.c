@@ -177,6 +177,12 @@ uint64_t node_key_count(const struct node *node) {
     return count;
 }
 
+uint64_t node_expiring_count(const struct node *node) {
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < node->shard_count; i++) count += shard_expiring_count(node->shards[i]);
+    return count;
+}
+
 void node_lock(struct node *node, uint32_t shard) {
     shard_lock(node->shards[shard]);
     node->locked_at[shard] = shard_own(node->shards[shard]);

@@ -62,6 +62,7 @@ uint32_t node_shard_of(const struct node *node, struct bytes key);
 /* The same, and the key's hash, which most keys have in common with their tag. */
 uint32_t node_locate(const struct node *node, struct bytes key, struct key_ref *ref);
 uint64_t node_key_count(const struct node *node);
+uint64_t node_expiring_count(const struct node *node); /* of these, with a time to live */
 /* Around every use of a shard by clients; gossip learns of what was written. Several are
  * locked in the order of their indexes. */
 void node_lock(struct node *node, uint32_t shard);

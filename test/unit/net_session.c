@@ -477,6 +477,22 @@ static void informs(struct client *c, const char *name, int value) {
     c->out.len = 0;
 }
 
+/* As exporters read it. */
+static void keys_that_expire_are_counted(void **state) {
+    (void)state;
+    struct place_to_be *p = open_place("");
+    struct client c = connect(p);
+    says(&c, "INFO keyspace\r\n", "$12\r\n# Keyspace\r\n\r\n");
+    says(&c, "MSET a 1 b 1\r\nSET c 1 EX 10\r\nEXPIRE a 10\r\n", "+OK\r\n+OK\r\n:1\r\n");
+    says(&c, "INFO keyspace\r\n", "$34\r\n# Keyspace\r\ndb0:keys=3,expires=2\r\n\r\n");
+    says(&c, "PERSIST a\r\nSET c 2\r\nSET b 2 EX 10\r\n", ":1\r\n+OK\r\n+OK\r\n");
+    says(&c, "INFO keyspace\r\n", "$34\r\n# Keyspace\r\ndb0:keys=3,expires=1\r\n\r\n");
+    says(&c, "DEL b\r\n", ":1\r\n");
+    says(&c, "INFO keyspace\r\n", "$34\r\n# Keyspace\r\ndb0:keys=2,expires=0\r\n\r\n");
+    hang_up(&c);
+    close_place(p);
+}
+
 static void counters_start_from_zero_when_told(void **state) {
     (void)state;
     static const char *const names[] = {"total_connections_received", "total_error_replies", "expired_keys", "rejected_connections"};
@@ -621,6 +637,7 @@ int main(void) {
         cmocka_unit_test(shutdown_is_asked_for_once_it_is_understood),
         cmocka_unit_test(while_a_node_loads_data_wait),
         cmocka_unit_test(strings_grow_to_what_one_argument_may_be),
+        cmocka_unit_test(keys_that_expire_are_counted),
         cmocka_unit_test(counters_start_from_zero_when_told),
         cmocka_unit_test(who_waits_is_counted),
         cmocka_unit_test(what_no_client_could_be_sent_is_refused),
