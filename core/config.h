@@ -24,7 +24,7 @@ enum config_kind {
 
 enum config_flag {
     CONFIG_LIVE = 1,   /* may be set while running */
-    CONFIG_SECRET = 2, /* never logged */
+    CONFIG_SECRET = 2, /* never logged, nor told to clients */
 };
 
 struct config_option {

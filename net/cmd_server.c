@@ -49,8 +49,9 @@ static void config_get(struct call *call) {
         if (!is_wanted(call, table[i].name)) continue;
         struct buf text = {0};
         config_text(config, (int)i, &text);
+        bool told = !(table[i].flags & CONFIG_SECRET) || !text.len;
         resp_bulk(call->out, bytes_str(table[i].name));
-        resp_bulk(call->out, buf_bytes(&text));
+        resp_bulk(call->out, told ? buf_bytes(&text) : bytes_str("(secret)"));
         buf_fini(&text);
     }
 }

@@ -15,7 +15,7 @@
     X("logfile", LOGFILE, CONFIG_STRING, 0, "", 0, 0, "", "file to log to; empty for standard error")           \
     X("loglevel", LOGLEVEL, CONFIG_CHOICE, CONFIG_LIVE, "notice", 0, 0, "debug|verbose|notice|warning",         \
       "least severity that is logged")                                                                         \
-    X("requirepass", REQUIREPASS, CONFIG_STRING, CONFIG_LIVE | CONFIG_SECRET, "", 0, 0, "",                     \
+    X("requirepass", REQUIREPASS, CONFIG_STRING, CONFIG_LIVE, "", 0, 0, "",                                     \
       "password that AUTH must give; empty for none")                                                          \
     X("protected-mode", PROTECTED_MODE, CONFIG_BOOL, CONFIG_LIVE, "yes", 0, 0, "",                              \
       "refuse clients from elsewhere while there is no password")                                              \

@@ -14,7 +14,7 @@
       "http[s]://host[:port] of an S3 server; empty for AWS")                                                    \
     X("object-store-region", OBJECT_STORE_REGION, CONFIG_STRING, 0, "", 0, 0, "",                                \
       "region of the bucket; empty for AWS_REGION, then us-east-1")                                              \
-    X("object-store-access-key-id", OBJECT_STORE_ACCESS_KEY_ID, CONFIG_STRING, CONFIG_SECRET, "", 0, 0, "",      \
+    X("object-store-access-key-id", OBJECT_STORE_ACCESS_KEY_ID, CONFIG_STRING, 0, "", 0, 0, "",                  \
       "who we are to S3; empty for the credentials file, then AWS_ACCESS_KEY_ID")                                \
     X("object-store-secret-access-key", OBJECT_STORE_SECRET_ACCESS_KEY, CONFIG_STRING, CONFIG_SECRET, "", 0, 0, "", \
       "the secret of that key; better kept in a file or the environment")                                        \

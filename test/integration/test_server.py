@@ -195,6 +195,14 @@ def test_password():
         assert raw(port, b"HELLO 2 AUTH default secret SETNAME me\r\nCLIENT GETNAME\r\n").endswith(b"$2\r\nme\r\n")
 
 
+def test_clients_are_not_told_the_key_of_the_object_store():
+    with Cluster(1, "--object-store-access-key-id", "who", "--object-store-secret-access-key", "hush") as cluster:
+        c = redis.Redis("127.0.0.1", port=cluster.ports[0], socket_timeout=10)
+        said = c.config_get("object-store-*")
+        assert said["object-store-access-key-id"] == "who" and said["object-store-secret-access-key"] == "(secret)"
+        assert "hush" not in str(c.config_get("*"))
+
+
 def test_replies_to_strangers_do_not_pile_up():
     with Cluster(1, "--requirepass", "secret") as cluster:
         port = cluster.ports[0]
