@@ -16,8 +16,8 @@
  * most inbound_max connections then holds one frame more. A connection that declares a frame
  * above frame_bytes_max is dropped before a byte is allocated for it.
  *
- * Threads: peers_send from any thread; every other call from one (the consumer's). No call
- * waits for a peer; peers_hangup and peers_close wait for nng's own threads, some
+ * Threads: peers_send from any; dialling and hanging up from one at a time, none of nng's (gossip does both under its
+ * lock); every other call from the consumer's. No call waits for a peer; peers_hangup and peers_close wait for nng's own threads, some
  * milliseconds. No process may fork without exec once peers_open was called: nng aborts in
  * the child. nng's threads, once started, stay until the process ends. */
 #ifndef ANNEAL_NET_PEER_H
