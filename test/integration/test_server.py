@@ -277,8 +277,9 @@ def test_a_port_that_is_taken_is_said_to_be(tmp_path, option, words):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        done = subprocess.run([SERVER, "--port", "0", "--dir", str(tmp_path), option, str(taken.getsockname()[1])], capture_output=True, text=True,
-                              timeout=20)
+        ports = {"--port": "0", "--gossip-port": str(free_port()), option: str(taken.getsockname()[1])}
+        args = [word for pair in ports.items() for word in pair]
+        done = subprocess.run([SERVER, *args, "--dir", str(tmp_path)], capture_output=True, text=True, timeout=20)
     assert done.returncode == 1 and words in done.stderr
 
 
