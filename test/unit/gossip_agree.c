@@ -754,6 +754,31 @@ static void a_name_that_led_to_ourselves_is_tried_again(void **state) {
     stop(&b);
 }
 
+/* Others may have forgotten resets since that it has not seen. */
+static void what_the_next_process_of_a_gone_node_brings_back_is_void(void **state) {
+    (void)state;
+    for (int brings = 0; brings < 2; brings++) {
+        struct side a, b, next;
+        start_both(&a, &b);
+        run(&a, &b, 3000);
+        cut = true;
+        for (int ms = 0; ms < 20000; ms++, now_ms++) step(&a);
+        cut = false;
+        assert_int_equal(gossip_forget(a.gossip, 2), STATUS_OK);
+        assert_int_equal(other_of(&a, 2).status, MEMBER_GONE);
+        start(&next, &a, 2, "b", "a");
+        a.other = &next;
+        if (brings) gossip_recovered(next.gossip, (struct bytes){0});
+        struct replica_id self = gossip_self(next.gossip);
+        run(&a, &next, 10000);
+        assert_int_equal(replica_id_compare(gossip_self(next.gossip), self) != 0, brings);
+        assert_int_equal(other_of(&a, 2).status, MEMBER_UP);
+        stop(&a);
+        stop(&b);
+        stop(&next);
+    }
+}
+
 /* Also of one who has met nobody; and who starts over is another from then on. */
 static void the_next_process_knows_who_was_before_it(void **state) {
     (void)state;
@@ -797,6 +822,7 @@ int main(void) {
         cmocka_unit_test(a_name_that_led_to_ourselves_is_tried_again),
         cmocka_unit_test(an_answer_to_an_earlier_process_is_no_answer),
         cmocka_unit_test(the_next_process_knows_who_was_before_it),
+        cmocka_unit_test(what_the_next_process_of_a_gone_node_brings_back_is_void),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
