@@ -489,7 +489,7 @@ static void logs_of_many_processes_are_compacted_as_one_would_be(void **state) {
     steps(&w, 40);
     keeper_status(w.keeper, &status);
     assert_int_equal(status.saves, 1); /* what it covers counts no more */
-    assert_true(status.log_bytes < 3000);
+    assert_true(status.log_bytes < 500);
     close_world(&w);
 }
 
