@@ -434,6 +434,7 @@ static void a_checkpoint_leaves_one_file_and_an_empty_log(void **state) {
     keeper_status(w.keeper, &status);
     assert_int_equal(status.saves, 2);
     assert_int_equal(status.last_save, STATUS_OK);
+    assert_in_range(status.saved_at_ms, 1000001, w.now.wall_ms);
     uint64_t before = digest(&w);
     stop(&w);
     disk_sim_kill(w.sim);

@@ -410,6 +410,23 @@ static enum store_result probe(const enum store_result *results, const char *rea
     return p.result;
 }
 
+/* Requests are used again. */
+static void of_an_answer_nothing_is_left_to_the_next(void **state) {
+    (void)state;
+    struct store_request r = {.op = STORE_LIST, .limit = 2};
+    store_page_add(&r, bytes_str("k"), 1);
+    store_page_end(&r, true);
+    store_answer(&r, STORE_TRANSIENT, "%s", "a\nb\x7f");
+    assert_string_equal(r.why, "a?b?"); /* it goes into the log */
+    r.unsure = true;
+    r.tries = 3;
+    r.size = 7;
+    store_request_fini(&r);
+    assert_int_equal(r.result, STORE_DONE);
+    assert_false(r.unsure || r.more || r.why[0]);
+    assert_int_equal(r.tries + r.size + r.count + r.data.len, 0);
+}
+
 static void a_probe_believes_only_what_it_reads(void **state) {
     (void)state;
     static const char first[] = "anneal probes conditional writes: first";
@@ -439,6 +456,7 @@ int main(void) {
         cmocka_unit_test(urls_are_those_of_the_place), cmocka_unit_test(what_a_request_depends_on_is_in_its_headers), cmocka_unit_test(what_is_no_place_is_named),
         cmocka_unit_test(credentials_are_those_of_the_default_section),
         cmocka_unit_test(of_credentials_those_that_are_given_first_count), cmocka_unit_test(a_probe_believes_only_what_it_reads),
+        cmocka_unit_test(of_an_answer_nothing_is_left_to_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
