@@ -38,7 +38,8 @@ static void values_are_read(void **state) {
         {"size 2k", SIZE, "2000"}, {"size 2kb", SIZE, "2048"}, {"size 3MB", SIZE, "3145728"}, {"size 1g", SIZE, "1000000000"},
         {"size 17", SIZE, "17"}, {"size 5b", SIZE, "5"}, {"name abc", NAME, "abc"}, {"name \"a b\"", NAME, "a b"},
         {"name 'a\\'b\\n'", NAME, "a'b\\n"}, {"name \"\\x41\\n\\\"\"", NAME, "A\n\""}, {"name \"\"", NAME, ""},
-        {"level warning", LEVEL, "warning"},
+        {"level warning", LEVEL, "warning"}, {"name \"\\x4\"", NAME, "x4"}, {"name \"\\x4g\"", NAME, "x4g"},
+        {"size 1099511627776", SIZE, "1099511627776"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct config *c = config_new(table, COUNT);
@@ -127,6 +128,8 @@ static void many_options_are_set_together_or_not_at_all(void **state) {
     assert_int_equal(set(c, "flag no name b FLAG no", STATUS_ERR_INVALID, "duplicate parameter"), 2);
     assert_int_equal(set(c, "flag maybe colour b", STATUS_ERR_NOT_FOUND, ""), 1); /* names come first */
     assert_int_equal(set(c, "flag no flag no flag no flag no flag no flag no flag no", STATUS_ERR_INVALID, "duplicate parameter"), 1);
+    assert_int_equal(set(c, "flag maybe name b", STATUS_ERR_INVALID, "argument must be 'yes' or 'no'"), 0);
+    assert_int_equal(set(c, "name b flag maybe level debug", STATUS_ERR_INVALID, "argument must be 'yes' or 'no'"), 1);
     expect_text(c, FLAG, "yes");
     expect_text(c, NAME, "a");
     expect_text(c, LEVEL, "debug");
@@ -197,13 +200,34 @@ static void a_rewrite_keeps_comments_and_reads_back(void **state) {
     config_free(again);
 }
 
+static void a_rewrite_adds_what_was_changed_alone(void **state) {
+    (void)state;
+    static const char *const names[] = {"", "#a", "a#", "a b", "'", "\\", "\xc3\xa9"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct config *c = config_new(table, COUNT), *again = config_new(table, COUNT);
+        struct buf error = {0}, out = {0};
+        const struct config_pair pair = {bytes_str("name"), bytes_str(names[i])};
+        size_t failed, lines = 0;
+        assert_int_equal(config_set(c, &pair, 1, &failed, &error), STATUS_OK);
+        config_rewrite(c, bytes_str(""), &out);
+        for (size_t at = 0; at < out.len; at++) lines += out.data[at] == '\n';
+        assert_int_equal(lines, 1);
+        assert_int_equal(config_load_text(again, "g", buf_bytes(&out), &error), STATUS_OK);
+        expect_text(again, NAME, names[i]);
+        buf_fini(&error);
+        buf_fini(&out);
+        config_free(c);
+        config_free(again);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_read), cmocka_unit_test(what_is_wrong_is_refused_with_its_line),
         cmocka_unit_test(arguments_are_read), cmocka_unit_test(only_live_options_change_while_running),
         cmocka_unit_test(many_options_are_set_together_or_not_at_all),
         cmocka_unit_test(setters_take_turns), cmocka_unit_test(help_names_every_option),
-        cmocka_unit_test(a_rewrite_keeps_comments_and_reads_back),
+        cmocka_unit_test(a_rewrite_keeps_comments_and_reads_back), cmocka_unit_test(a_rewrite_adds_what_was_changed_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

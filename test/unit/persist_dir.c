@@ -122,6 +122,15 @@ static void what_a_dead_process_left_goes_a_day_later(void **state) {
     open_here(&w);
     store_close(&w.store);
     shell("cd %s/.tmp && echo half >new && echo half >old && touch -d '2 days ago' old");
+    struct store_settings only_read = STORE_SETTINGS_DEFAULT;
+    struct buf error = {0};
+    char url[64];
+    only_read.read_only = true;
+    wait_init(&w, &only_read);
+    snprintf(url, sizeof url, "file://%s", folder);
+    assert_int_equal(store_open(url, &only_read, &w.store, &error), STATUS_OK);
+    store_close(&w.store);
+    shell("test -e %s/.tmp/old"); /* who only reads changes nothing */
     open_here(&w);
     shell("cd %s/.tmp && test -e new && ! test -e old");
     struct store_request r = {.op = STORE_LIST, .limit = 10};

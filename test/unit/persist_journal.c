@@ -7,6 +7,10 @@
 
 #include <cmocka.h>
 
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
 #include "core/mem.h"
 #include "persist/crc32c.h"
 #include "persist/journal.h"
@@ -157,11 +161,18 @@ static void a_full_disk_fails_and_a_new_file_goes_on(void **state) {
     assert_int_equal(journal_start(j, "j", false), STATUS_ERR_FULL); /* unless who calls knows of it */
     assert_int_equal(journal_status(j), STATUS_ERR_FULL);
     assert_int_equal(journal_start(j, "j", true), STATUS_OK);
+    assert_int_equal(journal_bytes(j), 0);
+    assert_int_equal(journal_sync(j), STATUS_ERR_FULL); /* for who waits still for what was lost */
+    assert_int_equal(journal_write(j), STATUS_ERR_FULL);
     add(j, 3, 10);
     assert_int_equal(journal_sync(j), STATUS_OK);
     struct seen seen = read_back(&disk, &report);
     assert_int_equal(seen.count, 1);
     assert_int_equal(seen.next, 4);
+    report = (struct journal_report){0};
+    assert_int_equal(journal_read(&disk, "old", see, refuse, &seen, &report), STATUS_OK);
+    assert_int_equal(report.records, 1);
+    assert_int_equal(report.torn_bytes, 0); /* the part of a record was cut off again */
     journal_free(j);
     disk_sim_free(sim);
 }
@@ -181,11 +192,14 @@ static void a_sync_that_fails_is_told_to_who_waits(void **state) {
     disk_sim_free(sim);
 }
 
-/* A disk on which another thread writes while the old file is synced. */
+/* A disk on which another thread writes while the old file is synced, and that counts the files that are open. */
 struct busy_disk {
     struct disk_port disk;
     struct journal *journal;
     bool writes;
+    int opened;
+    bool fails;
+    atomic_bool begun, syncing;
 };
 
 static enum status busy_sync(void *self, int file) {
@@ -200,14 +214,21 @@ static enum status busy_sync(void *self, int file) {
 }
 static enum status busy_open(void *self, const char *name, int *file) {
     struct busy_disk *b = self;
+    b->opened++;
     return b->disk.open(b->disk.self, name, file);
+}
+static enum status busy_cut(void *self, int file, uint64_t size) {
+    struct busy_disk *b = self;
+    return b->disk.cut(b->disk.self, file, size);
 }
 static enum status busy_append(void *self, int file, struct bytes bytes) {
     struct busy_disk *b = self;
-    return b->disk.append(b->disk.self, file, bytes);
+    return b->fails ? STATUS_ERR_IO : b->disk.append(b->disk.self, file, bytes);
 }
 static void busy_close(void *self, int file) {
     struct busy_disk *b = self;
+    assert_false(atomic_load(&b->syncing));
+    b->opened--;
     b->disk.close(b->disk.self, file);
 }
 
@@ -233,6 +254,77 @@ static void what_is_written_while_a_new_file_begins_is_synced(void **state) {
     }
 }
 
+/* The keeper tries it each second. */
+static void a_new_file_that_is_not_begun_is_closed(void **state) {
+    (void)state;
+    struct disk_sim *sim = disk_sim_new(1);
+    struct busy_disk busy = {.disk = disk_sim_port(sim)};
+    struct journal *j = journal_new(&(struct disk_port){.open = busy_open, .close = busy_close, .append = busy_append, .cut = busy_cut, .sync = busy_sync, .self = &busy});
+    assert_int_equal(journal_start(j, "j", false), STATUS_OK);
+    busy.fails = true;
+    add(j, 0, 10);
+    for (int i = 0; i < 3; i++) assert_int_equal(journal_start(j, "new", false), STATUS_ERR_IO);
+    assert_int_equal(busy.opened, 1);
+    assert_int_equal(journal_start(j, "new", true), STATUS_OK);
+    assert_int_equal(busy.opened, 1);
+    journal_free(j);
+    assert_int_equal(busy.opened, 0);
+    disk_sim_free(sim);
+}
+
+static enum status slow_sync(void *self, int file) {
+    struct busy_disk *b = self;
+    atomic_store(&b->syncing, true);
+    atomic_store(&b->begun, true);
+    usleep(20000); /* in which the other thread would come to closing the file, if it did not wait */
+    atomic_store(&b->syncing, false);
+    return b->disk.sync(b->disk.self, file);
+}
+
+static void *sync_in_thread(void *journal) {
+    enum status status = journal_sync(journal);
+    (void)status; /* it is well, unless it hears of the other's failure as well */
+    return NULL;
+}
+
+static void a_file_is_not_closed_while_it_is_synced(void **state) {
+    (void)state;
+    struct disk_sim *sim = disk_sim_new(1);
+    struct busy_disk busy = {.disk = disk_sim_port(sim)};
+    struct journal *j = journal_new(&(struct disk_port){.open = busy_open, .close = busy_close, .append = busy_append, .cut = busy_cut, .sync = slow_sync, .self = &busy});
+    pthread_t thread;
+    assert_int_equal(journal_start(j, "j", false), STATUS_OK);
+    add(j, 0, 10);
+    assert_int_equal(pthread_create(&thread, NULL, sync_in_thread, j), 0);
+    while (!atomic_load(&busy.begun)) usleep(100);
+    busy.fails = true;
+    add(j, 1, 10);
+    assert_int_equal(journal_write(j), STATUS_ERR_IO); /* now nobody waits for that sync any more */
+    assert_int_equal(journal_start(j, "new", true), STATUS_OK);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    journal_free(j);
+    disk_sim_free(sim);
+}
+
+/* Longer than what is read at a time, which moves then. */
+static void long_records_are_read_whole(void **state) {
+    (void)state;
+    struct disk_sim *sim = disk_sim_new(1);
+    struct disk_port disk = disk_sim_port(sim);
+    struct journal *j = journal_new(&disk);
+    struct journal_report report;
+    assert_int_equal(journal_start(j, "j", false), STATUS_OK);
+    for (uint32_t i = 0; i < 12; i++) add(j, i, i % 3 ? 1000 : (size_t)i * 700000 + 4);
+    assert_int_equal(journal_sync(j), STATUS_OK);
+    struct seen seen = read_back(&disk, &report);
+    assert_int_equal(seen.count, 12);
+    assert_true(seen.ordered);
+    assert_int_equal(report.damaged_bytes + report.torn_bytes, 0);
+    assert_int_equal(report.bytes, disk_sim_bytes(sim));
+    journal_free(j);
+    disk_sim_free(sim);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crc_is_castagnolis),
@@ -242,6 +334,9 @@ int main(void) {
         cmocka_unit_test(a_full_disk_fails_and_a_new_file_goes_on),
         cmocka_unit_test(a_sync_that_fails_is_told_to_who_waits),
         cmocka_unit_test(what_is_written_while_a_new_file_begins_is_synced),
+        cmocka_unit_test(a_new_file_that_is_not_begun_is_closed),
+        cmocka_unit_test(a_file_is_not_closed_while_it_is_synced),
+        cmocka_unit_test(long_records_are_read_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

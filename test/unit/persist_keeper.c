@@ -38,6 +38,7 @@ struct world {
     struct keeper_recovery recovery;
     enum keeper_sync sync;
     uint64_t image_bytes_max;
+    bool no_logs;
 };
 
 static enum status try_start(struct world *w) {
@@ -48,7 +49,7 @@ static enum status try_start(struct world *w) {
     struct shard_config shard = {.replicas = w->replicas, .self = self, .log_bytes_max = 400}; /* so that images are needed */
     for (uint32_t s = 0; s < SHARDS; s++) w->shards[s] = shard_new(s, &shard);
     struct keeper_config config = {.disk = w->disk, .shards = w->shards, .shard_count = SHARDS, .replicas = w->replicas, .cluster = "c",
-                                   .logs = true, .sync = w->sync, .image_bytes_max = w->image_bytes_max, .rewrite_percent = 100, .rewrite_bytes_min = 3000,
+                                   .logs = !w->no_logs, .sync = w->sync, .image_bytes_max = w->image_bytes_max, .rewrite_percent = 100, .rewrite_bytes_min = 3000,
                                    .threads = w->incarnation % 8 ? 1 : 3}; /* several are slow to start */
     w->keeper = keeper_new(&config);
     enum status status = keeper_recover(w->keeper, w->now.wall_ms, &w->recovery, &error);
@@ -221,6 +222,9 @@ static void a_disk_that_stays_full_gets_no_more_files(void **state) {
         disk_sim_limit(w.sim, disk_sim_bytes(w.sim) + room);
         steps(&w, 200);
         assert_int_equal(keeper_failure(w.keeper), STATUS_ERR_FULL);
+        struct keeper_status status;
+        keeper_status(w.keeper, &status);
+        assert_true(status.commits_failed > 0);
         assert_int_equal(w.disk.list(w.disk.self, count_log, &logs), STATUS_OK);
         assert_in_range(logs, 1, 2);
         disk_sim_limit(w.sim, UINT64_MAX);
@@ -253,6 +257,7 @@ static void a_shard_that_no_record_holds_fails_what_needs_its_image(void **state
     keeper_status(w.keeper, &status);
     assert_int_equal(status.saves, 1);
     assert_int_equal(status.last_save, STATUS_ERR_TOO_LARGE);
+    assert_false(disk_sim_has(w.sim, "anneal-checkpoint.tmp")); /* what there is of it would fill the disk */
     assert_int_equal(keeper_commit(w.keeper), STATUS_OK); /* deltas are logged all the same */
     keeper_changed(w.keeper, 0);
     keeper_changed(w.keeper, 1);
@@ -419,6 +424,8 @@ static void a_checkpoint_leaves_one_file_and_an_empty_log(void **state) {
     assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
     uint64_t number = keeper_save(w.keeper, false);
     assert_int_equal(number, 1);
+    keeper_status(w.keeper, &status);
+    assert_true(status.saving);
     assert_int_equal(keeper_save(w.keeper, false), 0);
     assert_int_equal(keeper_save(w.keeper, true), 1);
     steps(&w, 2);
@@ -427,6 +434,7 @@ static void a_checkpoint_leaves_one_file_and_an_empty_log(void **state) {
     keeper_status(w.keeper, &status);
     assert_int_equal(status.saves, 2);
     assert_int_equal(status.last_save, STATUS_OK);
+    assert_in_range(status.saved_at_ms, 1000001, w.now.wall_ms);
     uint64_t before = digest(&w);
     stop(&w);
     disk_sim_kill(w.sim);
@@ -479,6 +487,10 @@ static void logs_of_many_processes_are_compacted_as_one_would_be(void **state) {
     }
     assert_int_equal(status.saves, 1);
     assert_true(disk_sim_bytes(w.sim) < 3 * 3000);
+    steps(&w, 40);
+    keeper_status(w.keeper, &status);
+    assert_int_equal(status.saves, 1); /* what it covers counts no more */
+    assert_true(status.log_bytes < 500);
     close_world(&w);
 }
 
@@ -503,6 +515,132 @@ static void an_empty_checkpoint_covers_no_log(void **state) {
         assert_int_equal(w.recovery.checkpoints, i == 0);
         assert_int_equal(digest(&w), nothing);
     }
+    close_world(&w);
+}
+
+/* A node that starts over does so once: what came before is void, were it kept by a log, or by the checkpoint of that log's number. */
+static void what_is_void_stays_so_when_the_machine_stops(void **state) {
+    (void)state;
+    for (int checkpoint = 0; checkpoint < 2; checkpoint++) {
+        struct world w;
+        open_world(&w, 21, SYNC_NO);
+        uint64_t nothing = digest(&w);
+        while (digest(&w) == nothing) write_something(&w);
+        assert_int_equal(keeper_sync(w.keeper), STATUS_OK);
+        if (checkpoint) {
+            assert_int_equal(keeper_save(w.keeper, false), 1);
+            steps(&w, 8);
+        }
+        keeper_reset_begin(w.keeper);
+        keeper_reset(w.keeper);
+        stop(&w);
+        disk_sim_crash(w.sim);
+        start(&w);
+        assert_int_equal(w.recovery.checkpoints, checkpoint);
+        assert_int_equal(digest(&w), nothing);
+        close_world(&w);
+    }
+}
+
+static void members_are_there_when_the_machine_stops(void **state) {
+    (void)state;
+    static const char *const tables[] = {"a longer table", "another"};
+    struct world w;
+    open_world(&w, 22, SYNC_NO);
+    for (size_t i = 0; i < 2; i++) {
+        keeper_members(w.keeper, bytes_str(tables[i]));
+        stop(&w);
+        disk_sim_crash(w.sim);
+        start(&w);
+        assert_true(bytes_equal(keeper_members_found(w.keeper), bytes_str(tables[i])));
+    }
+    close_world(&w);
+}
+
+static void who_stops_in_peace_loses_nothing_of_anybody(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 23, SYNC_NO);
+    uint64_t nothing = digest(&w);
+    while (digest(&w) == nothing) write_something(&w);
+    uint64_t before = digest(&w);
+    assert_int_equal(keeper_close(w.keeper), STATUS_OK);
+    stop(&w);
+    disk_sim_crash(w.sim);
+    start(&w);
+    assert_int_equal(digest(&w), before);
+    shard_lock(w.shards[1]); /* as by a pull: it is dirty to nobody */
+    shard_set(w.shards[1], shard_ref(w.shards[1], bytes_str("of others")), bytes_str("v"), false, w.now.wall_ms);
+    shard_unlock(w.shards[1]);
+    keeper_changed(w.keeper, 1);
+    before = digest(&w);
+    assert_int_equal(keeper_close(w.keeper), STATUS_OK);
+    stop(&w);
+    disk_sim_crash(w.sim);
+    start(&w);
+    assert_int_equal(digest(&w), before);
+    close_world(&w);
+}
+
+/* Whatever was killed before, and however often: what a start has read is kept. */
+static void what_a_start_has_read_is_there_when_the_machine_stops(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct world w;
+        open_world(&w, seed, SYNC_NO);
+        for (int i = 0; i < 4; i++) {
+            for (uint64_t before = digest(&w); digest(&w) == before;) write_something(&w);
+            assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
+            restart(&w);
+        }
+        uint64_t before = digest(&w);
+        stop(&w);
+        disk_sim_crash(w.sim);
+        start(&w);
+        assert_int_equal(digest(&w), before);
+        close_world(&w);
+    }
+}
+
+static void what_is_saved_without_logs_comes_back(void **state) {
+    (void)state;
+    struct world w = {.now = {1000000, 1000000}, .no_logs = true};
+    rng_seed(&w.rng, 24);
+    w.sim = disk_sim_new(24);
+    w.disk = disk_sim_port(w.sim);
+    start(&w);
+    for (int i = 0; i < 3; i++) {
+        for (uint64_t before = digest(&w); digest(&w) == before;) write_something(&w);
+        uint64_t before = digest(&w);
+        assert_int_equal(keeper_save(w.keeper, false), 1);
+        steps(&w, 8);
+        stop(&w);
+        disk_sim_crash(w.sim);
+        start(&w);
+        assert_int_equal(w.recovery.checkpoints, 1);
+        assert_int_equal(digest(&w), before);
+    }
+    close_world(&w);
+}
+
+/* Somebody's copy, say. */
+static void a_checkpoint_removes_no_file_that_is_not_ours(void **state) {
+    (void)state;
+    static const char *const names[] = {"anneal-log.00000000000000000001.bak", "anneal-log.0000000000000000001", "anneal-checkpoint.000000000000000000001",
+                                        "anneal-log", "anneal-logs.00000000000000000001", "anneal-damage.00000000000000000001"};
+    struct world w;
+    open_world(&w, 25, SYNC_ALWAYS);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        int file;
+        assert_int_equal(w.disk.open(w.disk.self, names[i], &file), STATUS_OK);
+        w.disk.close(w.disk.self, file);
+    }
+    restart(&w);
+    write_something(&w);
+    assert_int_equal(keeper_save(w.keeper, false), 1);
+    steps(&w, 8);
+    assert_false(disk_sim_has(w.sim, "anneal-log.00000000000000000001"));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) assert_true(disk_sim_has(w.sim, names[i]));
     close_world(&w);
 }
 
@@ -739,6 +877,12 @@ int main(void) {
         cmocka_unit_test(a_stray_file_with_the_greatest_number_hides_no_log),
         cmocka_unit_test(logs_of_many_processes_are_compacted_as_one_would_be),
         cmocka_unit_test(an_empty_checkpoint_covers_no_log),
+        cmocka_unit_test(what_is_void_stays_so_when_the_machine_stops),
+        cmocka_unit_test(members_are_there_when_the_machine_stops),
+        cmocka_unit_test(who_stops_in_peace_loses_nothing_of_anybody),
+        cmocka_unit_test(what_a_start_has_read_is_there_when_the_machine_stops),
+        cmocka_unit_test(what_is_saved_without_logs_comes_back),
+        cmocka_unit_test(a_checkpoint_removes_no_file_that_is_not_ours),
         cmocka_unit_test(a_file_that_cannot_be_opened_ends_the_start),
         cmocka_unit_test(a_checkpoint_that_ends_early_is_damage),
         cmocka_unit_test(a_directory_of_which_a_part_is_listed_ends_the_start),

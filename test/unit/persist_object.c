@@ -1,4 +1,5 @@
 /* Objects, heads and manifests come back as they were written; what is damaged is refused. */
+#include <endian.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,6 +10,7 @@
 
 #include "core/mem.h"
 #include "core/rng.h"
+#include "persist/crc32c.h"
 #include "persist/layout.h"
 #include "persist/object.h"
 
@@ -168,6 +170,75 @@ static void heads_come_back(void **state) {
     replicas_free(there);
 }
 
+/* Who writes to the store may write anything: no shard that is not there, and no more than was announced. */
+static void heads_that_lie_are_refused(void **state) {
+    (void)state;
+    struct replicas *replicas = replicas_new();
+    struct segment_head back;
+    struct manifest other;
+    uint16_t a;
+    assert_int_equal(replicas_intern(replicas, (struct replica_id){1, 2}, &a), STATUS_OK);
+    for (uint32_t shard = 2; shard <= 3; shard++) {
+        struct segment_image image = {.shard = shard};
+        struct buf text = {0};
+        uint64_t upto[3] = {0};
+        vclock_raise(&image.applied, a, 5);
+        struct segment_head head = {.writer = {1, 2}, .number = 1, .shard_count = 3, .upto = upto, .image_count = 1, .images = &image};
+        segment_head_write(&head, replicas, &text);
+        assert_int_equal(segment_head_read(buf_bytes(&text), replicas, &back), shard < 3 ? STATUS_OK : STATUS_ERR_MALFORMED);
+        if (shard < 3) segment_head_fini(&back);
+        buf_put_byte(&text, 0);
+        assert_int_equal(segment_head_read(buf_bytes(&text), replicas, &back), STATUS_ERR_MALFORMED);
+        vclock_fini(&image.applied);
+        buf_fini(&text);
+    }
+    static const struct {
+        uint32_t first, count;
+        bool right;
+    } parts[] = {{0, 3, true}, {2, 1, true}, {3, 0, false}, {2, 2, false}, {3, 1, false}, {1, 3, false}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        struct vclock applied[3] = {0};
+        struct manifest_part part = {.key = bytes_str("checkpoint/0123456789abcdef-0000000000000001/00000000000000000005/00001"), .bytes = 99,
+                                     .first = parts[i].first, .count = parts[i].count, .applied = applied};
+        struct manifest m = {.number = 4, .shard_count = 3, .part_count = 1, .parts = &part};
+        struct buf text = {0};
+        manifest_write(&m, replicas, &text);
+        assert_int_equal(manifest_read(buf_bytes(&text), replicas, &other), parts[i].right ? STATUS_OK : STATUS_ERR_MALFORMED);
+        if (parts[i].right) manifest_fini(&other);
+        buf_put_byte(&text, 0);
+        assert_int_equal(manifest_read(buf_bytes(&text), replicas, &other), STATUS_ERR_MALFORMED);
+        buf_fini(&text);
+    }
+    replicas_free(replicas);
+}
+
+/* What a newer version writes says so, however else it looks; with its checks right, as that one would have it. */
+static void newer_versions_are_told_from_damage(void **state) {
+    (void)state;
+    enum { VERSION_AT = 4, FLAGS_AT = 6, BODY_AT = 36, PLAIN_AT = 44, HEAD_CRC_AT = 52 };
+    static const struct {
+        size_t at;
+        uint8_t byte;
+        enum status want;
+    } cases[] = {{VERSION_AT, 1, STATUS_OK}, {VERSION_AT, 2, STATUS_ERR_VERSION}, {VERSION_AT, 0, STATUS_ERR_VERSION}, {FLAGS_AT, 8, STATUS_ERR_VERSION},
+                 {FLAGS_AT + 1, 1, STATUS_ERR_VERSION}, {FLAGS_AT, 5, STATUS_ERR_MALFORMED}, {BODY_AT, 3, STATUS_ERR_MALFORMED},
+                 {BODY_AT, 5, STATUS_ERR_MALFORMED}, {PLAIN_AT, 3, STATUS_ERR_MALFORMED}};
+    struct keyring keys = keys_of("", "c");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf object = {0}, back = {0};
+        struct object o;
+        object_write(OBJECT_CLAIM, NONCE, (struct bytes){0}, bytes_str("body"), &keys, &object);
+        object.data[cases[i].at] = cases[i].byte;
+        uint32_t head = htole32(crc32c(0, bytes_of(object.data, HEAD_CRC_AT)));
+        memcpy(object.data + HEAD_CRC_AT, &head, sizeof head);
+        uint32_t all = htole32(crc32c(0, bytes_of(object.data, object.len - sizeof all)));
+        memcpy(object.data + object.len - sizeof all, &all, sizeof all);
+        assert_int_equal(object_read(buf_bytes(&object), &keys, &o, &back), cases[i].want);
+        buf_fini(&object);
+        buf_fini(&back);
+    }
+}
+
 static void keys_come_back(void **state) {
     (void)state;
     char key[LAYOUT_KEY_BYTES];
@@ -224,6 +295,7 @@ static void records_come_back(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(come_back),       cmocka_unit_test(damage_is_found), cmocka_unit_test(strangers_are_told_apart),
-                                       cmocka_unit_test(heads_come_back), cmocka_unit_test(keys_come_back),  cmocka_unit_test(records_come_back)};
+                                       cmocka_unit_test(heads_come_back), cmocka_unit_test(heads_that_lie_are_refused),
+                                       cmocka_unit_test(newer_versions_are_told_from_damage), cmocka_unit_test(keys_come_back),  cmocka_unit_test(records_come_back)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,10 @@
 /* What the S3 driver makes of texts: answers, listings, XML, places, credentials; and the probe, over a store of this file. */
+#define _GNU_SOURCE /* memmem */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <cmocka.h>
 
@@ -89,7 +91,7 @@ static void verdicts_are_those_of_the_table(void **state) {
         {S3_PART, 404, "NoSuchUpload", S3_NO_UPLOAD}, {S3_GET, 416, "InvalidRange", S3_BEYOND},
         {S3_PUT, 503, "SlowDown", S3_AGAIN}, {S3_PUT, 503, "", S3_AGAIN}, {S3_PUT, 429, "", S3_AGAIN}, {S3_PUT, 400, "RequestTimeout", S3_AGAIN},
         {S3_PUT, 500, "InternalError", S3_UNKNOWN}, {S3_COMPLETE, 200, "InternalError", S3_UNKNOWN}, {S3_COMPLETE, 200, "Strange", S3_UNKNOWN},
-        {S3_CREATE, 502, "", S3_UNKNOWN}, {S3_CREATE, 599, "", S3_UNKNOWN},
+        {S3_PUT, 408, "", S3_UNKNOWN}, {S3_CREATE, 502, "", S3_UNKNOWN}, {S3_CREATE, 599, "", S3_UNKNOWN},
         {S3_PUT, 403, "AccessDenied", S3_WHO}, {S3_PUT, 400, "ExpiredToken", S3_WHO}, {S3_PUT, 403, "RequestTimeTooSkewed", S3_REFUSES},
         {S3_PUT, 301, "PermanentRedirect", S3_REFUSES}, {S3_PUT, 400, "EntityTooLarge", S3_TOO_BIG}, {S3_PUT, 413, "", S3_TOO_BIG},
     };
@@ -148,6 +150,50 @@ static void a_page_is_read(void **state) {
     assert_true(bytes_equal(r.entries[1].key, bytes_str("a+b")));
     assert_int_equal(r.entries[1].size, 22);
     assert_true(bytes_equal(buf_bytes(&last), bytes_str("p/a+b")));
+    store_request_fini(&r);
+    buf_fini(&last);
+}
+
+/* What follows is asked for behind the last of a page: a store that is wrong about it would hide objects. */
+static void a_page_that_is_not_what_was_asked_for_is_refused(void **state) {
+    (void)state;
+#define ENTRY(key) "<Contents><Key>" key "</Key><Size>1</Size></Contents>"
+    static const struct {
+        const char *entries;
+        bool right;
+    } cases[] = {
+        {ENTRY("p/m/2") ENTRY("p/m/3"), true}, {"", true}, {ENTRY("p/m/2") "<IsTruncated>true</IsTruncated>", true},
+        {ENTRY("p/m/3") ENTRY("p/m/2"), false}, {ENTRY("p/m/2") ENTRY("p/m/2"), false}, /* out of order, twice */
+        {ENTRY("p/m/1"), false}, {ENTRY("p/m/0"), false},                               /* before where it was to begin */
+        {ENTRY("p/n/2"), false}, {ENTRY("q/m/2"), false}, {ENTRY("p/m"), false},        /* outside of what was asked for */
+        {ENTRY("p/m/2") ENTRY("p/m/3") ENTRY("p/m/4"), false},                          /* more than were */
+        {"<IsTruncated>true</IsTruncated>", false},                                     /* more, but behind what? */
+        {"<Contents><Key>p/m/2</Key><Size>-1</Size></Contents>", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct store_request r = {.op = STORE_LIST, .key = bytes_str("m/"), .after = bytes_str("m/1"), .limit = 2};
+        struct buf last = {0}, text = {0};
+        bool more;
+        buf_printf(&text, "<ListBucketResult>%s</ListBucketResult>", cases[i].entries);
+        assert_int_equal(s3_listing_read(buf_bytes(&text), bytes_str("p/"), &r, &last, &more), cases[i].right ? STATUS_OK : STATUS_ERR_MALFORMED);
+        store_request_fini(&r);
+        buf_fini(&last);
+        buf_fini(&text);
+    }
+}
+
+/* An entry without a size has none of the one before. */
+static void of_an_entry_nothing_is_left_to_the_next(void **state) {
+    (void)state;
+    struct store_request r = {.op = STORE_LIST, .limit = 10};
+    struct buf last = {0};
+    bool more;
+    assert_int_equal(s3_listing_read(bytes_str("<ListBucketResult>" ENTRY("a") "<Contents><Key>b</Key></Contents></ListBucketResult>"), bytes_str(""), &r,
+                                     &last, &more), STATUS_OK);
+    store_page_end(&r, more);
+    assert_int_equal(r.count, 2);
+    assert_int_equal(r.entries[0].size, 1);
+    assert_int_equal(r.entries[1].size, 0);
     store_request_fini(&r);
     buf_fini(&last);
 }
@@ -229,6 +275,41 @@ static void urls_are_those_of_the_place(void **state) {
     expect_url("https://h", "r", STORE_ADDRESSING_VIRTUAL, "buck", "", &part, "https://buck.h/k?partNumber=3&uploadId=2~a%2Fb", "buck.h");
 }
 
+/* It is sent and signed, or neither. */
+static void expect_header(const struct s3_ask *ask, const char *name, const char *line) {
+    struct store_settings settings = {.endpoint = "https://h", .region = "r"};
+    struct s3_place place;
+    struct buf error = {0}, url = {0}, headers = {0};
+    assert_int_equal(s3_place_init(&place, bytes_str("buck"), bytes_str(""), &settings, &error), STATUS_OK);
+    s3_write(&place, &who, ask, 0, &url, &headers);
+    char signs[64];
+    snprintf(signs, sizeof signs, ";%s;", name);
+    bool is_signed = memmem(headers.data, headers.len, signs, strlen(signs)) != NULL;
+    assert_int_equal(is_signed, line != NULL);
+    assert_int_equal(has_line(buf_bytes(&headers), line ? line : name), line != NULL);
+    s3_place_fini(&place);
+    buf_fini(&url);
+    buf_fini(&headers);
+}
+
+static void what_a_request_depends_on_is_in_its_headers(void **state) {
+    (void)state;
+    struct s3_ask range = {.kind = S3_GET, .key = bytes_str("k"), .offset = 5, .len = 3, .body_hash = "x"};
+    struct s3_ask rest = {.kind = S3_GET, .key = bytes_str("k"), .offset = 5, .body_hash = "x"};
+    struct s3_ask start = {.kind = S3_GET, .key = bytes_str("k"), .len = 1, .body_hash = "x"};
+    struct s3_ask whole = {.kind = S3_GET, .key = bytes_str("k"), .body_hash = "x"};
+    struct s3_ask create = {.kind = S3_CREATE, .key = bytes_str("k"), .body_hash = "x"}, put = {.kind = S3_PUT, .key = bytes_str("k"), .body_hash = "x"};
+    struct s3_ask upload = {.kind = S3_UPLOAD, .key = bytes_str("k"), .nonce = "0123", .body_hash = "x"};
+    expect_header(&range, "range", "range: bytes=5-7");
+    expect_header(&rest, "range", "range: bytes=5-");
+    expect_header(&start, "range", "range: bytes=0-0");
+    expect_header(&whole, "range", NULL);
+    expect_header(&create, "if-none-match", "if-none-match: *");
+    expect_header(&put, "if-none-match", NULL);
+    expect_header(&upload, S3_NONCE_HEADER, S3_NONCE_HEADER ": 0123");
+    expect_header(&put, S3_NONCE_HEADER, NULL);
+}
+
 static void what_is_no_place_is_named(void **state) {
     (void)state;
     static const char *const bad[][4] = {{"ftp://h", "r", "b", "want http"}, {"http://", "r", "b", "want http"}, {"http://u:p@h", "r", "b", "want http"},
@@ -258,6 +339,37 @@ static void credentials_are_those_of_the_default_section(void **state) {
     assert_int_equal(credentials_parse(bytes_str("aws_access_key_id = i\x01""d\naws_secret_access_key = s"), &c), STATUS_ERR_MALFORMED);
     assert_int_equal(credentials_parse(bytes_str("aws_access_key_id = i d\naws_secret_access_key = s"), &c), STATUS_ERR_MALFORMED);
     assert_string_equal(c.access_key_id, "id");
+    for (size_t len = sizeof c.access_key_id - 1; len <= sizeof c.access_key_id; len++) {
+        struct buf text = {0};
+        buf_printf(&text, "aws_secret_access_key = s\naws_access_key_id = %0*d", (int)len, 0);
+        bool fits = len < sizeof c.access_key_id;
+        assert_int_equal(credentials_parse(buf_bytes(&text), &c), fits ? STATUS_OK : STATUS_ERR_MALFORMED);
+        assert_int_equal(strlen(c.access_key_id), sizeof c.access_key_id - 1);
+        buf_fini(&text);
+    }
+}
+
+/* Half of them is a mistake, and no reason to take others. */
+static void of_credentials_those_that_are_given_first_count(void **state) {
+    (void)state;
+    struct store_settings settings = STORE_SETTINGS_DEFAULT;
+    struct credentials c;
+    struct buf error = {0};
+    setenv("AWS_ACCESS_KEY_ID", "env", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "e", 1);
+    assert_int_equal(credentials_load(&settings, &c, &error), STATUS_OK);
+    assert_string_equal(c.access_key_id, "env");
+    settings.access_key_id = "given";
+    assert_int_equal(credentials_load(&settings, &c, &error), STATUS_ERR_INVALID);
+    settings.secret_access_key = "g";
+    assert_int_equal(credentials_load(&settings, &c, &error), STATUS_OK);
+    assert_string_equal(c.access_key_id, "given");
+    settings.access_key_id = "";
+    assert_int_equal(credentials_load(&settings, &c, &error), STATUS_ERR_INVALID);
+    settings.secret_access_key = "";
+    settings.credentials_file = "/no/such";
+    assert_int_equal(credentials_load(&settings, &c, &error), STATUS_ERR_IO);
+    buf_fini(&error);
 }
 
 /* ------------------------------------------------------------------- probe */
@@ -298,6 +410,23 @@ static enum store_result probe(const enum store_result *results, const char *rea
     return p.result;
 }
 
+/* Requests are used again. */
+static void of_an_answer_nothing_is_left_to_the_next(void **state) {
+    (void)state;
+    struct store_request r = {.op = STORE_LIST, .limit = 2};
+    store_page_add(&r, bytes_str("k"), 1);
+    store_page_end(&r, true);
+    store_answer(&r, STORE_TRANSIENT, "%s", "a\nb\x7f");
+    assert_string_equal(r.why, "a?b?"); /* it goes into the log */
+    r.unsure = true;
+    r.tries = 3;
+    r.size = 7;
+    store_request_fini(&r);
+    assert_int_equal(r.result, STORE_DONE);
+    assert_false(r.unsure || r.more || r.why[0]);
+    assert_int_equal(r.tries + r.size + r.count + r.data.len, 0);
+}
+
 static void a_probe_believes_only_what_it_reads(void **state) {
     (void)state;
     static const char first[] = "anneal probes conditional writes: first";
@@ -322,9 +451,12 @@ int main(void) {
         cmocka_unit_test(xml_is_read_as_far_as_it_is_right), cmocka_unit_test(entities_are_five_and_numbers),
         cmocka_unit_test(verdicts_are_those_of_the_table), cmocka_unit_test(the_words_of_an_error_are_found),
         cmocka_unit_test(ranges_are_those_that_were_asked_for),
-        cmocka_unit_test(a_page_is_read), cmocka_unit_test(damaged_pages_do_no_harm),
-        cmocka_unit_test(urls_are_those_of_the_place), cmocka_unit_test(what_is_no_place_is_named),
-        cmocka_unit_test(credentials_are_those_of_the_default_section), cmocka_unit_test(a_probe_believes_only_what_it_reads),
+        cmocka_unit_test(a_page_is_read), cmocka_unit_test(a_page_that_is_not_what_was_asked_for_is_refused),
+        cmocka_unit_test(of_an_entry_nothing_is_left_to_the_next), cmocka_unit_test(damaged_pages_do_no_harm),
+        cmocka_unit_test(urls_are_those_of_the_place), cmocka_unit_test(what_a_request_depends_on_is_in_its_headers), cmocka_unit_test(what_is_no_place_is_named),
+        cmocka_unit_test(credentials_are_those_of_the_default_section),
+        cmocka_unit_test(of_credentials_those_that_are_given_first_count), cmocka_unit_test(a_probe_believes_only_what_it_reads),
+        cmocka_unit_test(of_an_answer_nothing_is_left_to_the_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
