@@ -735,6 +735,42 @@ static void what_is_not_written_is_not_forgotten(void **state) {
     }
 }
 
+/* Two members are removed in two places, and one of these says PERSIST: nobody may ever write to that key again. */
+static void an_expiry_left_over_is_removed_in_time(void **state) {
+    (void)state;
+    struct cast c;
+    int64_t next;
+    cast_init(&c, 1 << 20);
+    shard_add_member(c.shard[A], ref(&c, A, "k"), bytes_str("m"), 1000);
+    shard_add_member(c.shard[A], ref(&c, A, "k"), bytes_str("n"), 1000);
+    for (int i = B; i <= D; i++) tell(&c, A, i, 1000);
+    shard_remove_field(c.shard[B], ref(&c, B, "k"), KEY_SET, bytes_str("m"), 1000);
+    shard_expire(c.shard[C], ref(&c, C, "k"), EXPIRY_NEVER, 1000);
+    shard_remove_field(c.shard[C], ref(&c, C, "k"), KEY_SET, bytes_str("n"), 1000);
+    tell(&c, C, D, 1000);
+    assert_int_equal(type_at(&c, D, "k"), KEY_SET);
+    tell(&c, B, D, 1000);
+    assert_int_equal(type_at(&c, D, "k"), KEY_NONE);
+    assert_int_equal(shard_expire_due(c.shard[D], 9000, 0, SIZE_MAX, &next), 1);
+    cast_fini(&c);
+}
+
+static void counters_of_several_saturate_together(void **state) {
+    (void)state;
+    __int128 most = (__int128)(((unsigned __int128)1 << 127) - 1);
+    for (int sign = -1; sign <= 1; sign += 2) {
+        struct cast c;
+        struct scratch one, two;
+        cast_init(&c, 1 << 20);
+        for (int i = A; i <= C; i++) shard_increase(c.shard[i], ref(&c, i, "n"), sign * most, 1000);
+        tell(&c, B, A, 1000);
+        struct bytes alone = key_string(c.shard[C], shard_find(c.shard[C], ref(&c, C, "n"), 1000), &one);
+        struct bytes together = key_string(c.shard[A], shard_find(c.shard[A], ref(&c, A, "n"), 1000), &two);
+        assert_true(bytes_equal(alone, together));
+        cast_fini(&c);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_two_types_the_later_is_seen),
@@ -756,6 +792,8 @@ int main(void) {
         cmocka_unit_test(vectors_of_a_long_past_are_written),
         cmocka_unit_test(what_no_honest_replica_says_is_refused),
         cmocka_unit_test(an_answer_that_knows_our_next_write_is_refused),
+        cmocka_unit_test(an_expiry_left_over_is_removed_in_time),
+        cmocka_unit_test(counters_of_several_saturate_together),
         cmocka_unit_test(of_two_types_of_one_moment_all_see_the_same),
         cmocka_unit_test(the_last_member_leaves_a_string_behind_it),
         cmocka_unit_test(a_set_that_keeps_the_expiry_keeps_that_of_another_type),
