@@ -473,6 +473,26 @@ static void start_large(struct side *a, struct side *b, struct side *c) {
     buf_fini(&value);
 }
 
+/* Each takes most of the room that there is, and gives it back. */
+static void large_messages_come_one_after_the_other(void **state) {
+    struct side a, b;
+    struct buf value = {0};
+    (void)state;
+    message_bytes_max = 4 << 20;
+    start_both(&a, &b);
+    message_bytes_max = 0;
+    run(&a, &b, 3000);
+    buf_reserve(&value, 3 << 20);
+    memset(value.data, 'v', value.len = 3 << 20);
+    for (uint32_t i = 0; i < SHARDS; i++) {
+        put(&a, i, "k", buf_bytes(&value));
+        assert_true(run_until_equal(&a, &b) < 5000);
+    }
+    buf_fini(&value);
+    stop(&a);
+    stop(&b);
+}
+
 static void who_stops_in_the_midst_of_a_message_keeps_nobody_out(void **state) {
     struct side a, b, c;
     (void)state;
@@ -988,6 +1008,7 @@ int main(void) {
         cmocka_unit_test(what_a_short_cut_swallowed_is_found_within_two_heartbeats),
         cmocka_unit_test(peers_that_are_far_away_agree),
         cmocka_unit_test(parts_of_a_message_may_overtake_each_other),
+        cmocka_unit_test(large_messages_come_one_after_the_other),
         cmocka_unit_test(who_stops_in_the_midst_of_a_message_keeps_nobody_out),
         cmocka_unit_test(of_two_messages_without_room_for_both_one_arrives),
         cmocka_unit_test(what_still_comes_of_who_left_long_ago_is_dropped),
