@@ -28,6 +28,7 @@
     X(clash_by_kind, "of two types at one key a fixed one is seen, not the newest")                  \
     X(clock_not_moved, "a clock is not moved by the clocks that it hears of")                        \
     X(clock_unbounded, "a peer's clock moves ours, however far it is ahead")                         \
+    X(clock_kept, "the clock that a command held stays held after it")                               \
     X(flush_elements_only, "a flush removes what is there, not what is on its way")                  \
     X(flush_live_only, "a flush does not pass on floors of increments that are dead here")           \
     X(flush_by_names, "an answer by names leaves out what a flush removed")                          \
@@ -40,6 +41,7 @@
     X(forgotten_returns, "an increment that was reset and forgotten counts again when it is heard of")\
     X(forgotten_kept, "an answer leaves increments that its sender has forgotten")                   \
     X(early_floor_dropped, "a floor that comes before what it resets is dropped")                    \
+    X(floor_lowered, "a reset lowers a floor that is ahead of what it resets")                       \
     X(floor_ahead_forgotten, "a floor is forgotten before what it resets has come")                  \
     X(floor_ahead_dropped, "an answer drops a floor of what its sender never had")                   \
     X(floor_revives, "where a floor has come again, so may the increment that was forgotten")        \
@@ -48,6 +50,7 @@
     /* dots */                                                                                       \
     X(dot_twice, "a DEL takes the dot of the mutation before it")                                    \
     X(same_incarnation, "a node that restarts is the same replica again")                            \
+    X(epoch_of_before, "a node whose clock is behind takes the epoch of its process before, not a later one")\
     X(sadd_without_dot, "SADD of a member that is there takes no dot")                               \
     X(refused_nx_writes, "a SET NX that is refused is written all the same, and told to others")     \
     /* expiry */                                                                                     \
@@ -78,6 +81,7 @@
     X(unsure_counts, "the word of a node whose disk fails counts for what may be forgotten")         \
     X(answer_of_another, "an answer is taken for the pull that is out, whichever it answers")        \
     X(answer_unseen, "a digest does not tell of what an answer brought")                             \
+    X(pulls_out_for_ever, "who starts over still counts the pulls that it had out")                  \
     /* keeping */                                                                                    \
     X(commit_unwritten, "writes are acknowledged before they are on the disk")                       \
     X(came_upon_unlogged, "what an own mutation came upon is logged up to a second later")           \
@@ -94,6 +98,7 @@
     X(gone_returns, "a member declared gone is no longer, when its next process brings its state back")\
     /* streaming */                                                                                  \
     X(told_first, "what is to be streamed is noted after others were told of it")                    \
+    X(answered_first, "what is to be streamed is not noted before an answer tells of it")            \
     X(reset_in_step, "what a node writes once it has started over is streamed in its old name")          \
     X(reset_unheld, "what is written while a node starts over counts as logged by the numbers of before") \
     X(end_collected, "the word that a node's stream was ended by others is garbage in time")             \

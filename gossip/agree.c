@@ -433,7 +433,7 @@ static void write_answer(struct gossip *g, struct wire_writer *w, const struct a
     struct shard_refinement finer;
     enum status status = STATUS_OK;
     shard_lock(shard);
-    gossip_tells(g, ask->shard);
+    if (!MUTANT(answered_first)) gossip_tells(g, ask->shard);
     bool needs_finer = shard_wants_finer(shard, &ask->summary, &finer);
     wire_u64(w, needs_finer ? ANSWER_NEEDS_FINER : ANSWER_FOLLOWS);
     if (!needs_finer) status = shard_write_answer(shard, w, &ask->summary);

@@ -303,7 +303,7 @@ void members_start_over(struct gossip *g) {
         shard_lock(g->config.shards[s]);
         shard_reset(g->config.shards[s], index);
         shard_unlock(g->config.shards[s]);
-        if (v->pull.token) g->pulls_out--;
+        if (v->pull.token && !MUTANT(pulls_out_for_ever)) g->pulls_out--;
         shard_summary_fini(&v->pull.asked);
         v->pull = (struct pull){0};
         v->published = 0;
@@ -326,7 +326,7 @@ static void read_own(struct gossip *g, const struct record *r, struct replica_id
     if (id_equal(r->id, sender) && g->stats.twins++ % 100 == 0)
         gossip_note(g, "another process claims the node id %016llx, from %.*s: give one of them another node-id",
                     (unsigned long long)r->id.node, (int)r->address.len, (const char *)r->address.data);
-    if (is_later(r, g->epoch, g->config.self)) g->epoch = r->epoch + 1;
+    if (is_later(r, g->epoch, g->config.self)) g->epoch = r->epoch + (MUTANT(epoch_of_before) ? 0 : 1);
 }
 
 static void read_record(struct gossip *g, const struct record *r, struct replica_id sender) {

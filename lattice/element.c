@@ -84,7 +84,7 @@ bool element_reset_increments(struct element *e) {
     bool any = false;
     for (uint32_t i = 0; i < e->increment_count; i++) {
         struct increment *inc = &e->increments[i];
-        if (!increment_live(inc)) continue;
+        if (!increment_live(inc) && !MUTANT(floor_lowered)) continue;
         inc->floor_n = inc->n;
         inc->floor = inc->total;
         any = true;

@@ -664,7 +664,7 @@ void shard_lock(struct shard *shard) {
 
 void shard_unlock(struct shard *shard) {
     shard_assert_held(shard);
-    shard->clock_held = false;
+    if (!MUTANT(clock_kept)) shard->clock_held = false;
     note_holder(shard, false);
     pthread_mutex_unlock(&shard->lock);
 }

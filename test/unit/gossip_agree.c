@@ -39,6 +39,7 @@ static bool cut;
 static int64_t latency_ms, jitter_ms;
 static uint64_t message_bytes_max;
 static int64_t gone_ms;
+static int64_t clock_ahead_ms;
 static bool in_short_cut;
 static struct buf overheard[FRAMES]; /* by a stranger, who is not asked to stop: */
 static size_t overheard_count;
@@ -47,7 +48,7 @@ static struct rng rng;
 
 static struct now now(void *self) {
     (void)self;
-    return (struct now){1000000 + now_ms, now_ms * 1000};
+    return (struct now){1000000 + clock_ahead_ms + now_ms, now_ms * 1000};
 }
 static uint64_t entropy(void *self) {
     (void)self;
@@ -472,6 +473,26 @@ static void start_large(struct side *a, struct side *b, struct side *c) {
     buf_fini(&value);
 }
 
+/* Each takes most of the room that there is, and gives it back. */
+static void large_messages_come_one_after_the_other(void **state) {
+    struct side a, b;
+    struct buf value = {0};
+    (void)state;
+    message_bytes_max = 4 << 20;
+    start_both(&a, &b);
+    message_bytes_max = 0;
+    run(&a, &b, 3000);
+    buf_reserve(&value, 3 << 20);
+    memset(value.data, 'v', value.len = 3 << 20);
+    for (uint32_t i = 0; i < SHARDS; i++) {
+        put(&a, i, "k", buf_bytes(&value));
+        assert_true(run_until_equal(&a, &b) < 5000);
+    }
+    buf_fini(&value);
+    stop(&a);
+    stop(&b);
+}
+
 static void who_stops_in_the_midst_of_a_message_keeps_nobody_out(void **state) {
     struct side a, b, c;
     (void)state;
@@ -800,6 +821,208 @@ static void the_next_process_knows_who_was_before_it(void **state) {
     stop(&b);
 }
 
+static uint64_t pulls_of(struct side *s) {
+    struct gossip_stats stats;
+    gossip_stats(s->gossip, &stats);
+    return stats.pulls_sent;
+}
+
+/* There is room for so many; those of before are not answered any more, nor waited for. */
+static void who_starts_over_asks_as_if_it_never_had(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    for (uint32_t i = 0; i < SHARDS; i++) write_to(&b, i, "k");
+    run(&a, &b, 3000);
+    latency_ms = 20;
+    for (int round = 0; round < 40; round++) {
+        gossip_declared_gone(a.gossip, gossip_self(a.gossip));
+        uint64_t asked = pulls_of(&a);
+        for (int64_t end = now_ms + 60000; pulls_of(&a) == asked && now_ms < end;) run(&a, &b, 1);
+        assert_true(pulls_of(&a) > asked);
+    }
+    assert_true(run_until_equal(&a, &b) < 60000);
+    assert_true(has(&a, 0, "k"));
+    stop(&a);
+    stop(&b);
+}
+
+/* Of what was answered nothing is waited for either. */
+static void who_was_answered_may_ask_again(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    for (int round = 0; round < 60; round++) {
+        cut = true;
+        write_to(&b, 1, "k");
+        run(&a, &b, 10);
+        cut = false;
+        assert_true(run_until_equal(&a, &b) < 5000);
+    }
+    assert_true(pulls_of(&a) >= 60);
+    stop(&a);
+    stop(&b);
+}
+
+static void who_was_gone_in_an_earlier_life_stays(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    write_to(&a, 0, "k");
+    run(&a, &b, 3000);
+    struct replica_id before = gossip_self(a.gossip);
+    gossip_declared_gone(a.gossip, before);
+    assert_true(run_until_equal(&a, &b) < 60000);
+    struct replica_id self = gossip_self(a.gossip);
+    gossip_declared_gone(a.gossip, before);
+    assert_int_equal(replica_id_compare(gossip_self(a.gossip), self), 0);
+    assert_true(has(&a, 0, "k"));
+    stop(&a);
+    stop(&b);
+}
+
+/* Others believe it to be the process before until it has heard of that one. */
+static void who_comes_back_with_a_clock_behind_is_the_later(void **state) {
+    struct side a, b, next;
+    (void)state;
+    uint64_t rolled = dice;
+    dice += 1000;
+    clock_ahead_ms = 50000;
+    start_both(&a, &b);
+    clock_ahead_ms = 0;
+    run(&a, &b, 3000);
+    dice = rolled;
+    start(&next, &b, 1, "a", "b");
+    b.other = &next;
+    dice += 2000;
+    write_to(&next, 0, "k");
+    run(&next, &b, 10000);
+    assert_true(has(&b, 0, "k"));
+    assert_int_equal(other_of(&b, 1).status, MEMBER_UP);
+    assert_int_equal(other_of(&b, 1).id.incarnation, gossip_self(next.gossip).incarnation);
+    stop(&a);
+    stop(&b);
+    stop(&next);
+}
+
+/* It is not told by deltas: whoever leaves at once has no time for more. */
+static void who_leaves_tells_first_what_it_wrote(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    write_to(&a, 0, "k");
+    gossip_leave(a.gossip, now(NULL));
+    step(&b);
+    assert_true(has(&b, 0, "k"));
+    stop(&a);
+    stop(&b);
+}
+
+/* Nor do writers and threads of the transport speak or hear in its place. */
+static void who_is_paused_neither_speaks_nor_hears(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    gossip_pause(a.gossip, true);
+    uint64_t sent = a.sent;
+    write_to(&a, 0, "k");
+    gossip_flush(a.gossip);
+    step(&a);
+    assert_int_equal(a.sent, sent);
+    write_to(&b, 1, "l");
+    gossip_flush(b.gossip);
+    assert_true(a.frame_count > 0);
+    for (size_t i = 0; i < a.frame_count; i++) assert_false(gossip_deltas(a.gossip, buf_bytes(&a.frames[i].bytes), now(NULL)));
+    step(&a);
+    assert_false(has(&a, 1, "l"));
+    gossip_pause(a.gossip, false);
+    assert_true(run_until_equal(&a, &b) < 5000);
+    assert_true(has(&a, 1, "l"));
+    assert_true(has(&b, 0, "k"));
+    stop(&a);
+    stop(&b);
+}
+
+static void set_silently(struct side *s, uint32_t shard, const char *key) {
+    shard_lock(s->shards[shard]);
+    shard_set(s->shards[shard], shard_ref(s->shards[shard], bytes_str(key)), bytes_str("v"), false, now(NULL).wall_ms);
+    shard_unlock(s->shards[shard]);
+}
+
+/* Though it was looked at before, while it was read. */
+static void what_a_disk_had_is_told_of(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    set_silently(&a, 2, "k");
+    gossip_recovered(a.gossip, (struct bytes){0});
+    assert_true(run_until_equal(&a, &b) < 5000);
+    assert_true(has(&b, 2, "k"));
+    stop(&a);
+    stop(&b);
+}
+
+/* What was not pushed yet is told by an answer as well. */
+static void what_an_answer_tells_is_said_first(void **state) {
+    struct side a, b;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    set_silently(&a, 2, "k");
+    gossip_changed(a.gossip, 2);
+    assert_int_equal(a.tells, 0);
+    for (int64_t end = now_ms + 5000; !has(&b, 2, "k") && now_ms < end;) run(&a, &b, 1);
+    assert_true(has(&b, 2, "k"));
+    assert_true(a.tells > 0);
+    stop(&a);
+    stop(&b);
+}
+
+static struct gossip_mark mark_of(struct side *s, uint32_t shard) {
+    shard_lock(s->shards[shard]);
+    struct gossip_mark mark = {shard, shard_own(s->shards[shard]), gossip_self(s->gossip).incarnation};
+    shard_unlock(s->shards[shard]);
+    return mark;
+}
+
+/* Whoever waits is answered by the way there and back, not by the next heartbeat. Who left is not counted, nor who never spoke. */
+static void who_has_applied_a_write_says_so_when_asked(void **state) {
+    struct side a, b, next;
+    (void)state;
+    start_both(&a, &b);
+    run(&a, &b, 3000);
+    for (uint32_t i = SHARDS; i > 0; i--) { /* told of the first unasked, it waits before it tells again */
+        write_to(&a, i - 1, "k");
+        assert_true(run_until_equal(&a, &b) < 10);
+        run(&a, &b, 5);
+    }
+    struct gossip_mark mark = mark_of(&a, 0);
+    gossip_ask(a.gossip);
+    run(&a, &b, 5);
+    assert_int_equal(gossip_count_acked(a.gossip, &mark, 1), 1);
+    gossip_leave(b.gossip, now(NULL));
+    step(&a);
+    assert_int_equal(gossip_count_acked(a.gossip, &mark, 1), 0);
+    assert_int_equal(gossip_count_acked(a.gossip, NULL, 0), 0);
+    start(&next, &a, 1, "a", "");
+    cut = true;
+    gossip_table(a.gossip, &a.table);
+    stop(&b);
+    start(&b, &a, 4, "d", "");
+    gossip_table(b.gossip, &b.table);
+    gossip_recovered(next.gossip, buf_bytes(&b.table));
+    step(&next);
+    assert_int_equal(other_of(&next, 4).status, MEMBER_UP);
+    assert_int_equal(gossip_count_acked(next.gossip, NULL, 0), 0);
+    stop(&a);
+    stop(&b);
+    stop(&next);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_may_lose_what_he_has_is_remembered_for), cmocka_unit_test(who_was_sure_before_is_not_therefore_sure_now),
@@ -810,6 +1033,7 @@ int main(void) {
         cmocka_unit_test(what_a_short_cut_swallowed_is_found_within_two_heartbeats),
         cmocka_unit_test(peers_that_are_far_away_agree),
         cmocka_unit_test(parts_of_a_message_may_overtake_each_other),
+        cmocka_unit_test(large_messages_come_one_after_the_other),
         cmocka_unit_test(who_stops_in_the_midst_of_a_message_keeps_nobody_out),
         cmocka_unit_test(of_two_messages_without_room_for_both_one_arrives),
         cmocka_unit_test(what_still_comes_of_who_left_long_ago_is_dropped),
@@ -823,6 +1047,15 @@ int main(void) {
         cmocka_unit_test(an_answer_to_an_earlier_process_is_no_answer),
         cmocka_unit_test(the_next_process_knows_who_was_before_it),
         cmocka_unit_test(what_the_next_process_of_a_gone_node_brings_back_is_void),
+        cmocka_unit_test(who_starts_over_asks_as_if_it_never_had),
+        cmocka_unit_test(who_was_answered_may_ask_again),
+        cmocka_unit_test(who_was_gone_in_an_earlier_life_stays),
+        cmocka_unit_test(who_comes_back_with_a_clock_behind_is_the_later),
+        cmocka_unit_test(who_leaves_tells_first_what_it_wrote),
+        cmocka_unit_test(who_is_paused_neither_speaks_nor_hears),
+        cmocka_unit_test(what_a_disk_had_is_told_of),
+        cmocka_unit_test(what_an_answer_tells_is_said_first),
+        cmocka_unit_test(who_has_applied_a_write_says_so_when_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

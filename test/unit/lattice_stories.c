@@ -476,6 +476,301 @@ static void vectors_of_a_long_past_are_written(void **state) {
     replicas_free(replicas);
 }
 
+/* What B could write if it lied; A has made one mutation. */
+enum lie { TRUTH, OF_ITSELF, BEYOND_ITS_END, REMOVES_OUR_NEXT, FLUSHES_OUR_NEXT, SHORT_EXPIRY, BEGINS_AFTER_ITS_END, LIES };
+
+static void write_lie(struct wire_writer *w, enum lie lie, uint16_t ours, uint16_t theirs) {
+    enum { FLUSH, KEY, INCREMENT = 3, EXPIRY, NAMED = 1, LIVE = 2, REMOVED = 4, INCREMENTS = 8 };
+    struct context seen = {0};
+    wire_dot(w, dot_make(lie == OF_ITSELF ? ours : theirs, 2));
+    wire_u64(w, 0);
+    wire_u64(w, 0); /* clock */
+    wire_u64(w, lie == BEYOND_ITS_END ? 3 : 1);
+    if (lie == FLUSHES_OUR_NEXT) {
+        wire_u64(w, FLUSH);
+        wire_u64(w, 0);
+        context_apply(&seen, ours, 2);
+        wire_context(w, &seen);
+        context_fini(&seen);
+    } else if (lie == REMOVES_OUR_NEXT) {
+        wire_u64(w, KEY);
+        wire_u64(w, REMOVED);
+        wire_u64(w, 1); /* hash */
+        wire_u64(w, 1);
+        wire_dot(w, dot_make(ours, 2));
+    } else if (lie == SHORT_EXPIRY) {
+        wire_u64(w, EXPIRY);
+        wire_u64(w, NAMED | LIVE);
+        wire_bytes(w, bytes_str("k"));
+        wire_u64(w, 0);
+        wire_bytes(w, bytes_str("1234567"));
+    } else if (lie == BEGINS_AFTER_ITS_END) {
+        wire_u64(w, INCREMENT);
+        wire_u64(w, NAMED | INCREMENTS);
+        wire_bytes(w, bytes_str("k"));
+        wire_u64(w, 1);
+        wire_dot(w, dot_make(theirs, 1));
+        wire_u64(w, 2); /* gen */
+        wire_u64(w, 0);
+        wire_fixed(w, 0);
+        wire_u64(w, 0);
+        wire_fixed(w, 0);
+    } else {
+        wire_u64(w, KEY);
+        wire_u64(w, 0);
+        wire_u64(w, 1);
+    }
+    wire_u64(w, 0);
+}
+
+static uint16_t index_of(struct cast *c, int at, int of) {
+    uint16_t index;
+    assert_int_equal(replicas_intern(c->replicas[at], (struct replica_id){(uint64_t)of + 1, 7}, &index), STATUS_OK);
+    return index;
+}
+
+static void what_no_honest_replica_says_is_refused(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c, 1 << 20);
+    shard_set(c.shard[A], ref(&c, A, "own"), bytes_str("v"), false, 1000);
+    uint64_t digest = shard_digest(c.shard[A]);
+    for (int lie = LIES - 1; lie >= TRUTH; lie--) {
+        struct wire_writer w;
+        struct wire_reader r;
+        struct buf message = {0};
+        wire_init(&w, c.replicas[B]);
+        write_lie(&w, (enum lie)lie, index_of(&c, B, A), index_of(&c, B, B));
+        wire_finish(&w, &message);
+        wire_fini(&w);
+        assert_int_equal(wire_open(&r, buf_bytes(&message), c.replicas[A]), STATUS_OK);
+        assert_int_equal(shard_read_delta(c.shard[A], &r, 1000), lie == TRUTH ? STATUS_OK : STATUS_ERR_MALFORMED);
+        assert_int_equal(applied(&c, A, A), 1);
+        assert_int_equal(applied(&c, A, B), lie == TRUTH ? 2 : 0);
+        assert_int_equal(shard_digest(c.shard[A]), digest);
+        wire_close(&r);
+        buf_fini(&message);
+    }
+    cast_fini(&c);
+}
+
+/* It would make our next write read as seen and removed. */
+static void an_answer_that_knows_our_next_write_is_refused(void **state) {
+    (void)state;
+    struct cast c;
+    struct context context = {0};
+    struct shard_summary asked;
+    struct wire_writer w;
+    struct wire_reader r;
+    struct buf message = {0};
+    cast_init(&c, 1 << 20);
+    shard_set(c.shard[A], ref(&c, A, "own"), bytes_str("v"), false, 1000);
+    context_apply(&context, index_of(&c, B, A), 2);
+    wire_init(&w, c.replicas[B]);
+    wire_u64(&w, 2); /* all */
+    wire_context(&w, &context);
+    for (int i = 0; i < 3; i++) wire_u64(&w, 0); /* clock, records, elements */
+    wire_finish(&w, &message);
+    wire_fini(&w);
+    context_fini(&context);
+    shard_summarise(c.shard[A], false, &asked);
+    assert_int_equal(wire_open(&r, buf_bytes(&message), c.replicas[A]), STATUS_OK);
+    assert_int_equal(shard_read_answer(c.shard[A], &r, &asked, 1000), STATUS_ERR_MALFORMED);
+    assert_int_equal(type_at(&c, A, "own"), KEY_STRING);
+    assert_int_equal(applied(&c, A, A), 1);
+    wire_close(&r);
+    shard_summary_fini(&asked);
+    buf_fini(&message);
+    cast_fini(&c);
+}
+
+static void has_text(struct cast *c, int at, const char *name, const char *text) {
+    struct scratch scratch;
+    struct key *key = shard_find(c->shard[at], ref(c, at, name), 0);
+    assert_non_null(key);
+    assert_true(bytes_equal(key_string(c->shard[at], key, &scratch), bytes_str(text)));
+}
+
+/* Not by the order in which types are looked at. */
+static void of_two_types_of_one_moment_all_see_the_same(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c, 1 << 20);
+    shard_set(c.shard[A], ref(&c, A, "k"), bytes_str("v"), false, 1000);
+    shard_add_member(c.shard[B], ref(&c, B, "k"), bytes_str("m"), 1000);
+    shard_add_member(c.shard[C], ref(&c, C, "l"), bytes_str("m"), 1000);
+    shard_set(c.shard[D], ref(&c, D, "l"), bytes_str("v"), false, 1000);
+    for (int from = A; from < ALL; from++)
+        for (int to = A; to < ALL; to++)
+            if (from != to) tell(&c, from, to, 1000);
+    for (int i = A; i < ALL; i++) {
+        assert_int_equal(type_at(&c, i, "k"), KEY_SET);
+        assert_int_equal(type_at(&c, i, "l"), KEY_STRING);
+    }
+    cast_fini(&c);
+}
+
+static void the_last_member_leaves_a_string_behind_it(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c, 1 << 20);
+    shard_set(c.shard[A], ref(&c, A, "k"), bytes_str("v"), false, 1000);
+    shard_add_member(c.shard[B], ref(&c, B, "k"), bytes_str("m"), 2000);
+    tell(&c, B, A, 3000);
+    assert_true(shard_remove_field(c.shard[A], ref(&c, A, "k"), KEY_SET, bytes_str("m"), 3000));
+    assert_int_equal(type_at(&c, A, "k"), KEY_STRING);
+    cast_fini(&c);
+}
+
+static void a_set_that_keeps_the_expiry_keeps_that_of_another_type(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c, 1 << 20);
+    shard_add_member(c.shard[A], ref(&c, A, "k"), bytes_str("m"), 1000);
+    shard_expire(c.shard[A], ref(&c, A, "k"), 9000, 1000);
+    shard_set(c.shard[A], ref(&c, A, "k"), bytes_str("v"), true, 1000);
+    assert_int_equal(type_at(&c, A, "k"), KEY_STRING);
+    assert_int_equal(key_expiry(shard_find(c.shard[A], ref(&c, A, "k"), 1000)), 9000);
+    cast_fini(&c);
+}
+
+/* Whoever looks with a clock that is behind must not see it. */
+static void what_is_expired_is_removed_by_the_next_write(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c, 1 << 20);
+    for (int i = A; i <= B; i++) {
+        shard_set(c.shard[i], ref(&c, i, "k"), bytes_str("5"), false, 1000);
+        shard_expire(c.shard[i], ref(&c, i, "k"), 2000, 1000);
+    }
+    assert_false(shard_delete(c.shard[A], ref(&c, A, "k"), 3000));
+    assert_int_equal(type_at(&c, A, "k"), KEY_NONE);
+    shard_increase(c.shard[B], ref(&c, B, "k"), fixed_from_i64(1), 3000);
+    has_text(&c, B, "k", "1");
+    assert_int_equal(key_expiry(shard_find(c.shard[B], ref(&c, B, "k"), 3000)), EXPIRY_NEVER);
+    cast_fini(&c);
+}
+
+/* The increment of C that D saw reset is still to come to B, which writes the key meanwhile. */
+static void a_reset_leaves_floors_that_are_ahead(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c, 1 << 20);
+    shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(5), 1000);
+    tell(&c, C, D, 1000);
+    shard_delete(c.shard[D], ref(&c, D, "n"), 1000);
+    tell(&c, D, B, 1000);
+    shard_set(c.shard[B], ref(&c, B, "n"), bytes_str("1"), false, 2000);
+    tell(&c, C, B, 2000);
+    has_text(&c, B, "n", "1");
+    cast_fini(&c);
+}
+
+/* Commands on several keys give all their shards one clock, for as long as they hold them. */
+static void a_clock_is_held_until_the_lock_is_given_back(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c, 1 << 20);
+    shard_lock(c.shard[A]);
+    shard_write_at(c.shard[A], shard_tick(c.shard[A], 1000));
+    shard_set(c.shard[A], ref(&c, A, "k"), bytes_str("1"), false, 1000);
+    shard_unlock(c.shard[A]);
+    shard_lock(c.shard[A]);
+    shard_set(c.shard[A], ref(&c, A, "k"), bytes_str("later"), false, 5000);
+    shard_unlock(c.shard[A]);
+    shard_set(c.shard[C], ref(&c, C, "k"), bytes_str("before"), false, 3000);
+    tell(&c, C, A, 5000);
+    has_text(&c, A, "k", "later");
+    cast_fini(&c);
+}
+
+/* What it wrote as another lives on with the others, and what it writes now is later. */
+static void who_starts_over_does_not_put_its_clock_back(void **state) {
+    (void)state;
+    struct cast c;
+    uint16_t again;
+    cast_init(&c, 1 << 20);
+    shard_set(c.shard[A], ref(&c, A, "k"), bytes_str("1"), false, 90000);
+    assert_int_equal(replicas_intern(c.replicas[A], (struct replica_id){1, 8}, &again), STATUS_OK);
+    shard_reset(c.shard[A], again);
+    shard_set(c.shard[A], ref(&c, A, "k"), bytes_str("later"), false, 1000);
+    shard_set(c.shard[C], ref(&c, C, "k"), bytes_str("before"), false, 50000);
+    tell(&c, C, A, 1000);
+    has_text(&c, A, "k", "later");
+    cast_fini(&c);
+}
+
+/* Even where all have applied it, and with those that started over: a log on the disk or in a store lacks it. */
+static void what_is_not_written_is_not_forgotten(void **state) {
+    (void)state;
+    for (int over = 0; over < 2; over++) {
+        struct cast c;
+        uint16_t again;
+        struct buf message = {0};
+        struct wire_writer w;
+        struct wire_reader r;
+        uint64_t upto;
+        cast_init(&c, 1 << 20);
+        shard_hold(c.shard[A], HOLDER_DISK, 9);
+        shard_hold(c.shard[A], HOLDER_STORE, 0);
+        assert_int_equal(replicas_intern(c.replicas[A], (struct replica_id){1, 8}, &again), STATUS_OK);
+        if (over) shard_reset(c.shard[A], again);
+        if (over) shard_hold(c.shard[A], HOLDER_DISK, 9);
+        shard_increase(c.shard[A], ref(&c, A, "n"), fixed_from_i64(5), 1000);
+        shard_delete(c.shard[A], ref(&c, A, "n"), 1000);
+        forget_dead(&c, A);
+        assert_int_equal(shard_paths(c.shard[A])->graves_forgotten, 0);
+        wire_init(&w, c.replicas[A]);
+        assert_int_equal(shard_write_delta(c.shard[A], &w, 0, &upto), STATUS_OK);
+        wire_finish(&w, &message);
+        wire_fini(&w);
+        assert_int_equal(wire_open(&r, buf_bytes(&message), c.replicas[B]), STATUS_OK);
+        assert_int_equal(shard_read_delta(c.shard[B], &r, 1000), STATUS_OK);
+        wire_close(&r);
+        buf_fini(&message);
+        shard_hold(c.shard[A], HOLDER_STORE, upto);
+        forget_dead(&c, A);
+        assert_int_equal(shard_paths(c.shard[A])->graves_forgotten, 1);
+        cast_fini(&c);
+    }
+}
+
+/* Two members are removed in two places, and one of these says PERSIST: nobody may ever write to that key again. */
+static void an_expiry_left_over_is_removed_in_time(void **state) {
+    (void)state;
+    struct cast c;
+    int64_t next;
+    cast_init(&c, 1 << 20);
+    shard_add_member(c.shard[A], ref(&c, A, "k"), bytes_str("m"), 1000);
+    shard_add_member(c.shard[A], ref(&c, A, "k"), bytes_str("n"), 1000);
+    for (int i = B; i <= D; i++) tell(&c, A, i, 1000);
+    shard_remove_field(c.shard[B], ref(&c, B, "k"), KEY_SET, bytes_str("m"), 1000);
+    shard_expire(c.shard[C], ref(&c, C, "k"), EXPIRY_NEVER, 1000);
+    shard_remove_field(c.shard[C], ref(&c, C, "k"), KEY_SET, bytes_str("n"), 1000);
+    tell(&c, C, D, 1000);
+    assert_int_equal(type_at(&c, D, "k"), KEY_SET);
+    tell(&c, B, D, 1000);
+    assert_int_equal(type_at(&c, D, "k"), KEY_NONE);
+    assert_int_equal(shard_expire_due(c.shard[D], 9000, 0, SIZE_MAX, &next), 1);
+    cast_fini(&c);
+}
+
+static void counters_of_several_saturate_together(void **state) {
+    (void)state;
+    __int128 most = (__int128)(((unsigned __int128)1 << 127) - 1);
+    for (int sign = -1; sign <= 1; sign += 2) {
+        struct cast c;
+        struct scratch one, two;
+        cast_init(&c, 1 << 20);
+        for (int i = A; i <= C; i++) shard_increase(c.shard[i], ref(&c, i, "n"), sign * most, 1000);
+        tell(&c, B, A, 1000);
+        struct bytes alone = key_string(c.shard[C], shard_find(c.shard[C], ref(&c, C, "n"), 1000), &one);
+        struct bytes together = key_string(c.shard[A], shard_find(c.shard[A], ref(&c, A, "n"), 1000), &two);
+        assert_true(bytes_equal(alone, together));
+        cast_fini(&c);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_two_types_the_later_is_seen),
@@ -495,6 +790,18 @@ int main(void) {
         cmocka_unit_test(a_large_key_is_removed),
         cmocka_unit_test(many_members_are_removed),
         cmocka_unit_test(vectors_of_a_long_past_are_written),
+        cmocka_unit_test(what_no_honest_replica_says_is_refused),
+        cmocka_unit_test(an_answer_that_knows_our_next_write_is_refused),
+        cmocka_unit_test(an_expiry_left_over_is_removed_in_time),
+        cmocka_unit_test(counters_of_several_saturate_together),
+        cmocka_unit_test(of_two_types_of_one_moment_all_see_the_same),
+        cmocka_unit_test(the_last_member_leaves_a_string_behind_it),
+        cmocka_unit_test(a_set_that_keeps_the_expiry_keeps_that_of_another_type),
+        cmocka_unit_test(what_is_expired_is_removed_by_the_next_write),
+        cmocka_unit_test(a_reset_leaves_floors_that_are_ahead),
+        cmocka_unit_test(a_clock_is_held_until_the_lock_is_given_back),
+        cmocka_unit_test(who_starts_over_does_not_put_its_clock_back),
+        cmocka_unit_test(what_is_not_written_is_not_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

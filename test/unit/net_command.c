@@ -114,14 +114,22 @@ static void keys_expire_and_stay_as_told(void **state) {
     says(n, "PTTL a", ":10000\r\n");
     says(n, "PEXPIRETIME a", ":1010000\r\n");
     says(n, "EXPIRE a 5 GT", ":0\r\n");
+    says(n, "EXPIRE a 10 GT", ":0\r\n"); /* it is not greater, nor less */
+    says(n, "EXPIRE a 10 LT", ":0\r\n");
+    says(n, "SETRANGE a 0 2", ":1\r\n"); /* what changes a part keeps it */
+    says(n, "PTTL a", ":10000\r\n");
     says(n, "EXPIRE a 30 GT LT", "-ERR GT and LT options at the same time are not compatible\r\n");
     says(n, "EXPIRE a 30 NX GT", "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n");
     says(n, "EXPIRE a 30 ZZ", "-ERR Unsupported option ZZ\r\n");
     says(n, "EXPIRE a 9223372036854775807", "-ERR invalid expire time in 'expire' command\r\n");
+    says(n, "PEXPIREAT a 9223372036854775807", "-ERR invalid expire time in 'pexpireat' command\r\n"); /* stands for none */
     says(n, "PERSIST a", ":1\r\n");
     says(n, "PERSIST a", ":0\r\n");
     says(n, "EXPIREAT a 1", ":1\r\n");
     says(n, "EXISTS a", ":0\r\n");
+    says(n, "SET a 1", "+OK\r\n");
+    says(n, "PEXPIREAT a 1000000", ":1\r\n"); /* now: it goes at once */
+    says(n, "DBSIZE", ":0\r\n");
     says(n, "SET a 1 PXAT 1010499", "+OK\r\n"); /* seconds are rounded, also absolute ones */
     says(n, "TTL a", ":10\r\n");
     says(n, "EXPIRETIME a", ":1010\r\n");

@@ -540,6 +540,160 @@ static void closing_under_traffic_ends(void **state) {
     peers_close(b);
 }
 
+/* --- who takes frames at once --- */
+
+struct taker {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool wants, stays; /* takes; does not come back until told */
+    bool inside;
+    int taken, left;
+};
+
+static void let_go(struct taker *t) {
+    pthread_mutex_lock(&t->lock);
+    t->stays = false;
+    pthread_cond_broadcast(&t->changed);
+    pthread_mutex_unlock(&t->lock);
+}
+
+static bool on_take(void *arg, struct bytes frame) {
+    struct taker *t = arg;
+    (void)frame;
+    pthread_mutex_lock(&t->lock);
+    t->inside = true;
+    pthread_cond_broadcast(&t->changed);
+    while (t->stays) pthread_cond_wait(&t->changed, &t->lock);
+    bool wants = t->wants;
+    t->taken += wants;
+    t->left += !wants;
+    t->inside = false;
+    pthread_cond_broadcast(&t->changed);
+    pthread_mutex_unlock(&t->lock);
+    return wants;
+}
+
+static void await_received(struct peers *p, uint64_t count) {
+    for (int i = 0; i < 1000 && stats_of(p).frames_received < count; i++) nap_ms(10);
+    assert_int_equal(stats_of(p).frames_received, count);
+}
+
+/* None is taken while another waits, or is in the consumer's hands. */
+static void no_frame_overtakes_another(void **state) {
+    (void)state;
+    struct taker t = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    struct peers *a = open_with(small()), *b = open_with(small());
+    struct peer_event e;
+    peers_take(b, on_take, &t);
+    dial(a, 0, b);
+    send_text(a, 0, "one");
+    pthread_mutex_lock(&t.lock);
+    while (!t.left) pthread_cond_wait(&t.changed, &t.lock);
+    t.wants = true;
+    pthread_mutex_unlock(&t.lock);
+    send_text(a, 0, "two");
+    await_received(b, 2);
+    expect_text(b, "one");
+    assert_true(await(b, PEER_FRAME, &e)); /* two, and stays in hand */
+    assert_int_equal(e.bytes.len, 3);
+    send_text(a, 0, "three");
+    await_received(b, 3);
+    peers_release(&e);
+    expect_text(b, "three");
+    assert_int_equal(t.taken, 0);
+    assert_false(peers_next(b, &e));
+    send_text(a, 0, "four");
+    await_received(b, 4);
+    peers_take(b, NULL, NULL);
+    assert_int_equal(t.taken, 1);
+    assert_false(peers_next(b, &e));
+    peers_close(a), peers_close(b);
+}
+
+struct ender {
+    struct peers *peers;
+    struct taker *taker;
+    bool ran; /* still, when it should no more */
+};
+
+static void *end_taking(void *arg) {
+    struct ender *e = arg;
+    peers_take(e->peers, NULL, NULL);
+    pthread_mutex_lock(&e->taker->lock);
+    e->ran = e->taker->inside;
+    pthread_mutex_unlock(&e->taker->lock);
+    return NULL;
+}
+
+static void nobody_takes_any_more_once_that_was_ended(void **state) {
+    (void)state;
+    struct taker t = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .wants = true, .stays = true};
+    struct peers *a = open_with(small()), *b = open_with(small());
+    struct ender e = {.peers = b, .taker = &t};
+    pthread_t thread;
+    peers_take(b, on_take, &t);
+    dial(a, 0, b);
+    send_text(a, 0, "one");
+    pthread_mutex_lock(&t.lock);
+    while (!t.inside) pthread_cond_wait(&t.changed, &t.lock);
+    pthread_mutex_unlock(&t.lock);
+    assert_int_equal(pthread_create(&thread, NULL, end_taking, &e), 0);
+    nap_ms(100);
+    let_go(&t);
+    pthread_join(thread, NULL);
+    assert_false(e.ran);
+    send_text(a, 0, "two");
+    expect_text(b, "two");
+    assert_int_equal(t.taken, 1);
+    peers_close(a), peers_close(b);
+}
+
+/* Whoever was refused is told, by the descriptor alone, when there is room. */
+static void who_was_refused_hears_of_room(void **state) {
+    (void)state;
+    struct peers_config c = small();
+    c.recv_frames_max = 4, c.recv_bytes_max = 1 << 20;
+    c.send_frames_max = 1000, c.send_bytes_max = 1 << 20;
+    struct peers *a = open_with(c), *b = open_with(c);
+    static uint8_t frame[60000];
+    struct peer_event e;
+    dial(a, 0, b);
+    await_event(a, PEER_UP, 0);
+    int refused = 0;
+    while (refused < 30) { /* for so long that nothing moves any more */
+        if (peers_send(a, 0, bytes_of(frame, sizeof frame)) == STATUS_OK) refused = 0;
+        else refused++, nap_ms(10);
+        while (peers_next(a, &e)) peers_release(&e);
+    }
+    while (peers_send(a, 0, bytes_of(frame, sizeof frame)) != STATUS_ERR_BUSY) {}
+    uint64_t sent = stats_of(a).frames_sent;
+    struct pollfd fd = {.fd = peers_fd(a), .events = POLLIN};
+    while (stats_of(a).frames_sent == sent) {
+        assert_true(await(b, PEER_FRAME, &e));
+        peers_release(&e);
+    }
+    assert_int_equal(poll(&fd, 1, 10000), 1);
+    await_event(a, PEER_SENT, 0);
+    peers_close(a), peers_close(b);
+}
+
+/* As many bytes as are allowed wait, and what the kernel takes. */
+static void what_waits_for_nobody_is_bounded_in_bytes(void **state) {
+    (void)state;
+    struct peers_config c = small();
+    c.send_frames_max = 1000, c.send_bytes_max = 1 << 20;
+    struct peers *a = open_with(c);
+    uint16_t port;
+    int listener = raw_listener(&port);
+    static uint8_t frame[60000];
+    uint64_t accepted = 0;
+    close(listener); /* nobody is there */
+    assert_int_equal(peers_dial(a, 0, "127.0.0.1", port), STATUS_OK);
+    for (int i = 0; i < 100; i++) accepted += peers_send(a, 0, bytes_of(frame, sizeof frame)) == STATUS_OK;
+    assert_int_equal(accepted, (1 << 20) / sizeof frame);
+    peers_close(a);
+}
+
 int main(void) {
     alarm(300); /* a hang is a failure */
     if (getenv("ONLY")) cmocka_set_test_filter(getenv("ONLY"));
@@ -559,6 +713,10 @@ int main(void) {
         cmocka_unit_test(threads_that_send_at_once_lose_nothing),
         cmocka_unit_test(a_link_may_be_hung_up_and_dialled_under_traffic),
         cmocka_unit_test(closing_under_traffic_ends),
+        cmocka_unit_test(no_frame_overtakes_another),
+        cmocka_unit_test(nobody_takes_any_more_once_that_was_ended),
+        cmocka_unit_test(who_was_refused_hears_of_room),
+        cmocka_unit_test(what_waits_for_nobody_is_bounded_in_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

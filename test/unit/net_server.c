@@ -2,7 +2,8 @@
  *
  *   PING -> "+PONG\r\n"    BIG n -> n bytes    QUIT -> "+OK\r\n" and the end
  *   BUSY n -> "+PONG\r\n" once the thread was busy for n milliseconds
- *   PAUSE -> paused until `gate` opens, then "+RESUMED\r\n" */
+ *   PAUSE -> paused until `gate` opens, then "+RESUMED\r\n"
+ *   KILL n -> how many of n kills of nobody there is room for, all at once */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -64,6 +65,8 @@ static void put_big(struct buf *out, size_t len) {
     out->len += len;
 }
 
+static void kill_nobody(struct buf *out, int times);
+
 static bool obey(struct session *s, const char *line, struct buf *out) {
     if (!strcmp(line, "QUIT")) {
         buf_put_str(out, "+OK\r\n");
@@ -71,6 +74,8 @@ static bool obey(struct session *s, const char *line, struct buf *out) {
     }
     if (!strncmp(line, "BIG ", 4)) {
         put_big(out, strtoul(line + 4, NULL, 10));
+    } else if (!strncmp(line, "KILL ", 5)) {
+        kill_nobody(out, atoi(line + 5));
     } else if (!strcmp(line, "PAUSE")) {
         s->app->waiting[s->app->waiting_count++] = s->connection;
         connection_pause(s->connection);
@@ -118,6 +123,12 @@ static void on_woken(void *arg, int thread) {
 
 static struct app app;
 static struct server *server;
+
+static void kill_nobody(struct buf *out, int times) {
+    int room = 0;
+    for (int i = 0; i < times; i++) room += server_kill(server, 1000000);
+    buf_printf(out, "%d\r\n", room);
+}
 
 static void start(struct server_options options) {
     static const struct server_ops ops = {
@@ -234,6 +245,26 @@ static void a_paused_client_may_shut_down_its_side(void **state) {
     stop();
 }
 
+/* What waits while it is paused is a pipeline, not one request that is too long. */
+static void a_paused_client_may_have_sent_more_than_one_request_may_be(void **state) {
+    (void)state;
+    start((struct server_options){.query_bytes_max = 1000});
+    int fd = dial();
+    struct buf all = {0};
+    buf_put_str(&all, "PAUSE\n");
+    for (int i = 0; i < 400; i++) buf_put_str(&all, "PING\n");
+    buf_put_byte(&all, 0);
+    say(fd, (const char *)all.data);
+    nap_ms(50);
+    assert_int_equal(server_clients(server), 1);
+    atomic_store(&app.gate, true);
+    expect(fd, "+RESUMED\r\n");
+    for (int i = 0; i < 400; i++) expect(fd, "+PONG\r\n");
+    buf_fini(&all);
+    close(fd);
+    stop();
+}
+
 static void a_paused_client_that_resets_is_forgotten(void **state) {
     (void)state;
     start((struct server_options){0});
@@ -268,6 +299,18 @@ static void kill_ends_the_one_with_that_id(void **state) {
         }
         close(fds[i]);
     }
+    stop();
+}
+
+/* The thread that would do them is at something else. */
+static void kills_wait_in_bounds(void **state) {
+    (void)state;
+    start((struct server_options){.clients_max = 5});
+    int fd = dial();
+    say(fd, "KILL 100\n"), expect(fd, "5\r\n");
+    say(fd, "PING\n"), expect(fd, "+PONG\r\n");
+    say(fd, "KILL 3\n"), expect(fd, "3\r\n"); /* there is room again */
+    close(fd);
     stop();
 }
 
@@ -347,6 +390,7 @@ static void one_client_too_many_is_told_so(void **state) {
     for (int i = 0; i < 100 && server_clients(server) > 1; i++) nap_ms(10);
     c = dial();
     say(c, "PING\n"), expect(c, "+PONG\r\n");
+    assert_int_equal(server_rejected(server), 1);
     close(b), close(c);
     stop();
 }
@@ -565,8 +609,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_paused_connection_waits_and_goes_on),
         cmocka_unit_test(a_paused_client_may_shut_down_its_side),
+        cmocka_unit_test(a_paused_client_may_have_sent_more_than_one_request_may_be),
         cmocka_unit_test(a_paused_client_that_resets_is_forgotten),
         cmocka_unit_test(kill_ends_the_one_with_that_id),
+        cmocka_unit_test(kills_wait_in_bounds),
         cmocka_unit_test(idle_clients_are_closed_and_busy_ones_not),
         cmocka_unit_test(what_keeps_the_thread_busy_is_nobody_s_idleness),
         cmocka_unit_test(a_client_that_reads_slowly_is_not_idle),

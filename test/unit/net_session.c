@@ -333,6 +333,7 @@ static void wait_answers_at_once_what_it_can(void **state) {
     says(&c, "WAIT x 0\r\n", "-ERR value is not an integer or out of range\r\n");
     says(&c, "WAIT 1 x\r\n", "-ERR timeout is not an integer or out of range\r\n");
     says(&c, "WAIT 1 -1\r\n", "-ERR timeout is negative\r\n");
+    says(&c, "WAIT 1 9223372036854775807\r\n", "-ERR timeout is not an integer or out of range\r\n");
     says(&c, "SET a 1\r\nWAIT 1 0\r\n", "+OK\r\n");
     assert_int_equal(c.session->deadline_us, INT64_MAX);
     mono_us += INT64_C(1000000000000);
