@@ -476,6 +476,26 @@ static void vectors_of_a_long_past_are_written(void **state) {
     replicas_free(replicas);
 }
 
+/* As nodes learn of each other: not in one order. */
+static void replicas_are_known_again_in_any_order(void **state) {
+    (void)state;
+    enum { STARTS = 60000 };
+    struct replicas *replicas = replicas_new();
+    uint16_t index;
+    for (int round = 0; round < 3; round++)
+        for (uint64_t i = 0; i < STARTS; i++) {
+            uint64_t start = round ? i * 7919 % STARTS : i;
+            assert_int_equal(replicas_intern(replicas, (struct replica_id){start % 7, start + 1}, &index), STATUS_OK);
+            assert_int_equal(index, start + 1);
+        }
+    for (uint64_t i = STARTS + 1; i <= REPLICAS_MAX; i++)
+        assert_int_equal(replicas_intern(replicas, (struct replica_id){9, i}, &index), STATUS_OK);
+    assert_int_equal(replicas_intern(replicas, (struct replica_id){9, 1}, &index), STATUS_ERR_LIMIT);
+    assert_int_equal(replicas_intern(replicas, (struct replica_id){3, 4}, &index), STATUS_OK);
+    assert_int_equal(index, 4);
+    replicas_free(replicas);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_two_types_the_later_is_seen),
@@ -495,6 +515,7 @@ int main(void) {
         cmocka_unit_test(a_large_key_is_removed),
         cmocka_unit_test(many_members_are_removed),
         cmocka_unit_test(vectors_of_a_long_past_are_written),
+        cmocka_unit_test(replicas_are_known_again_in_any_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
