@@ -487,7 +487,6 @@ static void apply_delta_unit(struct shard *shard, struct delta *d, struct unit *
     struct judge judge = {is_superseded, &s, NULL};
     if (!only_adds(u)) judge_unit(shard, u, &judge);
     add_unit(shard, &d->parsed, u);
-    if (!MUTANT(forget_unseen)) context_add_all(&shard->context, s.removed, s.count);
     for (uint32_t i = 0; i < s.count && (MUTANT(applied_by_context) || MUTANT(context_of_part)); i++) {
         if (MUTANT(applied_by_context)) context_apply(&shard->context, dot_replica(s.removed[i]), dot_counter(s.removed[i]));
         if (MUTANT(context_of_part)) vclock_raise(&shard->context.prefix, dot_replica(s.removed[i]), dot_counter(s.removed[i]));
@@ -504,6 +503,14 @@ static void log_unit(struct shard *shard, const struct delta *d, struct unit *u)
 
 static void observe(struct shard *shard, uint64_t clock, int64_t now_ms) {
     if (!MUTANT(clock_not_moved)) hlc_observe(&shard->clock, clock, now_ms, MUTANT(clock_unbounded) ? INT64_C(1) << 44 : CLOCK_AHEAD_MS_MAX);
+}
+
+/* Of all units at once: none of them asks for what another removed, and in the middle of many dots each would move what is
+ * behind it. */
+static void add_removed(struct shard *shard, struct parsed *p) {
+    if (!p->removed_dot_count || MUTANT(forget_unseen)) return;
+    qsort(p->removed_dots, p->removed_dot_count, sizeof *p->removed_dots, dot_compare);
+    context_add_all(&shard->context, p->removed_dots, (uint32_t)p->removed_dot_count);
 }
 
 enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, int64_t now_ms) {
@@ -524,6 +531,7 @@ enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, in
         apply_delta_unit(shard, &d, &d.parsed.units[i]);
         if (d.parsed.units[i].n > applied) log_unit(shard, &d, &d.parsed.units[i]);
     }
+    add_removed(shard, &d.parsed);
     context_apply(&shard->context, d.origin, d.hi);
     if (MUTANT(context_of_delta)) context_merge(&shard->context, &d.whole);
     observe(shard, d.clock, now_ms);

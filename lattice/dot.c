@@ -186,9 +186,16 @@ static void prune(struct context *c) {
     c->extra_count = kept;
 }
 
+/* What is known ahead may be much, and none of this replica: each own write comes here. */
 void context_apply(struct context *c, uint16_t replica, uint64_t counter) {
     vclock_raise(&c->applied, replica, counter);
-    if (c->extra_count) prune(c);
+    if (!c->extra_count) return;
+    struct dot last = dot_make(replica, vclock_get(&c->applied, replica));
+    uint32_t from = extra_place(c, dot_make(replica, 0)), to = extra_place(c, last);
+    to += to < c->extra_count && c->extra[to].v == last.v;
+    if (to == from) return;
+    memmove(c->extra + from, c->extra + to, (c->extra_count - to) * sizeof *c->extra);
+    c->extra_count -= to - from;
 }
 
 void context_merge(struct context *into, const struct context *from) {

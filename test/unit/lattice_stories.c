@@ -476,6 +476,29 @@ static void vectors_of_a_long_past_are_written(void **state) {
     replicas_free(replicas);
 }
 
+/* One by one by somebody whose order is another, and whose word comes first. */
+static void many_members_are_written_again(void **state) {
+    (void)state;
+    enum { MEMBERS = 1 << 19 };
+    struct cast c;
+    char name[16];
+    cast_init(&c, 64 << 20);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        snprintf(name, sizeof name, "%u", i);
+        shard_add_member(c.shard[A], ref(&c, A, "k"), bytes_str(name), 1000);
+    }
+    tell(&c, A, B, 1000);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        snprintf(name, sizeof name, "%u", i * 7919u % MEMBERS);
+        shard_add_member(c.shard[B], ref(&c, B, "k"), bytes_str(name), 1000);
+    }
+    tell(&c, B, C, 1000);
+    for (unsigned i = 0; i < 10000; i++) shard_set(c.shard[C], ref(&c, C, "meanwhile"), bytes_str("v"), false, 1000);
+    tell(&c, A, C, 1000);
+    assert_int_equal(key_field_count(shard_find(c.shard[C], ref(&c, C, "k"), 1000), KEY_SET), MEMBERS);
+    cast_fini(&c);
+}
+
 /* As nodes learn of each other: not in one order. */
 static void replicas_are_known_again_in_any_order(void **state) {
     (void)state;
@@ -515,6 +538,7 @@ int main(void) {
         cmocka_unit_test(a_large_key_is_removed),
         cmocka_unit_test(many_members_are_removed),
         cmocka_unit_test(vectors_of_a_long_past_are_written),
+        cmocka_unit_test(many_members_are_written_again),
         cmocka_unit_test(replicas_are_known_again_in_any_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
