@@ -142,6 +142,12 @@ static void write_floors(struct wire_writer *w, const struct element *e, uint16_
 
 /* ------------------------------------------------------------ both: reading */
 
+static int by_replica(const void *a, const void *b) {
+    const struct increment *x = a, *y = b;
+    return (x->replica > y->replica) - (x->replica < y->replica);
+}
+
+/* Their order was that of the sender's indexes; in that of ours, each that is new goes behind the last. */
 static bool read_increments(const struct shard *shard, struct wire_reader *r, struct parsed *p, struct unit *u) {
     uint64_t count = wire_read_u64(r);
     if (count > UINT16_MAX || (count && !may_count(kind_of(u->field_hash)))) return false;
@@ -158,6 +164,8 @@ static bool read_increments(const struct shard *shard, struct wire_reader *r, st
         inc->floor = wire_read_fixed(r);
         if (inc->gen > inc->n || inc->replica == 0 || is_our_future(shard, dot)) return false;
     }
+    if (u->increments_count > 1 && !r->bad)
+        qsort(p->increments + u->increments_at, u->increments_count, sizeof *p->increments, by_replica);
     return !r->bad;
 }
 

@@ -519,6 +519,61 @@ static void replicas_are_known_again_in_any_order(void **state) {
     replicas_free(replicas);
 }
 
+/* As a node that is new in a cluster of many starts hears of it, in an order that is not its own. */
+static void a_counter_of_many_replicas_is_heard(void **state) {
+    (void)state;
+    enum { STARTS = 40000, SCOPE_ALL = 2, STRING = 2, NAMED = 1 };
+    static const struct shard_summary nothing;
+    struct cast c;
+    struct replicas *others = replicas_new();
+    struct context context = {0};
+    struct wire_writer w;
+    struct wire_reader r;
+    struct buf message = {0};
+    struct scratch scratch;
+    uint16_t index;
+    cast_init(&c, 1 << 20);
+    for (uint64_t i = 1; i <= STARTS; i++) {
+        assert_int_equal(replicas_intern(others, (struct replica_id){100, i}, &index), STATUS_OK);
+        context_apply(&context, index, 1);
+    }
+    for (uint64_t i = 0; i < STARTS; i++) {
+        struct replica_id id = {100, i * 7919 % STARTS + 1};
+        assert_int_equal(replicas_intern(c.replicas[A], id, &index), STATUS_OK);
+    }
+    wire_init(&w, others);
+    wire_u64(&w, SCOPE_ALL);
+    wire_context(&w, &context);
+    wire_u64(&w, 1000 << 16);
+    wire_u64(&w, 0);
+    wire_u64(&w, STRING);
+    wire_u64(&w, NAMED);
+    wire_bytes(&w, bytes_str("n"));
+    wire_u64(&w, 0);
+    wire_u64(&w, STARTS);
+    for (uint64_t i = 1; i <= STARTS; i++) {
+        wire_dot(&w, dot_make((uint16_t)i, 1));
+        wire_u64(&w, 1);
+        wire_u64(&w, 1000 << 16);
+        wire_fixed(&w, fixed_from_i64(1));
+        wire_u64(&w, 0);
+        wire_fixed(&w, 0);
+    }
+    wire_u64(&w, 0);
+    wire_finish(&w, &message);
+    assert_int_equal(wire_open(&r, buf_bytes(&message), c.replicas[A]), STATUS_OK);
+    assert_int_equal(shard_read_answer(c.shard[A], &r, &nothing, 1000), STATUS_OK);
+    struct key *key = shard_find(c.shard[A], ref(&c, A, "n"), 1000);
+    assert_non_null(key);
+    assert_true(bytes_equal(key_string(c.shard[A], key, &scratch), bytes_str("40000")));
+    wire_close(&r);
+    wire_fini(&w);
+    buf_fini(&message);
+    context_fini(&context);
+    replicas_free(others);
+    cast_fini(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_two_types_the_later_is_seen),
@@ -540,6 +595,7 @@ int main(void) {
         cmocka_unit_test(vectors_of_a_long_past_are_written),
         cmocka_unit_test(many_members_are_written_again),
         cmocka_unit_test(replicas_are_known_again_in_any_order),
+        cmocka_unit_test(a_counter_of_many_replicas_is_heard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
