@@ -499,6 +499,37 @@ static void many_members_are_written_again(void **state) {
     cast_fini(&c);
 }
 
+/* Each command asks which of the two is seen. */
+static void of_two_large_types_the_later_is_seen(void **state) {
+    (void)state;
+    enum { MEMBERS = 100000, WRITES = 20000 };
+    struct cast c;
+    char name[16];
+    cast_init(&c, 64 << 20);
+    for (int i = 0; i < MEMBERS; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        shard_add_member(c.shard[A], ref(&c, A, "k"), bytes_str(name), 1000);
+        shard_set_field(c.shard[B], ref(&c, B, "k"), bytes_str(name), bytes_str("v"), 2000);
+    }
+    tell(&c, A, B, 2000);
+    tell(&c, B, A, 2000);
+    for (int i = 0; i < WRITES; i++) {
+        assert_int_equal(type_at(&c, A, "k"), KEY_HASH);
+        snprintf(name, sizeof name, "%d", i);
+        if (i % 2) shard_set_field(c.shard[A], ref(&c, A, "k"), bytes_str(name), bytes_str("w"), 2000);
+        else assert_true(shard_remove_field(c.shard[A], ref(&c, A, "k"), KEY_HASH, bytes_str(name), 2000));
+    }
+    tell(&c, A, B, 2000);
+    assert_int_equal(type_at(&c, B, "k"), KEY_HASH);
+    shard_add_member(c.shard[B], ref(&c, B, "k"), bytes_str("late"), 3000);
+    assert_int_equal(type_at(&c, B, "k"), KEY_SET);
+    tell(&c, B, A, 3000);
+    assert_int_equal(type_at(&c, A, "k"), KEY_SET);
+    assert_true(shard_remove_field(c.shard[A], ref(&c, A, "k"), KEY_SET, bytes_str("late"), 3000));
+    assert_int_equal(type_at(&c, A, "k"), KEY_HASH);
+    cast_fini(&c);
+}
+
 /* As nodes learn of each other: not in one order. */
 static void replicas_are_known_again_in_any_order(void **state) {
     (void)state;
@@ -594,6 +625,7 @@ int main(void) {
         cmocka_unit_test(many_members_are_removed),
         cmocka_unit_test(vectors_of_a_long_past_are_written),
         cmocka_unit_test(many_members_are_written_again),
+        cmocka_unit_test(of_two_large_types_the_later_is_seen),
         cmocka_unit_test(replicas_are_known_again_in_any_order),
         cmocka_unit_test(a_counter_of_many_replicas_is_heard),
     };
