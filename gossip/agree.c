@@ -530,12 +530,20 @@ static void stable_vector(struct gossip *g, uint32_t s, struct vclock *out) {
     }
 }
 
+static bool remembers(struct shard *shard) {
+    shard_lock(shard);
+    bool any = shard_remembers(shard);
+    shard_unlock(shard);
+    return any;
+}
+
 void stable_tick(struct gossip *g) {
     if (g->now.mono_us < g->next_stable_us) return;
     g->next_stable_us = g->now.mono_us + STABLE_MS * MS;
     if (members_hold(g)) return;
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         struct vclock stable;
+        if (!remembers(g->config.shards[s])) continue;
         stable_vector(g, s, &stable);
         shard_lock(g->config.shards[s]);
         shard_stable(g->config.shards[s], &stable);

@@ -85,19 +85,23 @@ enum status replicas_intern(struct replicas *replicas, struct replica_id id, uin
 
 /* ----------------------------------------------------------------- vectors */
 
+static void vclock_grow(struct vclock *v, uint32_t count) {
+    if (count <= v->count) return;
+    v->counter = mem_realloc(v->counter, count * sizeof *v->counter);
+    memset(v->counter + v->count, 0, (count - v->count) * sizeof *v->counter);
+    v->count = count;
+}
+
 void vclock_raise(struct vclock *v, uint16_t replica, uint64_t counter) {
     if (counter == 0) return;
-    if (replica >= v->count) {
-        uint32_t count = (uint32_t)replica + 1;
-        v->counter = mem_realloc(v->counter, count * sizeof *v->counter);
-        memset(v->counter + v->count, 0, (count - v->count) * sizeof *v->counter);
-        v->count = count;
-    }
+    vclock_grow(v, (uint32_t)replica + 1);
     if (counter > v->counter[replica]) v->counter[replica] = counter;
 }
 
 void vclock_join(struct vclock *into, const struct vclock *from) {
-    for (uint32_t i = 0; i < from->count; i++) vclock_raise(into, (uint16_t)i, from->counter[i]);
+    vclock_grow(into, from->count);
+    for (uint32_t i = 0; i < from->count; i++)
+        if (from->counter[i] > into->counter[i]) into->counter[i] = from->counter[i];
 }
 
 bool vclock_covers(const struct vclock *a, const struct vclock *b) {

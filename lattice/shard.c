@@ -1220,6 +1220,11 @@ static void forget_settled(struct shard *shard, const struct vclock *stable) {
     vclock_copy(&shard->settling_at, &shard->context.applied);
 }
 
+bool shard_remembers(const struct shard *shard) {
+    shard_assert_held(shard);
+    return shard->log.count || shard->fresh.count || shard->settling.count;
+}
+
 uint16_t shard_self(const struct shard *shard) { return shard->config.self; }
 
 void shard_stable(struct shard *shard, const struct vclock *stable) {
