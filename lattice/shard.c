@@ -441,7 +441,7 @@ static int64_t latest_expiry(const struct element *expiry) {
 
 /* -------------------------------------------------------------------- ages */
 
-static int age_compare(struct age a, struct age b) {
+int age_compare(struct age a, struct age b) {
     if (a.clock != b.clock) return a.clock < b.clock ? -1 : 1;
     return replica_id_compare(a.id, b.id);
 }
@@ -459,6 +459,12 @@ static void age_element(const struct shard *shard, struct age *age, const struct
             age_raise(age, e->increments[i].clock, replicas_id(shard->config.replicas, e->increments[i].replica));
 }
 
+struct age shard_age(const struct shard *shard, const struct element *e) {
+    struct age age = {0};
+    age_element(shard, &age, e);
+    return age;
+}
+
 static struct newest *newest_of(const struct shard *shard, uint64_t key_hash, enum kind kind) {
     struct clash *c = shard->clash;
     if (!c->there || c->key_hash != key_hash || !kind_has_field(kind)) return NULL;
@@ -467,17 +473,13 @@ static struct newest *newest_of(const struct shard *shard, uint64_t key_hash, en
 
 static void age_goes(struct shard *shard, const struct spot *spot) {
     struct newest *newest = newest_of(shard, spot->key_hash, kind_of(spot->field_hash));
-    struct age age = {0};
-    if (!newest) return;
-    age_element(shard, &age, spot->element);
-    if (age_compare(age, newest->age) == 0) newest->known = false;
+    if (newest && age_compare(shard_age(shard, spot->element), newest->age) == 0) newest->known = false;
 }
 
 static void age_comes(struct shard *shard, const struct spot *spot) {
     struct newest *newest = newest_of(shard, spot->key_hash, kind_of(spot->field_hash));
-    struct age age = {0};
     if (!newest) return;
-    age_element(shard, &age, spot->element);
+    struct age age = shard_age(shard, spot->element);
     if (age_compare(age, newest->age) >= 0) *newest = (struct newest){age, true};
 }
 
@@ -756,10 +758,7 @@ static bool field_live(const struct field *field) {
 static struct age age_of(const struct shard *shard, const struct key *key, enum key_type type) {
     struct age age = {0};
     struct view view;
-    if (type == KEY_STRING) {
-        age_element(shard, &age, string_of(key, &view));
-        return age;
-    }
+    if (type == KEY_STRING) return shard_age(shard, string_of(key, &view));
     enum kind kind = type == KEY_SET ? KIND_MEMBER : KIND_FIELD;
     uint64_t hash = key_hash(shard, key);
     struct newest *newest = newest_of(shard, hash, kind);

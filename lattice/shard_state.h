@@ -175,6 +175,9 @@ struct element *spot_loosen(struct shard *shard, struct spot *spot);
 /* After the last change: frees what is empty, packs what may be packed, keeps the count. */
 void spot_settle(struct shard *shard, struct spot *spot, bool key_was_live);
 
+int age_compare(struct age a, struct age b);
+struct age shard_age(const struct shard *shard, const struct element *e);
+
 /* Calls visit for every element of the key; visit may drop from it through spot_open/close. */
 void key_each(struct shard *shard, struct key *key,
               void (*visit)(struct shard *, struct spot *, void *), void *arg);
