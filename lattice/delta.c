@@ -209,6 +209,8 @@ struct delta_writer {
     struct wire_writer *wire;
     uint64_t lo, n;
     uint16_t self;
+    uint64_t *removed_keys; /* hashes, with repeats: of those that hold something all the same */
+    size_t removed_key_count, removed_key_cap;
 };
 
 static void write_reset_unit(struct shard *shard, struct spot *spot, void *arg) {
@@ -256,7 +258,21 @@ static void write_unit(struct shard *shard, struct delta_writer *d, const struct
         write_increment(d->wire, mine);
     }
     if (resets) write_floors(d->wire, spot.element, d->self);
-    if (kind == KIND_KEY && key) key_each(shard, key, write_reset_unit, d);
+    if (kind == KIND_KEY && key && form_of(key) == FORM_LOOSE) *MORE(d, removed_key) = record->key_hash;
+}
+
+static int by_hash(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Once for each key: it may have been removed and filled again many times. */
+static void write_resets(struct shard *shard, struct delta_writer *d) {
+    if (d->removed_key_count) qsort(d->removed_keys, d->removed_key_count, sizeof *d->removed_keys, by_hash);
+    for (size_t i = 0; i < d->removed_key_count; i++)
+        if (i == 0 || d->removed_keys[i] != d->removed_keys[i - 1])
+            key_each(shard, shard_key_by_hash(shard, d->removed_keys[i]), write_reset_unit, d);
+    mem_free(d->removed_keys);
 }
 
 /* Nobody may have touched them lately. */
@@ -302,6 +318,7 @@ enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, u
         expect_keys(shard, records, count);
         for (size_t i = 0; i < count; i++) write_record(shard, &d, &records[i]);
     }
+    write_resets(shard, &d);
     wire_u64(writer, 0); /* no unit has n = lo: this ends them */
     if (MUTANT(context_of_delta)) wire_context(writer, &shard->context);
     *upto = hi;

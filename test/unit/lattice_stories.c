@@ -605,6 +605,39 @@ static void a_counter_of_many_replicas_is_heard(void **state) {
     cast_fini(&c);
 }
 
+/* What is reset is said once in a delta, however often its key was removed. */
+static void a_large_key_is_removed_and_filled_again_and_again(void **state) {
+    (void)state;
+    enum { FIELDS = 3000, TIMES = 3000 };
+    struct cast c;
+    struct scratch scratch;
+    struct buf message = {0};
+    char name[16];
+    cast_init(&c, 64 << 20);
+    for (int i = 0; i < FIELDS; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        shard_increase_field(c.shard[A], ref(&c, A, "k"), bytes_str(name), fixed_from_i64(1), 1000);
+    }
+    tell(&c, A, B, 1000);
+    shard_increase_field(c.shard[B], ref(&c, B, "k"), bytes_str("7"), fixed_from_i64(5), 1000);
+    for (int i = 0; i < TIMES; i++) {
+        assert_true(shard_delete(c.shard[A], ref(&c, A, "k"), 1000));
+        shard_increase_field(c.shard[A], ref(&c, A, "k"), bytes_str("f"), fixed_from_i64(2), 1000);
+        shard_set_field(c.shard[A], ref(&c, A, "k"), bytes_str("g"), bytes_str("v"), 1000);
+    }
+    delta(&c, A, B, &message);
+    assert_true(message.len < FIELDS * 128);
+    deliver(&c, B, &message, 1000);
+    tell(&c, B, A, 1000);
+    for (int i = A; i <= B; i++) {
+        struct key *key = shard_find(c.shard[i], ref(&c, i, "k"), 1000);
+        assert_int_equal(key_field_count(key, KEY_HASH), 3);
+        assert_true(bytes_equal(field_value(c.shard[i], key_field(c.shard[i], key, KEY_HASH, bytes_str("f")), &scratch), bytes_str("2")));
+        assert_true(bytes_equal(field_value(c.shard[i], key_field(c.shard[i], key, KEY_HASH, bytes_str("7")), &scratch), bytes_str("5")));
+    }
+    cast_fini(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_two_types_the_later_is_seen),
@@ -628,6 +661,7 @@ int main(void) {
         cmocka_unit_test(of_two_large_types_the_later_is_seen),
         cmocka_unit_test(replicas_are_known_again_in_any_order),
         cmocka_unit_test(a_counter_of_many_replicas_is_heard),
+        cmocka_unit_test(a_large_key_is_removed_and_filled_again_and_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
