@@ -947,9 +947,11 @@ static bool see_and_remove(struct dot dot, const void *arg) {
     return true;
 }
 
-/* Removes every dot seen on the element, and puts its increments under their floors. */
+/* Removes every dot seen on the element, and puts its increments under their floors. What is dead as it is, and there may be
+ * much of it while a member is down, is left to be forgotten by its first reset. */
 static void clear_spot(struct shard *shard, struct spot *spot, void *arg) {
     (void)arg;
+    if (!element_live(spot->element)) return;
     spot_open(shard, spot);
     spot_drop_if(shard, spot, see_and_remove, &shard);
     if (spot->loose && !(MUTANT(reset_keeps_fields) && spot->field)) element_reset_increments(spot->loose);

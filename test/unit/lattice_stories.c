@@ -638,6 +638,33 @@ static void a_large_key_is_removed_and_filled_again_and_again(void **state) {
     cast_fini(&c);
 }
 
+/* While a member is down they are kept. */
+static void dead_counters_are_not_touched_again(void **state) {
+    (void)state;
+    enum { FIELDS = 4000, TIMES = 3000 };
+    struct cast c;
+    struct shard_facts facts = {0};
+    char name[16];
+    cast_init(&c, 64 << 20);
+    for (int i = 0; i < FIELDS; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        shard_increase_field(c.shard[A], ref(&c, A, "k"), bytes_str(name), fixed_from_i64(1), 1000);
+    }
+    for (int i = 0; i < TIMES; i++) {
+        assert_true(shard_delete(c.shard[A], ref(&c, A, "k"), 1000));
+        shard_set_field(c.shard[A], ref(&c, A, "k"), bytes_str("f"), bytes_str("v"), 1000);
+    }
+    tell(&c, A, B, 1000);
+    assert_null(shard_recount(c.shard[A], &facts));
+    assert_int_equal(facts.dead_increments, FIELDS);
+    forget_dead(&c, A);
+    facts = (struct shard_facts){0};
+    assert_null(shard_recount(c.shard[A], &facts));
+    assert_int_equal(facts.dead_increments, 0);
+    assert_int_equal(key_field_count(shard_find(c.shard[B], ref(&c, B, "k"), 1000), KEY_HASH), 1);
+    cast_fini(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_two_types_the_later_is_seen),
@@ -662,6 +689,7 @@ int main(void) {
         cmocka_unit_test(replicas_are_known_again_in_any_order),
         cmocka_unit_test(a_counter_of_many_replicas_is_heard),
         cmocka_unit_test(a_large_key_is_removed_and_filled_again_and_again),
+        cmocka_unit_test(dead_counters_are_not_touched_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
