@@ -47,6 +47,13 @@ void *mem_take(struct mem_account *account, size_t size) {
     return mem_alloc(size);
 }
 
+void *mem_retake(struct mem_account *account, void *old, size_t was, size_t size) {
+    assert(account->bytes >= was || !old);
+    account->bytes += size - (old ? was : 0);
+    account->pieces += old == NULL;
+    return mem_realloc(old, size);
+}
+
 void mem_give(struct mem_account *account, void *old, size_t size) {
     if (!old) return;
     assert(account->bytes >= size);

@@ -32,6 +32,8 @@ struct mem_account {
 };
 
 void *mem_take(struct mem_account *account, size_t size); /* uninitialised, counted */
+/* `old`, of `was` bytes or NULL, as mem_realloc gives it back. */
+void *mem_retake(struct mem_account *account, void *old, size_t was, size_t size);
 void mem_give(struct mem_account *account, void *old, size_t size);
 
 #endif

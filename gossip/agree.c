@@ -5,7 +5,7 @@
  *   ANSWER := (shard + 1, token, 0 | 1 answer)* 0           0: the log does not reach, ask by cells
  *   AUDIT  := (shard + 1, vector hash, root)* 0
  *
- * A digest names the shards that changed since the last one to that peer, and sums over all
+ * A digest says what changed in the vectors since the last one to that peer, and sums over all
  * shards, so that a lost digest shows: sums that differ for long, or while nothing moves and there is
  * nothing to pull, make us tell of every shard and ask for every shard.
  * A peer that is ahead of us gets some time to reach us by deltas; then we pull, from one peer
@@ -51,6 +51,11 @@ void shard_view_changed(struct gossip *g, uint32_t shard) {
     g->shards[shard].stale = true;
 }
 
+static void note_came(struct shard_view *v, const struct vclock *before) {
+    for (uint32_t i = 0; i < v->applied.count; i++)
+        if (v->applied.counter[i] != vclock_get(before, (uint16_t)i)) vclock_raise(&v->came, (uint16_t)i, v->changed);
+}
+
 /* A planted fault: what is known of, applied or not. */
 static void join_known(struct vclock *into, const struct shard *shard) {
     struct shard_summary all;
@@ -65,14 +70,16 @@ void shard_view_look(struct gossip *g, uint32_t index) {
     struct shard_view *v = &g->shards[index];
     if (!v->stale) return;
     struct shard *shard = g->config.shards[index];
+    struct vclock before = v->applied;
     g->vector_sum -= v->vector_hash;
     g->root_sum -= mix(v->root, index);
     shard_lock(shard);
-    vclock_fini(&v->applied);
     vclock_copy(&v->applied, shard_applied(shard));
     if (MUTANT(digest_by_context)) join_known(&v->applied, shard);
     v->root = shard_digest(shard);
     shard_unlock(shard);
+    note_came(v, &before);
+    vclock_fini(&before);
     v->vector_hash = vector_hash(g, index, &v->applied);
     v->stale = false;
     g->vector_sum += v->vector_hash;
@@ -96,6 +103,17 @@ static bool is_ahead(struct gossip *g, const struct member *m, uint32_t shard) {
 
 /* ---------------------------------------------------------------- digests */
 
+/* What it was not told yet: all that ever started has a counter here. And our own, which says how far we were when we had the
+ * rest applied: it may be all that is left of a digest that was lost. */
+static void write_news(const struct gossip *g, struct wire_writer *w, const struct shard_view *v, const struct member *m) {
+    struct vclock news;
+    vclock_copy(&news, &v->applied);
+    for (uint32_t i = 0; i < news.count; i++)
+        if (vclock_get(&v->came, (uint16_t)i) <= m->digest_change && i != g->config.self_index) news.counter[i] = 0;
+    wire_vclock(w, &news);
+    vclock_fini(&news);
+}
+
 static void write_digest(struct gossip *g, struct wire_writer *w, const struct member *m, uint64_t flags) {
     uint64_t count = 0;
     look_at_all(g);
@@ -110,7 +128,7 @@ static void write_digest(struct gossip *g, struct wire_writer *w, const struct m
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         if (g->shards[s].changed <= m->digest_change) continue;
         wire_u64(w, s);
-        wire_vclock(w, &g->shards[s].applied);
+        write_news(g, w, &g->shards[s], m);
     }
 }
 
@@ -530,12 +548,20 @@ static void stable_vector(struct gossip *g, uint32_t s, struct vclock *out) {
     }
 }
 
+static bool remembers(struct shard *shard) {
+    shard_lock(shard);
+    bool any = shard_remembers(shard);
+    shard_unlock(shard);
+    return any;
+}
+
 void stable_tick(struct gossip *g) {
     if (g->now.mono_us < g->next_stable_us) return;
     g->next_stable_us = g->now.mono_us + STABLE_MS * MS;
     if (members_hold(g)) return;
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         struct vclock stable;
+        if (!remembers(g->config.shards[s])) continue;
         stable_vector(g, s, &stable);
         shard_lock(g->config.shards[s]);
         shard_stable(g->config.shards[s], &stable);

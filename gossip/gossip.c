@@ -33,6 +33,7 @@ void gossip_free(struct gossip *g) {
     vclock_fini(&g->met);
     for (uint32_t s = 0; s < g->config.shard_count; s++) {
         vclock_fini(&g->shards[s].applied);
+        vclock_fini(&g->shards[s].came);
         shard_summary_fini(&g->shards[s].pull.asked);
     }
     mem_free(g->shards);

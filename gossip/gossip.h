@@ -6,7 +6,7 @@
  *   dissemination   own mutations, at once when quiet and at most every batch_us when busy,
  *                   as exact deltas to every peer. Nobody waits for anybody: a peer whose
  *                   link is full misses them and pulls.
- *   digests         `applied` of the shards that changed, and sums over all shards; they are
+ *   digests         what changed in `applied`, by shard, and sums over all shards; they are
  *                   heartbeats and acks as well.
  *   pulls           what a peer has and we lack: by its log, or by cells where the log no
  *                   longer reaches.

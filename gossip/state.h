@@ -117,6 +117,7 @@ struct shard_view {
     uint64_t published; /* own mutations up to here were sent */
     uint64_t changed;   /* number of the change that was last */
     struct vclock applied; /* as of the last look; */
+    struct vclock came;    /* with which change each of its counters did */
     uint64_t vector_hash, root; /* likewise */
     bool stale;            /* changed since */
     int64_t behind_since_us; /* a peer is ahead of us; 0: none known */

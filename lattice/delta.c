@@ -142,6 +142,12 @@ static void write_floors(struct wire_writer *w, const struct element *e, uint16_
 
 /* ------------------------------------------------------------ both: reading */
 
+static int by_replica(const void *a, const void *b) {
+    const struct increment *x = a, *y = b;
+    return (x->replica > y->replica) - (x->replica < y->replica);
+}
+
+/* Their order was that of the sender's indexes; in that of ours, each that is new goes behind the last. */
 static bool read_increments(const struct shard *shard, struct wire_reader *r, struct parsed *p, struct unit *u) {
     uint64_t count = wire_read_u64(r);
     if (count > UINT16_MAX || (count && !may_count(kind_of(u->field_hash)))) return false;
@@ -158,6 +164,8 @@ static bool read_increments(const struct shard *shard, struct wire_reader *r, st
         inc->floor = wire_read_fixed(r);
         if (inc->gen > inc->n || inc->replica == 0 || is_our_future(shard, dot)) return false;
     }
+    if (u->increments_count > 1 && !r->bad)
+        qsort(p->increments + u->increments_at, u->increments_count, sizeof *p->increments, by_replica);
     return !r->bad;
 }
 
@@ -201,6 +209,8 @@ struct delta_writer {
     struct wire_writer *wire;
     uint64_t lo, n;
     uint16_t self;
+    uint64_t *removed_keys; /* hashes, with repeats: of those that hold something all the same */
+    size_t removed_key_count, removed_key_cap;
 };
 
 static void write_reset_unit(struct shard *shard, struct spot *spot, void *arg) {
@@ -248,7 +258,21 @@ static void write_unit(struct shard *shard, struct delta_writer *d, const struct
         write_increment(d->wire, mine);
     }
     if (resets) write_floors(d->wire, spot.element, d->self);
-    if (kind == KIND_KEY && key) key_each(shard, key, write_reset_unit, d);
+    if (kind == KIND_KEY && key && form_of(key) == FORM_LOOSE) *MORE(d, removed_key) = record->key_hash;
+}
+
+static int by_hash(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Once for each key: it may have been removed and filled again many times. */
+static void write_resets(struct shard *shard, struct delta_writer *d) {
+    if (d->removed_key_count) qsort(d->removed_keys, d->removed_key_count, sizeof *d->removed_keys, by_hash);
+    for (size_t i = 0; i < d->removed_key_count; i++)
+        if (i == 0 || d->removed_keys[i] != d->removed_keys[i - 1])
+            key_each(shard, shard_key_by_hash(shard, d->removed_keys[i]), write_reset_unit, d);
+    mem_free(d->removed_keys);
 }
 
 /* Nobody may have touched them lately. */
@@ -294,6 +318,7 @@ enum status shard_write_delta(struct shard *shard, struct wire_writer *writer, u
         expect_keys(shard, records, count);
         for (size_t i = 0; i < count; i++) write_record(shard, &d, &records[i]);
     }
+    write_resets(shard, &d);
     wire_u64(writer, 0); /* no unit has n = lo: this ends them */
     if (MUTANT(context_of_delta)) wire_context(writer, &shard->context);
     *upto = hi;
@@ -487,7 +512,6 @@ static void apply_delta_unit(struct shard *shard, struct delta *d, struct unit *
     struct judge judge = {is_superseded, &s, NULL};
     if (!only_adds(u)) judge_unit(shard, u, &judge);
     add_unit(shard, &d->parsed, u);
-    if (!MUTANT(forget_unseen)) context_add_all(&shard->context, s.removed, s.count);
     for (uint32_t i = 0; i < s.count && (MUTANT(applied_by_context) || MUTANT(context_of_part)); i++) {
         if (MUTANT(applied_by_context)) context_apply(&shard->context, dot_replica(s.removed[i]), dot_counter(s.removed[i]));
         if (MUTANT(context_of_part)) vclock_raise(&shard->context.prefix, dot_replica(s.removed[i]), dot_counter(s.removed[i]));
@@ -504,6 +528,14 @@ static void log_unit(struct shard *shard, const struct delta *d, struct unit *u)
 
 static void observe(struct shard *shard, uint64_t clock, int64_t now_ms) {
     if (!MUTANT(clock_not_moved)) hlc_observe(&shard->clock, clock, now_ms, MUTANT(clock_unbounded) ? INT64_C(1) << 44 : CLOCK_AHEAD_MS_MAX);
+}
+
+/* Of all units at once: none of them asks for what another removed, and in the middle of many dots each would move what is
+ * behind it. */
+static void add_removed(struct shard *shard, struct parsed *p) {
+    if (!p->removed_dot_count || MUTANT(forget_unseen)) return;
+    qsort(p->removed_dots, p->removed_dot_count, sizeof *p->removed_dots, dot_compare);
+    context_add_all(&shard->context, p->removed_dots, (uint32_t)p->removed_dot_count);
 }
 
 enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, int64_t now_ms) {
@@ -524,6 +556,7 @@ enum status shard_read_delta(struct shard *shard, struct wire_reader *reader, in
         apply_delta_unit(shard, &d, &d.parsed.units[i]);
         if (d.parsed.units[i].n > applied) log_unit(shard, &d, &d.parsed.units[i]);
     }
+    add_removed(shard, &d.parsed);
     context_apply(&shard->context, d.origin, d.hi);
     if (MUTANT(context_of_delta)) context_merge(&shard->context, &d.whole);
     observe(shard, d.clock, now_ms);

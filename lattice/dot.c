@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/mem.h"
+#include "core/rng.h"
 
 int replica_id_compare(struct replica_id a, struct replica_id b) {
     if (a.node != b.node) return a.node < b.node ? -1 : 1;
@@ -12,7 +13,8 @@ int replica_id_compare(struct replica_id a, struct replica_id b) {
 
 /* ---------------------------------------------------------------- replicas
  * Chunks never move once they are there, so a reader that got an index by a message or a
- * shard's lock may look it up while another thread adds. */
+ * shard's lock may look it up while another thread adds. Slots, which find the index of an id, are read
+ * and moved under the lock alone: open addressing, at most half full. */
 
 #define CHUNK 256u
 
@@ -20,7 +22,8 @@ struct replicas {
     pthread_mutex_t lock;
     struct replica_id *chunks[(REPLICAS_MAX + CHUNK) / CHUNK];
     uint32_t count; /* index 0 included */
-    uint32_t next;  /* behind the last that was asked for: messages list them in an order much like ours */
+    uint16_t *slots;
+    uint32_t slot_count;
 };
 
 struct replicas *replicas_new(void) {
@@ -33,6 +36,7 @@ struct replicas *replicas_new(void) {
 
 void replicas_free(struct replicas *replicas) {
     for (uint32_t i = 0; i < sizeof replicas->chunks / sizeof *replicas->chunks; i++) mem_free(replicas->chunks[i]);
+    mem_free(replicas->slots);
     pthread_mutex_destroy(&replicas->lock);
     mem_free(replicas);
 }
@@ -43,42 +47,61 @@ struct replica_id replicas_id(const struct replicas *replicas, uint16_t index) {
     return chunk[index % CHUNK];
 }
 
+static uint16_t *slot_of(const struct replicas *replicas, struct replica_id id) {
+    uint64_t state = id.node ^ id.incarnation * 0x9e3779b97f4a7c15u;
+    uint32_t mask = replicas->slot_count - 1, at = (uint32_t)rng_mix(&state) & mask;
+    while (replicas->slots[at] && replica_id_compare(replicas_id(replicas, replicas->slots[at]), id) != 0) at = (at + 1) & mask;
+    return &replicas->slots[at];
+}
+
+static void grow_slots(struct replicas *replicas) {
+    mem_free(replicas->slots);
+    replicas->slot_count = replicas->slot_count ? 2 * replicas->slot_count : CHUNK;
+    replicas->slots = mem_zero(replicas->slot_count, sizeof *replicas->slots);
+    for (uint32_t i = 1; i < replicas->count; i++) *slot_of(replicas, replicas_id(replicas, (uint16_t)i)) = (uint16_t)i;
+}
+
+static enum status add_replica(struct replicas *replicas, struct replica_id id) {
+    uint32_t at = replicas->count;
+    if (at > REPLICAS_MAX) return STATUS_ERR_LIMIT;
+    struct replica_id *chunk = replicas->chunks[at / CHUNK];
+    if (!chunk) chunk = mem_zero(CHUNK, sizeof *chunk);
+    chunk[at % CHUNK] = id;
+    __atomic_store_n(&replicas->chunks[at / CHUNK], chunk, __ATOMIC_RELEASE);
+    replicas->count++;
+    return STATUS_OK;
+}
+
 enum status replicas_intern(struct replicas *replicas, struct replica_id id, uint16_t *index) {
     enum status status = STATUS_OK;
     pthread_mutex_lock(&replicas->lock);
-    uint32_t at = replicas->next;
-    if (!at || at >= replicas->count || replica_id_compare(replicas_id(replicas, (uint16_t)at), id) != 0) at = 1;
-    while (at < replicas->count && replica_id_compare(replicas_id(replicas, (uint16_t)at), id) != 0) at++;
-    if (at > REPLICAS_MAX) {
-        status = STATUS_ERR_LIMIT;
-    } else if (at == replicas->count) {
-        struct replica_id *chunk = replicas->chunks[at / CHUNK];
-        if (!chunk) chunk = mem_zero(CHUNK, sizeof *chunk);
-        chunk[at % CHUNK] = id;
-        __atomic_store_n(&replicas->chunks[at / CHUNK], chunk, __ATOMIC_RELEASE);
-        replicas->count++;
-    }
-    replicas->next = at + 1;
+    if (2 * replicas->count >= replicas->slot_count) grow_slots(replicas);
+    uint16_t *slot = slot_of(replicas, id);
+    if (!*slot && (status = add_replica(replicas, id)) == STATUS_OK) *slot = (uint16_t)(replicas->count - 1);
+    if (status == STATUS_OK) *index = *slot;
     pthread_mutex_unlock(&replicas->lock);
-    if (status == STATUS_OK) *index = (uint16_t)at;
     return status;
 }
 
 /* ----------------------------------------------------------------- vectors */
 
+static void vclock_grow(struct vclock *v, uint32_t count) {
+    if (count <= v->count) return;
+    v->counter = mem_realloc(v->counter, count * sizeof *v->counter);
+    memset(v->counter + v->count, 0, (count - v->count) * sizeof *v->counter);
+    v->count = count;
+}
+
 void vclock_raise(struct vclock *v, uint16_t replica, uint64_t counter) {
     if (counter == 0) return;
-    if (replica >= v->count) {
-        uint32_t count = (uint32_t)replica + 1;
-        v->counter = mem_realloc(v->counter, count * sizeof *v->counter);
-        memset(v->counter + v->count, 0, (count - v->count) * sizeof *v->counter);
-        v->count = count;
-    }
+    vclock_grow(v, (uint32_t)replica + 1);
     if (counter > v->counter[replica]) v->counter[replica] = counter;
 }
 
 void vclock_join(struct vclock *into, const struct vclock *from) {
-    for (uint32_t i = 0; i < from->count; i++) vclock_raise(into, (uint16_t)i, from->counter[i]);
+    vclock_grow(into, from->count);
+    for (uint32_t i = 0; i < from->count; i++)
+        if (from->counter[i] > into->counter[i]) into->counter[i] = from->counter[i];
 }
 
 bool vclock_covers(const struct vclock *a, const struct vclock *b) {
@@ -167,9 +190,16 @@ static void prune(struct context *c) {
     c->extra_count = kept;
 }
 
+/* What is known ahead may be much, and none of this replica: each own write comes here. */
 void context_apply(struct context *c, uint16_t replica, uint64_t counter) {
     vclock_raise(&c->applied, replica, counter);
-    if (c->extra_count) prune(c);
+    if (!c->extra_count) return;
+    struct dot last = dot_make(replica, vclock_get(&c->applied, replica));
+    uint32_t from = extra_place(c, dot_make(replica, 0)), to = extra_place(c, last);
+    to += to < c->extra_count && c->extra[to].v == last.v;
+    if (to == from) return;
+    memmove(c->extra + from, c->extra + to, (c->extra_count - to) * sizeof *c->extra);
+    c->extra_count -= to - from;
 }
 
 void context_merge(struct context *into, const struct context *from) {

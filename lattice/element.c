@@ -32,9 +32,13 @@ bool increment_join(struct increment *into, const struct increment *from) {
 
 /* First entry whose replica is not below the one asked for. */
 static uint32_t increment_place(const struct element *e, uint16_t replica) {
-    uint32_t at = 0;
-    while (at < e->increment_count && e->increments[at].replica < replica) at++;
-    return at;
+    uint32_t low = 0, high = e->increment_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (e->increments[middle].replica < replica) low = middle + 1;
+        else high = middle;
+    }
+    return low;
 }
 
 struct increment *element_increment(struct element *e, uint16_t replica) {
@@ -45,11 +49,9 @@ struct increment *element_increment(struct element *e, uint16_t replica) {
 
 static struct increment *increment_insert(struct element *e, uint16_t replica, struct mem_account *account) {
     uint32_t at = increment_place(e, replica), count = e->increment_count;
-    struct increment *grown = mem_take(account, (count + 1) * sizeof *grown);
-    if (at > 0) memcpy(grown, e->increments, at * sizeof *grown);
-    if (at < count) memcpy(grown + at + 1, e->increments + at, (count - at) * sizeof *grown);
+    struct increment *grown = mem_retake(account, e->increments, count * sizeof *grown, (count + 1) * sizeof *grown);
+    memmove(grown + at + 1, grown + at, (count - at) * sizeof *grown);
     grown[at] = (struct increment){.replica = replica};
-    mem_give(account, e->increments, count * sizeof *grown);
     e->increments = grown;
     e->increment_count = count + 1;
     return &grown[at];

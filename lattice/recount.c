@@ -9,6 +9,7 @@ struct recount {
     uint64_t cells[SHARD_CELLS];
     uint64_t bytes, pieces, live, elements, expiring, timed;
     uint64_t members_live, fields_live; /* of the key at hand */
+    bool newest_member, newest_field;   /* as new as is remembered */
 };
 
 static void must(struct recount *r, bool right, const char *wrong) {
@@ -51,6 +52,17 @@ static void look_at_increments(struct recount *r, const struct spot *spot) {
     }
 }
 
+/* Nothing is newer than what is remembered; what is said to be there is. */
+static void look_at_age(struct recount *r, const struct spot *spot) {
+    struct clash *c = r->shard->clash;
+    enum kind kind = kind_of(spot->field_hash);
+    if (!c->there || c->key_hash != spot->key_hash || !kind_has_field(kind)) return;
+    struct age age = shard_age(r->shard, spot->element);
+    int order = age_compare(age, kind == KIND_MEMBER ? c->members.age : c->fields.age);
+    must(r, order <= 0, "something is newer than the newest of its type");
+    if (order == 0) *(kind == KIND_MEMBER ? &r->newest_member : &r->newest_field) = true;
+}
+
 static void look_at(struct shard *shard, struct spot *spot, void *arg) {
     struct recount *r = arg;
     const struct element *e = spot->element;
@@ -65,6 +77,7 @@ static void look_at(struct shard *shard, struct spot *spot, void *arg) {
         must(r, context_has(&shard->context, e->siblings[i].dot), "a dot is here that the context lacks");
     }
     look_at_increments(r, spot);
+    look_at_age(r, spot);
     if (spot->field && spot->loose) {
         add_piece(r, sizeof *spot->field + spot->field->name_len);
         must(r, e->sibling_count || e->increment_count, "a field is empty and still there");
@@ -102,6 +115,13 @@ static void look_at_key(struct recount *r, struct key *key) {
     r->facts->loose++;
 }
 
+static void look_at_clash(struct recount *r) {
+    const struct clash *c = r->shard->clash;
+    static const struct age nothing;
+    must(r, !c->there || !c->members.known || r->newest_member || age_compare(c->members.age, nothing) == 0, "the newest member");
+    must(r, !c->there || !c->fields.known || r->newest_field || age_compare(c->fields.age, nothing) == 0, "the newest field");
+}
+
 static void look_at_context(struct recount *r) {
     const struct context *c = &r->shard->context;
     r->facts->early_dots += c->extra_count;
@@ -136,6 +156,7 @@ const char *shard_recount(struct shard *shard, struct shard_facts *facts) {
     must(&r, r.timed == shard->timed, "the count of keys that expire");
     must(&r, r.bytes == shard->account.bytes, "the account's bytes");
     must(&r, r.pieces == shard->account.pieces, "the account's pieces");
+    look_at_clash(&r);
     look_at_context(&r);
     look_at_log(&r);
     return r.wrong;

@@ -439,11 +439,58 @@ static int64_t latest_expiry(const struct element *expiry) {
     return latest;
 }
 
+/* -------------------------------------------------------------------- ages */
+
+int age_compare(struct age a, struct age b) {
+    if (a.clock != b.clock) return a.clock < b.clock ? -1 : 1;
+    return replica_id_compare(a.id, b.id);
+}
+
+static void age_raise(struct age *age, uint64_t clock, struct replica_id id) {
+    struct age other = {clock, id};
+    if (age_compare(other, *age) > 0) *age = other;
+}
+
+static void age_element(const struct shard *shard, struct age *age, const struct element *e) {
+    const struct sibling *newest = element_newest(e, shard->config.replicas);
+    if (newest) age_raise(age, newest->clock, replicas_id(shard->config.replicas, dot_replica(newest->dot)));
+    for (uint32_t i = 0; i < e->increment_count; i++)
+        if (increment_live(&e->increments[i]))
+            age_raise(age, e->increments[i].clock, replicas_id(shard->config.replicas, e->increments[i].replica));
+}
+
+struct age shard_age(const struct shard *shard, const struct element *e) {
+    struct age age = {0};
+    age_element(shard, &age, e);
+    return age;
+}
+
+static struct newest *newest_of(const struct shard *shard, uint64_t key_hash, enum kind kind) {
+    struct clash *c = shard->clash;
+    if (!c->there || c->key_hash != key_hash || !kind_has_field(kind)) return NULL;
+    return kind == KIND_MEMBER ? &c->members : &c->fields;
+}
+
+static void age_goes(struct shard *shard, const struct spot *spot) {
+    struct newest *newest = newest_of(shard, spot->key_hash, kind_of(spot->field_hash));
+    if (newest && age_compare(shard_age(shard, spot->element), newest->age) == 0) newest->known = false;
+}
+
+static void age_comes(struct shard *shard, const struct spot *spot) {
+    struct newest *newest = newest_of(shard, spot->key_hash, kind_of(spot->field_hash));
+    if (!newest) return;
+    struct age age = shard_age(shard, spot->element);
+    if (age_compare(age, newest->age) >= 0) *newest = (struct newest){age, true};
+}
+
+/* ------------------------------------------------------------ changes */
+
 void spot_open(struct shard *shard, struct spot *spot) {
     spot->was_live = element_live(spot->element);
     spot->was_expiring = spot->element->sibling_count > 0;
     spot->was_timed = spot->field_hash == KIND_EXPIRY && latest_expiry(spot->element) != EXPIRY_NEVER;
     *cell_of(shard, spot) -= spot_hash(shard, spot);
+    age_goes(shard, spot);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -541,6 +588,7 @@ void spot_close(struct shard *shard, struct spot *spot) {
     bool live = element_live(spot->element);
     shard->elements += (uint64_t)live - (uint64_t)spot->was_live;
     if (!spot->field) return;
+    age_comes(shard, spot);
     uint32_t *count = kind_of(spot->field_hash) == KIND_MEMBER ? &spot->key->members_live
                                                                : &spot->key->fields_live;
     if (live && !spot->was_live) ++*count;
@@ -577,6 +625,7 @@ struct shard *shard_new(uint32_t index, const struct shard_config *config) {
     struct shard *shard = mem_zero(1, sizeof *shard);
     shard->index = index;
     shard->config = *config;
+    shard->clash = mem_zero(1, sizeof *shard->clash);
     pthread_mutex_init(&shard->lock, NULL);
     return shard;
 }
@@ -617,11 +666,13 @@ static void shard_clear(struct shard *shard) {
     vclock_fini(&shard->settling_at);
     vclock_fini(&shard->forgotten);
     context_fini(&shard->context);
+    *shard->clash = (struct clash){0};
 }
 
 void shard_free(struct shard *shard) {
     shard_clear(shard);
     pthread_mutex_destroy(&shard->lock);
+    mem_free(shard->clash);
     mem_free(shard);
 }
 
@@ -704,36 +755,23 @@ static bool field_live(const struct field *field) {
     return form_of(field) == FORM_LOOSE ? element_live(&field->element) : form_of(field) & FORM_WRITE;
 }
 
-/* The newest dot of an element, by (clock, replica id); {0} when nothing is live. */
-struct age {
-    uint64_t clock;
-    struct replica_id id;
-};
-
-static void age_raise(struct age *age, uint64_t clock, struct replica_id id) {
-    if (clock > age->clock || (clock == age->clock && replica_id_compare(id, age->id) > 0))
-        *age = (struct age){clock, id};
-}
-
-static void age_element(const struct shard *shard, struct age *age, const struct element *e) {
-    const struct sibling *newest = element_newest(e, shard->config.replicas);
-    if (newest) age_raise(age, newest->clock, replicas_id(shard->config.replicas, dot_replica(newest->dot)));
-    for (uint32_t i = 0; i < e->increment_count; i++)
-        if (increment_live(&e->increments[i]))
-            age_raise(age, e->increments[i].clock, replicas_id(shard->config.replicas, e->increments[i].replica));
-}
-
 static struct age age_of(const struct shard *shard, const struct key *key, enum key_type type) {
     struct age age = {0};
     struct view view;
-    if (type == KEY_STRING) {
-        age_element(shard, &age, string_of(key, &view));
-        return age;
+    if (type == KEY_STRING) return shard_age(shard, string_of(key, &view));
+    enum kind kind = type == KEY_SET ? KIND_MEMBER : KIND_FIELD;
+    uint64_t hash = key_hash(shard, key);
+    struct newest *newest = newest_of(shard, hash, kind);
+    if (!newest) {
+        static const struct newest at_most = {.age = {UINT64_MAX, {UINT64_MAX, UINT64_MAX}}};
+        *shard->clash = (struct clash){true, hash, at_most, at_most};
+        newest = newest_of(shard, hash, kind);
     }
+    if (newest->known) return newest->age;
     size_t at = 0;
     struct field *field;
-    const struct table *table = fields_of(key, type == KEY_SET ? KIND_MEMBER : KIND_FIELD);
-    while ((field = table_next(table, &at))) age_element(shard, &age, element_in(field, &view));
+    while ((field = table_next(fields_of(key, kind), &at))) age_element(shard, &age, element_in(field, &view));
+    *newest = (struct newest){age, true};
     return age;
 }
 
@@ -751,9 +789,8 @@ enum key_type key_type(const struct shard *shard, const struct key *key) {
     struct age best = {0};
     for (enum key_type type = KEY_STRING; type <= KEY_HASH; type++) {
         if (!has[type]) continue;
-        struct age age = age_of(shard, key, type), before = best;
-        age_raise(&best, age.clock, age.id);
-        if (best.clock != before.clock || replica_id_compare(best.id, before.id) != 0) only = type;
+        struct age age = age_of(shard, key, type);
+        if (age_compare(age, best) > 0) best = age, only = type;
     }
     return only;
 }
@@ -910,9 +947,11 @@ static bool see_and_remove(struct dot dot, const void *arg) {
     return true;
 }
 
-/* Removes every dot seen on the element, and puts its increments under their floors. */
+/* Removes every dot seen on the element, and puts its increments under their floors. What is dead as it is, and there may be
+ * much of it while a member is down, is left to be forgotten by its first reset. */
 static void clear_spot(struct shard *shard, struct spot *spot, void *arg) {
     (void)arg;
+    if (!element_live(spot->element)) return;
     spot_open(shard, spot);
     spot_drop_if(shard, spot, see_and_remove, &shard);
     if (spot->loose && !(MUTANT(reset_keeps_fields) && spot->field)) element_reset_increments(spot->loose);
@@ -1180,6 +1219,11 @@ static void forget_settled(struct shard *shard, const struct vclock *stable) {
     shard->fresh = over;
     vclock_fini(&shard->settling_at);
     vclock_copy(&shard->settling_at, &shard->context.applied);
+}
+
+bool shard_remembers(const struct shard *shard) {
+    shard_assert_held(shard);
+    return shard->log.count || shard->fresh.count || shard->settling.count;
 }
 
 uint16_t shard_self(const struct shard *shard) { return shard->config.self; }

@@ -224,5 +224,6 @@ const struct shard_paths *shard_paths(const struct shard *shard);
 /* All members have applied `stable`: logs are cut, and resets that were here two calls ago
  * are forgotten with their dead increments. */
 void shard_stable(struct shard *shard, const struct vclock *stable);
+bool shard_remembers(const struct shard *shard); /* anything that shard_stable may forget, now or later */
 
 #endif

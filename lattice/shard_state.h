@@ -74,6 +74,23 @@ struct graves {
     size_t count, cap;
 };
 
+/* How new something is: by clock, then replica; {0} when nothing is live. */
+struct age {
+    uint64_t clock;
+    struct replica_id id;
+};
+
+/* Of the key of two types that was asked for last, how new they are: that takes a look at each member and field, and every
+ * command asks. */
+struct clash {
+    bool there;
+    uint64_t key_hash;
+    struct newest {
+        struct age age; /* nothing is newer; */
+        bool known;     /* and something is as new */
+    } members, fields;
+};
+
 struct shard {
     pthread_mutex_t lock;
 #ifdef LOCKS_CHECKED
@@ -82,6 +99,7 @@ struct shard {
 #endif
     uint32_t index;
     struct shard_config config;
+    struct clash *clash;
     struct table keys;
     uint64_t live; /* keys with something to be seen; relaxed atomic reads */
     uint64_t elements; /* live ones */
@@ -156,6 +174,9 @@ void spot_add(struct shard *shard, struct spot *spot, struct dot dot, uint64_t c
 struct element *spot_loosen(struct shard *shard, struct spot *spot);
 /* After the last change: frees what is empty, packs what may be packed, keeps the count. */
 void spot_settle(struct shard *shard, struct spot *spot, bool key_was_live);
+
+int age_compare(struct age a, struct age b);
+struct age shard_age(const struct shard *shard, const struct element *e);
 
 /* Calls visit for every element of the key; visit may drop from it through spot_open/close. */
 void key_each(struct shard *shard, struct key *key,

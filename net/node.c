@@ -200,14 +200,18 @@ bool node_unlock(struct node *node, uint32_t shard) {
 
 #define EXPIRE_GRACE_MS 5000 /* before we remove what another node should have */
 #define EXPIRE_AT_ONCE 128   /* keys of one shard, under one hold of its lock */
+#define EXPIRE_A_STEP 8192   /* keys, but for one hold of each shard: all with one {tag} are in one */
 
 size_t node_expire(struct node *node, uint32_t first, uint32_t step) {
     int64_t now_ms = node_now(node).wall_ms, next_ms;
     size_t removed = 0;
     for (uint32_t i = first; i < node->shard_count; i += step) {
-        node_lock(node, i);
-        removed += shard_expire_due(node->shards[i], now_ms, EXPIRE_GRACE_MS, EXPIRE_AT_ONCE, &next_ms);
-        node_unlock(node, i);
+        size_t of_shard = 0;
+        do {
+            node_lock(node, i);
+            removed += of_shard = shard_expire_due(node->shards[i], now_ms, EXPIRE_GRACE_MS, EXPIRE_AT_ONCE, &next_ms);
+            node_unlock(node, i);
+        } while (of_shard == EXPIRE_AT_ONCE && removed < EXPIRE_A_STEP);
     }
     if (removed) atomic_fetch_add(&node->expired, removed);
     return removed;

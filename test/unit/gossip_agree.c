@@ -1023,6 +1023,65 @@ static void who_has_applied_a_write_says_so_when_asked(void **state) {
     stop(&next);
 }
 
+/* What one write each of many processes that are no more leaves. */
+static void hear_of_starts(struct side *s, uint64_t starts) {
+    for (uint64_t i = 0; i < starts * SHARDS; i++) {
+        uint16_t index;
+        struct wire_writer w;
+        struct wire_reader r;
+        struct buf message = {0};
+        assert_int_equal(replicas_intern(s->replicas, (struct replica_id){100, i / SHARDS + 1}, &index), STATUS_OK);
+        wire_init(&w, s->replicas);
+        wire_dot(&w, dot_make(index, 1));
+        for (int k = 0; k < 3; k++) wire_u64(&w, 0); /* from the first on; no clock; nothing that is still there */
+        wire_finish(&w, &message);
+        wire_fini(&w);
+        assert_int_equal(wire_open(&r, buf_bytes(&message), s->replicas), STATUS_OK);
+        shard_lock(s->shards[i % SHARDS]);
+        assert_int_equal(shard_read_delta(s->shards[i % SHARDS], &r, now(NULL).wall_ms), STATUS_OK);
+        shard_unlock(s->shards[i % SHARDS]);
+        wire_close(&r);
+        buf_fini(&message);
+    }
+    for (uint32_t i = 0; i < SHARDS; i++) gossip_changed(s->gossip, i);
+}
+
+static uint64_t bytes_of_both(struct side *a, struct side *b) {
+    struct gossip_stats ours, theirs;
+    gossip_stats(a->gossip, &ours);
+    gossip_stats(b->gossip, &theirs);
+    return ours.bytes_sent + theirs.bytes_sent;
+}
+
+/* However many starts there were: what has not changed is not said again. One that is lost is said when sums differ for long. */
+static void digests_say_what_is_new(void **state) {
+    (void)state;
+    static struct side a, b;
+    start_both(&a, &b);
+    run(&a, &b, 500);
+    hear_of_starts(&a, 10000);
+    put(&a, 0, "first", bytes_str("v"));
+    assert_true(run_until_equal(&a, &b) < 10000);
+    run(&a, &b, 30000);
+    assert_false(remembers(&a));
+    assert_false(remembers(&b));
+    uint64_t before = bytes_of_both(&a, &b);
+    for (uint32_t i = 0; i < 100; i++) {
+        put(&a, i % SHARDS, "k", bytes_str("v"));
+        run(&a, &b, 20);
+    }
+    assert_true(bytes_of_both(&a, &b) - before < 100000);
+    cut = true;
+    put(&a, 1, "k", bytes_str("lost"));
+    run(&a, &b, 300);
+    cut = false;
+    assert_true(run_until_equal(&a, &b) < 5000);
+    run(&a, &b, 3000);
+    assert_false(remembers(&a));
+    stop(&a);
+    stop(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_may_lose_what_he_has_is_remembered_for), cmocka_unit_test(who_was_sure_before_is_not_therefore_sure_now),
@@ -1056,6 +1115,8 @@ int main(void) {
         cmocka_unit_test(what_a_disk_had_is_told_of),
         cmocka_unit_test(what_an_answer_tells_is_said_first),
         cmocka_unit_test(who_has_applied_a_write_says_so_when_asked),
+
+        cmocka_unit_test(digests_say_what_is_new),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

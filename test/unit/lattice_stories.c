@@ -385,7 +385,6 @@ static void expiries_are_put_off_among_many_keys_as_among_few(void **state) {
     cast_fini(&c);
 }
 
-
 /* While a member is down nobody forgets what it has not heard: the log's limit is all that ends that. */
 static void what_flushes_saw_counts_as_log(void **state) {
     (void)state;
@@ -771,6 +770,195 @@ static void counters_of_several_saturate_together(void **state) {
     }
 }
 
+/* One by one by somebody whose order is another, and whose word comes first. */
+static void many_members_are_written_again(void **state) {
+    (void)state;
+    enum { MEMBERS = 1 << 16 };
+    struct cast c;
+    char name[16];
+    cast_init(&c, 64 << 20);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        snprintf(name, sizeof name, "%u", i);
+        shard_add_member(c.shard[A], ref(&c, A, "k"), bytes_str(name), 1000);
+    }
+    tell(&c, A, B, 1000);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        snprintf(name, sizeof name, "%u", i * 7919u % MEMBERS);
+        shard_add_member(c.shard[B], ref(&c, B, "k"), bytes_str(name), 1000);
+    }
+    tell(&c, B, C, 1000);
+    for (unsigned i = 0; i < 10000; i++) shard_set(c.shard[C], ref(&c, C, "meanwhile"), bytes_str("v"), false, 1000);
+    tell(&c, A, C, 1000);
+    assert_int_equal(key_field_count(shard_find(c.shard[C], ref(&c, C, "k"), 1000), KEY_SET), MEMBERS);
+    cast_fini(&c);
+}
+
+/* Each command asks which of the two is seen. */
+static void of_two_large_types_the_later_is_seen(void **state) {
+    (void)state;
+    enum { MEMBERS = 100000, WRITES = 20000 };
+    struct cast c;
+    char name[16];
+    cast_init(&c, 64 << 20);
+    for (int i = 0; i < MEMBERS; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        shard_add_member(c.shard[A], ref(&c, A, "k"), bytes_str(name), 1000);
+        shard_set_field(c.shard[B], ref(&c, B, "k"), bytes_str(name), bytes_str("v"), 2000);
+    }
+    tell(&c, A, B, 2000);
+    tell(&c, B, A, 2000);
+    for (int i = 0; i < WRITES; i++) {
+        assert_int_equal(type_at(&c, A, "k"), KEY_HASH);
+        snprintf(name, sizeof name, "%d", i);
+        if (i % 2) shard_set_field(c.shard[A], ref(&c, A, "k"), bytes_str(name), bytes_str("w"), 2000);
+        else assert_true(shard_remove_field(c.shard[A], ref(&c, A, "k"), KEY_HASH, bytes_str(name), 2000));
+    }
+    tell(&c, A, B, 2000);
+    assert_int_equal(type_at(&c, B, "k"), KEY_HASH);
+    shard_add_member(c.shard[B], ref(&c, B, "k"), bytes_str("late"), 3000);
+    assert_int_equal(type_at(&c, B, "k"), KEY_SET);
+    tell(&c, B, A, 3000);
+    assert_int_equal(type_at(&c, A, "k"), KEY_SET);
+    assert_true(shard_remove_field(c.shard[A], ref(&c, A, "k"), KEY_SET, bytes_str("late"), 3000));
+    assert_int_equal(type_at(&c, A, "k"), KEY_HASH);
+    cast_fini(&c);
+}
+
+/* As nodes learn of each other: not in one order. */
+static void replicas_are_known_again_in_any_order(void **state) {
+    (void)state;
+    enum { STARTS = 60000 };
+    struct replicas *replicas = replicas_new();
+    uint16_t index;
+    for (int round = 0; round < 3; round++)
+        for (uint64_t i = 0; i < STARTS; i++) {
+            uint64_t start = round ? i * 7919 % STARTS : i;
+            assert_int_equal(replicas_intern(replicas, (struct replica_id){start % 7, start + 1}, &index), STATUS_OK);
+            assert_int_equal(index, start + 1);
+        }
+    for (uint64_t i = STARTS + 1; i <= REPLICAS_MAX; i++)
+        assert_int_equal(replicas_intern(replicas, (struct replica_id){9, i}, &index), STATUS_OK);
+    assert_int_equal(replicas_intern(replicas, (struct replica_id){9, 1}, &index), STATUS_ERR_LIMIT);
+    assert_int_equal(replicas_intern(replicas, (struct replica_id){3, 4}, &index), STATUS_OK);
+    assert_int_equal(index, 4);
+    replicas_free(replicas);
+}
+
+/* As a node that is new in a cluster of many starts hears of it, in an order that is not its own. */
+static void a_counter_of_many_replicas_is_heard(void **state) {
+    (void)state;
+    enum { STARTS = 40000, SCOPE_ALL = 2, STRING = 2, NAMED = 1 };
+    static const struct shard_summary nothing;
+    struct cast c;
+    struct replicas *others = replicas_new();
+    struct context context = {0};
+    struct wire_writer w;
+    struct wire_reader r;
+    struct buf message = {0};
+    struct scratch scratch;
+    uint16_t index;
+    cast_init(&c, 1 << 20);
+    for (uint64_t i = 1; i <= STARTS; i++) {
+        assert_int_equal(replicas_intern(others, (struct replica_id){100, i}, &index), STATUS_OK);
+        context_apply(&context, index, 1);
+    }
+    for (uint64_t i = 0; i < STARTS; i++) {
+        struct replica_id id = {100, i * 7919 % STARTS + 1};
+        assert_int_equal(replicas_intern(c.replicas[A], id, &index), STATUS_OK);
+    }
+    wire_init(&w, others);
+    wire_u64(&w, SCOPE_ALL);
+    wire_context(&w, &context);
+    wire_u64(&w, 1000 << 16);
+    wire_u64(&w, 0);
+    wire_u64(&w, STRING);
+    wire_u64(&w, NAMED);
+    wire_bytes(&w, bytes_str("n"));
+    wire_u64(&w, 0);
+    wire_u64(&w, STARTS);
+    for (uint64_t i = 1; i <= STARTS; i++) {
+        wire_dot(&w, dot_make((uint16_t)i, 1));
+        wire_u64(&w, 1);
+        wire_u64(&w, 1000 << 16);
+        wire_fixed(&w, fixed_from_i64(1));
+        wire_u64(&w, 0);
+        wire_fixed(&w, 0);
+    }
+    wire_u64(&w, 0);
+    wire_finish(&w, &message);
+    assert_int_equal(wire_open(&r, buf_bytes(&message), c.replicas[A]), STATUS_OK);
+    assert_int_equal(shard_read_answer(c.shard[A], &r, &nothing, 1000), STATUS_OK);
+    struct key *key = shard_find(c.shard[A], ref(&c, A, "n"), 1000);
+    assert_non_null(key);
+    assert_true(bytes_equal(key_string(c.shard[A], key, &scratch), bytes_str("40000")));
+    wire_close(&r);
+    wire_fini(&w);
+    buf_fini(&message);
+    context_fini(&context);
+    replicas_free(others);
+    cast_fini(&c);
+}
+
+/* What is reset is said once in a delta, however often its key was removed. */
+static void a_large_key_is_removed_and_filled_again_and_again(void **state) {
+    (void)state;
+    enum { FIELDS = 3000, TIMES = 3000 };
+    struct cast c;
+    struct scratch scratch;
+    struct buf message = {0};
+    char name[16];
+    cast_init(&c, 64 << 20);
+    for (int i = 0; i < FIELDS; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        shard_increase_field(c.shard[A], ref(&c, A, "k"), bytes_str(name), fixed_from_i64(1), 1000);
+    }
+    tell(&c, A, B, 1000);
+    shard_increase_field(c.shard[B], ref(&c, B, "k"), bytes_str("7"), fixed_from_i64(5), 1000);
+    for (int i = 0; i < TIMES; i++) {
+        assert_true(shard_delete(c.shard[A], ref(&c, A, "k"), 1000));
+        shard_increase_field(c.shard[A], ref(&c, A, "k"), bytes_str("f"), fixed_from_i64(2), 1000);
+        shard_set_field(c.shard[A], ref(&c, A, "k"), bytes_str("g"), bytes_str("v"), 1000);
+    }
+    delta(&c, A, B, &message);
+    assert_true(message.len < FIELDS * 128);
+    deliver(&c, B, &message, 1000);
+    tell(&c, B, A, 1000);
+    for (int i = A; i <= B; i++) {
+        struct key *key = shard_find(c.shard[i], ref(&c, i, "k"), 1000);
+        assert_int_equal(key_field_count(key, KEY_HASH), 3);
+        assert_true(bytes_equal(field_value(c.shard[i], key_field(c.shard[i], key, KEY_HASH, bytes_str("f")), &scratch), bytes_str("2")));
+        assert_true(bytes_equal(field_value(c.shard[i], key_field(c.shard[i], key, KEY_HASH, bytes_str("7")), &scratch), bytes_str("5")));
+    }
+    cast_fini(&c);
+}
+
+/* While a member is down they are kept. */
+static void dead_counters_are_not_touched_again(void **state) {
+    (void)state;
+    enum { FIELDS = 4000, TIMES = 3000 };
+    struct cast c;
+    struct shard_facts facts = {0};
+    char name[16];
+    cast_init(&c, 64 << 20);
+    for (int i = 0; i < FIELDS; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        shard_increase_field(c.shard[A], ref(&c, A, "k"), bytes_str(name), fixed_from_i64(1), 1000);
+    }
+    for (int i = 0; i < TIMES; i++) {
+        assert_true(shard_delete(c.shard[A], ref(&c, A, "k"), 1000));
+        shard_set_field(c.shard[A], ref(&c, A, "k"), bytes_str("f"), bytes_str("v"), 1000);
+    }
+    tell(&c, A, B, 1000);
+    assert_null(shard_recount(c.shard[A], &facts));
+    assert_int_equal(facts.dead_increments, FIELDS);
+    forget_dead(&c, A);
+    facts = (struct shard_facts){0};
+    assert_null(shard_recount(c.shard[A], &facts));
+    assert_int_equal(facts.dead_increments, 0);
+    assert_int_equal(key_field_count(shard_find(c.shard[B], ref(&c, B, "k"), 1000), KEY_HASH), 1);
+    cast_fini(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(of_two_types_the_later_is_seen),
@@ -802,6 +990,12 @@ int main(void) {
         cmocka_unit_test(a_clock_is_held_until_the_lock_is_given_back),
         cmocka_unit_test(who_starts_over_does_not_put_its_clock_back),
         cmocka_unit_test(what_is_not_written_is_not_forgotten),
+        cmocka_unit_test(many_members_are_written_again),
+        cmocka_unit_test(of_two_large_types_the_later_is_seen),
+        cmocka_unit_test(replicas_are_known_again_in_any_order),
+        cmocka_unit_test(a_counter_of_many_replicas_is_heard),
+        cmocka_unit_test(a_large_key_is_removed_and_filled_again_and_again),
+        cmocka_unit_test(dead_counters_are_not_touched_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -101,6 +101,20 @@ static void what_has_expired_is_gone(void **state) {
     says(n, "GET a", "$1\r\n1\r\n");
 }
 
+/* Those with one {tag} are in one shard. */
+static void many_keys_of_one_shard_expire_together(void **state) {
+    (void)state;
+    char text[64];
+    for (int i = 0; i < 20000; i++) {
+        snprintf(text, sizeof text, "SET {k}%d v PX 100", i);
+        says(n, text, OK);
+    }
+    says(n, "SET {k} v", OK);
+    wall_ms += 200;
+    for (int i = 0; i < 4; i++) node_expire(n, 0, 1);
+    says(n, "DBSIZE", ":1\r\n");
+}
+
 static void keys_expire_and_stay_as_told(void **state) {
     (void)state;
     says(n, "TTL a", ":-2\r\n");
@@ -223,6 +237,7 @@ int main(void) {
         cmocka_unit_test(of_concurrent_writes_to_the_same_keys_one_wins_all),
         ON_A_NODE(counters_count_like_redis),
         ON_A_NODE(what_has_expired_is_gone),
+        ON_A_NODE(many_keys_of_one_shard_expire_together),
         ON_A_NODE(keys_expire_and_stay_as_told),
         ON_A_NODE(keys_are_removed_and_counted),
         ON_A_NODE(hashes_hold_fields_and_counters),
