@@ -13,6 +13,7 @@
 
 #include "core/hlc.h"
 #include "core/mutant.h"
+#include "core/order.h"
 #include "lattice/shard_state.h"
 
 #define CLOCK_AHEAD_MS_MAX (5 * 60 * 1000)
@@ -261,14 +262,9 @@ static void write_unit(struct shard *shard, struct delta_writer *d, const struct
     if (kind == KIND_KEY && key && form_of(key) == FORM_LOOSE) *MORE(d, removed_key) = record->key_hash;
 }
 
-static int by_hash(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* Once for each key: it may have been removed and filled again many times. */
 static void write_resets(struct shard *shard, struct delta_writer *d) {
-    if (d->removed_key_count) qsort(d->removed_keys, d->removed_key_count, sizeof *d->removed_keys, by_hash);
+    if (d->removed_key_count) qsort(d->removed_keys, d->removed_key_count, sizeof *d->removed_keys, order_u64);
     for (size_t i = 0; i < d->removed_key_count; i++)
         if (i == 0 || d->removed_keys[i] != d->removed_keys[i - 1])
             key_each(shard, shard_key_by_hash(shard, d->removed_keys[i]), write_reset_unit, d);

@@ -218,7 +218,10 @@ void context_copy(struct context *to, const struct context *from) {
     *to = (struct context){0};
     vclock_copy(&to->applied, &from->applied);
     vclock_copy(&to->prefix, &from->prefix);
-    context_add_all(to, from->extra, from->extra_count);
+    if (!from->extra_count) return;
+    to->extra_count = to->extra_cap = from->extra_count;
+    to->extra = mem_alloc(to->extra_cap * sizeof *to->extra);
+    memcpy(to->extra, from->extra, to->extra_count * sizeof *to->extra);
 }
 
 size_t context_bytes(const struct context *c) {

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/order.h"
 #include "net/options.h"
 #include "net/session.h"
 
@@ -158,34 +159,31 @@ static bool read_type(struct call *call, struct bytes text, bool *normal) {
     return known;
 }
 
-static int by_number(const void *a, const void *b) {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* Sorted. NULL, and an error, if one is none. */
-static int64_t *read_ids(struct call *call, size_t from) {
-    int64_t *ids = mem_alloc((call->argc - from) * sizeof *ids);
+static uint64_t *read_ids(struct call *call, size_t from) {
+    uint64_t *ids = mem_alloc((call->argc - from) * sizeof *ids);
     for (size_t i = from; i < call->argc; i++) {
-        if (bytes_to_i64(call->argv[i], &ids[i - from])) continue;
+        int64_t id;
+        if (bytes_to_i64(call->argv[i], &id)) {
+            ids[i - from] = (uint64_t)id;
+            continue;
+        }
         resp_error(call->out, "ERR Invalid client ID");
         mem_free(ids);
         return NULL;
     }
-    qsort(ids, call->argc - from, sizeof *ids, by_number);
+    qsort(ids, call->argc - from, sizeof *ids, order_u64);
     return ids;
 }
 
 /* Those with one of the ids; all, if ids is NULL. */
-static void put_list(struct call *call, const int64_t *ids, size_t count) {
+static void put_list(struct call *call, const uint64_t *ids, size_t count) {
     struct host *h = call->session->host;
     struct buf text = {0};
     int64_t now_us = node_now(call->node).mono_us;
     pthread_mutex_lock(&h->lock);
-    for (const struct session *s = h->sessions; s; s = s->next) {
-        int64_t id = (int64_t)s->id;
-        if (!ids || bsearch(&id, ids, count, sizeof *ids, by_number)) describe(s, now_us, &text);
-    }
+    for (const struct session *s = h->sessions; s; s = s->next)
+        if (!ids || bsearch(&s->id, ids, count, sizeof *ids, order_u64)) describe(s, now_us, &text);
     pthread_mutex_unlock(&h->lock);
     resp_bulk(call->out, buf_bytes(&text));
     buf_fini(&text);
@@ -194,7 +192,7 @@ static void put_list(struct call *call, const int64_t *ids, size_t count) {
 /* CLIENT LIST [TYPE type] [ID id ...] */
 static void client_list(struct call *call) {
     bool normal = true;
-    int64_t *ids = NULL;
+    uint64_t *ids = NULL;
     if (call->argc == 4 && bytes_is(call->argv[2], "type")) {
         if (!read_type(call, call->argv[3], &normal)) return;
     } else if (call->argc > 3 && bytes_is(call->argv[2], "id")) {

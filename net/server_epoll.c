@@ -38,6 +38,7 @@
 
 #include "core/clock_posix.h"
 #include "core/mem.h"
+#include "core/order.h"
 
 #define EVENTS 256
 #define READ_BYTES (64u << 10)
@@ -384,14 +385,9 @@ static void event(struct connection *c, uint32_t events) {
     }
 }
 
-static int by_id(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static void kill_in(const struct list *list, const uint64_t *ids, size_t count) {
     for (struct connection *c = list->first; c; c = c->next)
-        if (bsearch(&c->id, ids, count, sizeof *ids, by_id)) doom(c);
+        if (bsearch(&c->id, ids, count, sizeof *ids, order_u64)) doom(c);
 }
 
 /* They may be as many as the connections. */
@@ -399,7 +395,7 @@ static void kill_some(struct thread *t, struct buf *kills) {
     uint64_t *ids = (uint64_t *)(void *)kills->data;
     size_t count = kills->len / sizeof *ids;
     if (!count) return;
-    qsort(ids, count, sizeof *ids, by_id);
+    qsort(ids, count, sizeof *ids, order_u64);
     kill_in(&t->live, ids, count);
     kill_in(&t->lingering, ids, count);
 }

@@ -11,6 +11,7 @@
 
 #include "core/mem.h"
 #include "core/mutant.h"
+#include "core/order.h"
 #include "persist/journal.h"
 #include "persist/keeper_files.h"
 #include "persist/replay.h"
@@ -595,11 +596,6 @@ static void note_file(void *arg, const char *name, uint64_t size) {
     if (greatest >= r->k->next_number) r->k->next_number = greatest + 1;
 }
 
-static int by_number(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* Whoever may not read it, or cannot now, is not to take it for damage: the next checkpoint would cover it, and remove it. */
 static void refuse_unread(struct recovering *r, const char *name, enum status status) {
     buf_printf(r->error, "cannot read %s: %s; make it readable, or move it away to start without what it holds", name, status_text(status));
@@ -608,7 +604,7 @@ static void refuse_unread(struct recovering *r, const char *name, enum status st
 
 static void read_files(struct recovering *r, const char *what, uint64_t *numbers, size_t count, uint64_t *files,
                        bool (*visit)(void *, uint16_t, struct bytes)) {
-    if (count) qsort(numbers, count, sizeof *numbers, by_number);
+    if (count) qsort(numbers, count, sizeof *numbers, order_u64);
     for (size_t i = 0; i < count && r->status == STATUS_OK; i++) {
         char name[KEEPER_NAME_BYTES];
         struct journal_report report = {0};

@@ -124,11 +124,13 @@ static void publish(struct dir_store *d, struct store_request *r, int fd, const 
     fail(r, "cannot make durable the folders of");
 }
 
+static bool make_temporary(int root) { return mkdirat(root, TEMPORARY, 0750) == 0 || errno == EEXIST; }
+
 static void put(struct dir_store *d, struct store_request *r) {
     char temporary[TEMPORARY_NAME_BYTES];
     snprintf(temporary, sizeof temporary, TEMPORARY "/%016" PRIx64, d->desk.clock.entropy(d->desk.clock.self));
     int fd = openat(d->root, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-    if (fd < 0 && errno == ENOENT && (mkdirat(d->root, TEMPORARY, 0750) == 0 || errno == EEXIST)) /* whoever emptied the store took that along */
+    if (fd < 0 && errno == ENOENT && make_temporary(d->root)) /* whoever emptied the store took that along */
         fd = openat(d->root, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
     if (fd < 0) return fail(r, "cannot write");
     if (file_write(fd, r->body) && fsync(fd) == 0) publish(d, r, fd, temporary);
@@ -317,7 +319,7 @@ static int open_root(const char *path, bool read_only) {
     if (!read_only && !make_root(path)) return -1;
     int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (root < 0 || read_only) return root;
-    if (mkdirat(root, TEMPORARY, 0750) == 0 || errno == EEXIST) return root;
+    if (make_temporary(root)) return root;
     int why = errno;
     close(root);
     errno = why;

@@ -80,6 +80,13 @@ static void restart(struct world *w) {
     start(w);
 }
 
+/* What was not synced is lost. */
+static void restart_machine(struct world *w) {
+    stop(w);
+    disk_sim_crash(w->sim);
+    start(w);
+}
+
 static void close_world(struct world *w) {
     stop(w);
     disk_sim_free(w->sim);
@@ -192,9 +199,7 @@ static void a_disk_that_fails_costs_what_was_refused(void **state) {
         steps(&w, 40);
         assert_int_equal(keeper_commit(w.keeper), STATUS_OK); /* it heals */
         uint64_t before = digest(&w);
-        stop(&w);
-        disk_sim_crash(w.sim);
-        start(&w);
+        restart_machine(&w);
         assert_int_equal(digest(&w), before);
         close_world(&w);
     }
@@ -231,9 +236,7 @@ static void a_disk_that_stays_full_gets_no_more_files(void **state) {
         steps(&w, 20);
         assert_int_equal(keeper_commit(w.keeper), STATUS_OK);
         uint64_t before = digest(&w);
-        stop(&w);
-        disk_sim_crash(w.sim);
-        start(&w);
+        restart_machine(&w);
         assert_int_equal(digest(&w), before);
         close_world(&w);
     }
@@ -300,9 +303,7 @@ static void what_a_failed_sync_lost_is_written_anew_by_the_next_process(void **s
         assert_int_not_equal(keeper_failure(w.keeper), STATUS_OK);
         steps(&w, 40);
         assert_int_equal(keeper_failure(w.keeper), STATUS_OK);
-        stop(&w);
-        disk_sim_crash(w.sim);
-        start(&w);
+        restart_machine(&w);
         assert_int_equal(digest(&w), before);
         assert_int_equal(keeper_failure(w.keeper), STATUS_OK);
         close_world(&w);
@@ -333,9 +334,7 @@ static void a_checkpoint_that_fails_hides_nothing(void **state) {
         steps(&w, 40);
         assert_int_equal(keeper_failure(w.keeper), STATUS_OK);
         uint64_t before = digest(&w);
-        stop(&w);
-        disk_sim_crash(w.sim);
-        start(&w);
+        restart_machine(&w);
         assert_int_equal(w.recovery.gaps, 0);
         assert_int_equal(digest(&w), before);
         close_world(&w);
@@ -436,9 +435,7 @@ static void a_checkpoint_leaves_one_file_and_an_empty_log(void **state) {
     assert_int_equal(status.last_save, STATUS_OK);
     assert_in_range(status.saved_at_ms, 1000001, w.now.wall_ms);
     uint64_t before = digest(&w);
-    stop(&w);
-    disk_sim_kill(w.sim);
-    start(&w);
+    restart(&w);
     assert_int_equal(digest(&w), before);
     assert_int_equal(w.recovery.checkpoints, 1);
     assert_int_equal(w.recovery.logs, 1);
@@ -509,9 +506,7 @@ static void an_empty_checkpoint_covers_no_log(void **state) {
     assert_int_equal(w.disk.open(w.disk.self, "anneal-checkpoint.00000000000000000009", &file), STATUS_OK);
     w.disk.close(w.disk.self, file);
     for (int i = 0; i < 2; i++) {
-        stop(&w);
-        disk_sim_kill(w.sim);
-        start(&w);
+        restart(&w);
         assert_int_equal(w.recovery.checkpoints, i == 0);
         assert_int_equal(digest(&w), nothing);
     }
@@ -533,9 +528,7 @@ static void what_is_void_stays_so_when_the_machine_stops(void **state) {
         }
         keeper_reset_begin(w.keeper);
         keeper_reset(w.keeper);
-        stop(&w);
-        disk_sim_crash(w.sim);
-        start(&w);
+        restart_machine(&w);
         assert_int_equal(w.recovery.checkpoints, checkpoint);
         assert_int_equal(digest(&w), nothing);
         close_world(&w);
@@ -549,9 +542,7 @@ static void members_are_there_when_the_machine_stops(void **state) {
     open_world(&w, 22, SYNC_NO);
     for (size_t i = 0; i < 2; i++) {
         keeper_members(w.keeper, bytes_str(tables[i]));
-        stop(&w);
-        disk_sim_crash(w.sim);
-        start(&w);
+        restart_machine(&w);
         assert_true(bytes_equal(keeper_members_found(w.keeper), bytes_str(tables[i])));
     }
     close_world(&w);
@@ -565,9 +556,7 @@ static void who_stops_in_peace_loses_nothing_of_anybody(void **state) {
     while (digest(&w) == nothing) write_something(&w);
     uint64_t before = digest(&w);
     assert_int_equal(keeper_close(w.keeper), STATUS_OK);
-    stop(&w);
-    disk_sim_crash(w.sim);
-    start(&w);
+    restart_machine(&w);
     assert_int_equal(digest(&w), before);
     shard_lock(w.shards[1]); /* as by a pull: it is dirty to nobody */
     shard_set(w.shards[1], shard_ref(w.shards[1], bytes_str("of others")), bytes_str("v"), false, w.now.wall_ms);
@@ -575,9 +564,7 @@ static void who_stops_in_peace_loses_nothing_of_anybody(void **state) {
     keeper_changed(w.keeper, 1);
     before = digest(&w);
     assert_int_equal(keeper_close(w.keeper), STATUS_OK);
-    stop(&w);
-    disk_sim_crash(w.sim);
-    start(&w);
+    restart_machine(&w);
     assert_int_equal(digest(&w), before);
     close_world(&w);
 }
@@ -594,9 +581,7 @@ static void what_a_start_has_read_is_there_when_the_machine_stops(void **state) 
             restart(&w);
         }
         uint64_t before = digest(&w);
-        stop(&w);
-        disk_sim_crash(w.sim);
-        start(&w);
+        restart_machine(&w);
         assert_int_equal(digest(&w), before);
         close_world(&w);
     }
@@ -614,9 +599,7 @@ static void what_is_saved_without_logs_comes_back(void **state) {
         uint64_t before = digest(&w);
         assert_int_equal(keeper_save(w.keeper, false), 1);
         steps(&w, 8);
-        stop(&w);
-        disk_sim_crash(w.sim);
-        start(&w);
+        restart_machine(&w);
         assert_int_equal(w.recovery.checkpoints, 1);
         assert_int_equal(digest(&w), before);
     }
