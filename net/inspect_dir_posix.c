@@ -245,13 +245,12 @@ static bool take_record(void *arg, uint16_t kind, struct bytes payload) {
     return true;
 }
 
-static void note_damage(void *arg, struct bytes damage) {
+static void note_damage(void *arg, uint64_t at, uint64_t len) {
     struct directory *d = arg;
     if (d->file->report.damaged <= 5)
-        buf_printf(&d->file->places, "%sat %" PRIu64 " (%zu bytes)", d->file->places.len ? ", " : "", d->at, damage.len);
-    if (d->print)
-        inspect_line(json_pack("{s:I, s:s, s:I}", "offset", (json_int_t)d->at, "kind", "damage", "bytes", (json_int_t)damage.len));
-    d->at += damage.len;
+        buf_printf(&d->file->places, "%sat %" PRIu64 " (%" PRIu64 " bytes)", d->file->places.len ? ", " : "", at, len);
+    if (d->print) inspect_line(json_pack("{s:I, s:s, s:I}", "offset", (json_int_t)at, "kind", "damage", "bytes", (json_int_t)len));
+    d->at = at + len;
 }
 
 static void read_file(struct directory *d, struct file *f) {

@@ -260,35 +260,35 @@ static bool is_record(struct reader *r, uint16_t *kind, struct bytes *payload) {
 }
 
 static enum status read_all(struct reader *r, bool (*visit)(void *arg, uint16_t kind, struct bytes payload),
-                            void (*refused)(void *arg, struct bytes damage), void *arg, struct journal_report *report) {
-    struct buf skipped = {0};
+                            void (*refused)(void *arg, uint64_t at, uint64_t len), void *arg, struct journal_report *report) {
+    uint64_t skipped = 0;
     uint16_t kind;
     struct bytes payload;
     bool going = true;
     while (going && fill(r, 1)) {
         if (!is_record(r, &kind, &payload)) {
-            buf_put_byte(&skipped, r->window.data[r->at++]);
+            skipped++;
+            r->at++;
             continue;
         }
-        if (skipped.len) {
+        if (skipped) {
             report->damaged++;
-            report->damaged_bytes += skipped.len;
-            if (refused) refused(arg, buf_bytes(&skipped));
-            buf_fini(&skipped);
+            report->damaged_bytes += skipped;
+            if (refused) refused(arg, r->start + r->at - skipped, skipped);
+            skipped = 0;
         }
         report->records++;
         report->bytes += JOURNAL_HEADER_BYTES + payload.len;
         r->at += JOURNAL_HEADER_BYTES + payload.len;
         going = visit(arg, kind, payload);
     }
-    report->torn_bytes += skipped.len;
-    buf_fini(&skipped);
+    report->torn_bytes += skipped;
     return r->status;
 }
 
 enum status journal_read(const struct disk_port *disk, const char *name,
                          bool (*visit)(void *arg, uint16_t kind, struct bytes payload),
-                         void (*refused)(void *arg, struct bytes damage), void *arg, struct journal_report *report) {
+                         void (*refused)(void *arg, uint64_t at, uint64_t len), void *arg, struct journal_report *report) {
     struct reader r = {.disk = disk};
     enum status status = disk->open(disk->self, name, &r.file);
     if (status != STATUS_OK) return status;

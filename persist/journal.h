@@ -43,11 +43,12 @@ struct journal_report {
     uint64_t damaged, damaged_bytes; /* places where something was skipped */
     uint64_t torn_bytes;
 };
-/* Visits every whole record in order; `refused` (may be NULL) gets what was skipped, before the
- * record behind it. Payloads live during the visit. False from a visit ends the reading. */
+/* Visits every whole record in order; `refused` (may be NULL) is told where something was skipped, before the
+ * record behind it. Payloads live during the visit. False from a visit ends the reading. An error that is the
+ * disk's: what is behind it was not read, and is not damage. */
 enum status journal_read(const struct disk_port *disk, const char *name,
                          bool (*visit)(void *arg, uint16_t kind, struct bytes payload),
-                         void (*refused)(void *arg, struct bytes damage), void *arg,
+                         void (*refused)(void *arg, uint64_t at, uint64_t len), void *arg,
                          struct journal_report *report) MUST_CHECK;
 
 #endif

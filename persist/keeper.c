@@ -22,6 +22,7 @@
 #define NUMBER_DIGITS 20
 #define NUMBERS ((uint64_t)INT64_MAX) /* nobody has counted to there: a file so named is not ours, and none of ours would come after it */
 #define BATCH_BYTES (32u << 20) /* of images that are read at one time */
+#define COPY_BYTES (1u << 20) /* of damage at a time */
 #define SYNC_BYTES (4u << 20) /* of a checkpoint at a time, lest one long sync holds up the log's */
 
 struct keeper {
@@ -482,7 +483,8 @@ struct recovering {
     struct buf waiting; /* the images of the batch: payloads live during their visit only */
     uint64_t *logs, *checkpoints, *damages; /* numbers; of damages 0 for what was put aside anew */
     size_t log_count, checkpoint_count, damage_count;
-    uint64_t number; /* of the file at hand */
+    char name[KEEPER_NAME_BYTES]; /* of the file at hand */
+    uint64_t number;              /* as well */
     uint64_t covering; /* the last checkpoint that has anything in it */
     bool covered; /* the file at hand, by that one */
     struct buf empty; /* names of logs to be removed once there is a new one, each with its 0 */
@@ -551,30 +553,50 @@ static bool look_at_header(void *arg, uint16_t kind, struct bytes payload) {
     return false;
 }
 
-/* What a start before has put aside of the same file is still in that: it takes its own place. */
-static enum status put_aside(struct recovering *r, const char *name, struct bytes damage) {
-    struct disk_port *disk = &r->k->config.disk;
-    int file;
-    enum status status = disk->open(disk->self, name, &file);
-    if (status != STATUS_OK) return status;
-    for (size_t i = 0; i < r->damage_count; i++) {
-        if (r->damages[i] != r->number) continue;
-        r->damages[i] = 0;
-        status = disk->cut(disk->self, file, 0);
+/* Of any length, little by little. */
+static enum status copy_part(struct disk_port *disk, int from, uint64_t at, uint64_t len, int to) {
+    struct buf part = {0};
+    enum status status = STATUS_OK;
+    while (len && status == STATUS_OK) {
+        part.len = 0;
+        status = disk->read(disk->self, from, at, len < COPY_BYTES ? (size_t)len : COPY_BYTES, &part);
+        if (status == STATUS_OK && !part.len) status = STATUS_ERR_IO; /* somebody else cuts it */
+        if (status == STATUS_OK) status = disk->append(disk->self, to, buf_bytes(&part));
+        at += part.len;
+        len -= part.len;
     }
-    if (status == STATUS_OK) status = disk->append(disk->self, file, damage);
-    if (status == STATUS_OK) status = disk->sync(disk->self, file);
-    disk->close(disk->self, file);
+    buf_fini(&part);
     return status;
 }
 
-static void keep_damage(void *arg, struct bytes damage) {
+/* What a start before has put aside of the same file is still in that: it takes its own place. */
+static enum status put_aside(struct recovering *r, uint64_t at, uint64_t len, const char *name) {
+    struct disk_port *disk = &r->k->config.disk;
+    int from, to;
+    enum status status = disk->open(disk->self, r->name, &from);
+    if (status != STATUS_OK) return status;
+    status = disk->open(disk->self, name, &to);
+    if (status == STATUS_OK) {
+        for (size_t i = 0; i < r->damage_count && status == STATUS_OK; i++) {
+            if (r->damages[i] != r->number) continue;
+            r->damages[i] = 0;
+            status = disk->cut(disk->self, to, 0);
+        }
+        if (status == STATUS_OK) status = copy_part(disk, from, at, len, to);
+        if (status == STATUS_OK) status = disk->sync(disk->self, to);
+        disk->close(disk->self, to);
+    }
+    disk->close(disk->self, from);
+    return status;
+}
+
+static void keep_damage(void *arg, uint64_t at, uint64_t len) {
     struct recovering *r = arg;
     char name[KEEPER_NAME_BYTES];
     keeper_file_name(name, KEEPER_DAMAGE, r->number);
-    enum status status = put_aside(r, name, damage);
-    if (status == STATUS_OK) note(r->k, "%zu damaged bytes were left out; they are in %s", damage.len, name);
-    else note(r->k, "%zu damaged bytes were left out, and could not be put aside: %s", damage.len, status_text(status));
+    enum status status = put_aside(r, at, len, name);
+    if (status == STATUS_OK) note(r->k, "%" PRIu64 " damaged bytes of %s were left out; they are in %s", len, r->name, name);
+    else note(r->k, "%" PRIu64 " damaged bytes of %s were left out, and could not be put aside: %s", len, r->name, status_text(status));
 }
 
 static void add_number(uint64_t **numbers, size_t *count, uint64_t number) {
@@ -597,39 +619,46 @@ static void note_file(void *arg, const char *name, uint64_t size) {
 }
 
 /* Whoever may not read it, or cannot now, is not to take it for damage: the next checkpoint would cover it, and remove it. */
-static void refuse_unread(struct recovering *r, const char *name, enum status status) {
-    buf_printf(r->error, "cannot read %s: %s; make it readable, or move it away to start without what it holds", name, status_text(status));
+static void refuse_unread(struct recovering *r, enum status status) {
+    buf_printf(r->error, "cannot read %s: %s; make it readable (a copy by dd conv=noerror,sync has what the disk still gives), or move it away to "
+               "start without what it holds", r->name, status_text(status));
     r->status = status;
 }
 
-static void read_files(struct recovering *r, const char *what, uint64_t *numbers, size_t count, uint64_t *files,
-                       bool (*visit)(void *, uint16_t, struct bytes)) {
-    if (count) qsort(numbers, count, sizeof *numbers, order_u64);
-    for (size_t i = 0; i < count && r->status == STATUS_OK; i++) {
-        char name[KEEPER_NAME_BYTES];
-        struct journal_report report = {0};
-        struct disk_port *disk = &r->k->config.disk;
-        keeper_file_name(name, what, numbers[i]);
-        bool all = visit == take_record;
-        r->useful = r->ended = false;
-        r->number = numbers[i];
-        r->covered = numbers[i] < r->covering;
-        enum status status = journal_read(disk, name, visit, all ? keep_damage : NULL, r, &report);
-        read_waiting(r);
-        if (!all && status != STATUS_OK && !report.records) refuse_unread(r, name, status);
-        if (!all) continue;
-        bool cut = numbers == r->checkpoints && !r->ended && r->status == STATUS_OK;
-        if (cut) note(r->k, "%s ends early: what is missing of it is lost, unless peers have it", name);
-        if (status != STATUS_OK) note(r->k, "%s could not be read whole: %s", name, status_text(status));
-        if (r->useful && numbers == r->checkpoints) r->covering = numbers[i];
-        ++*files;
-        r->report->damaged += report.damaged + (status != STATUS_OK || cut);
-        r->report->damaged_bytes += report.damaged_bytes;
-        *(cut ? &r->report->damaged_bytes : &r->report->torn_bytes) += report.torn_bytes;
-        /* Many starts that wrote nothing shall not leave many files. */
-        bool empty = status == STATUS_OK && !r->useful && !report.damaged && !report.torn_bytes && r->status == STATUS_OK;
-        if (empty) buf_put(&r->empty, name, strlen(name) + 1);
-    }
+static void read_file(struct recovering *r, const char *what, uint64_t number, bool (*visit)(void *, uint16_t, struct bytes)) {
+    struct journal_report report = {0};
+    bool all = visit == take_record, is_checkpoint = strcmp(what, KEEPER_CHECKPOINT) == 0;
+    keeper_file_name(r->name, what, number);
+    r->number = number;
+    r->useful = r->ended = false;
+    r->covered = number < r->covering;
+    enum status status = journal_read(&r->k->config.disk, r->name, visit, all ? keep_damage : NULL, r, &report);
+    read_waiting(r);
+    if (status != STATUS_OK && r->status == STATUS_OK) refuse_unread(r, status);
+    if (!all || r->status != STATUS_OK) return;
+    bool cut = is_checkpoint && !r->ended;
+    if (cut) note(r->k, "%s ends early: what is missing of it is lost, unless peers have it", r->name);
+    if (r->useful && is_checkpoint) r->covering = number;
+    ++*(is_checkpoint ? &r->report->checkpoints : &r->report->logs);
+    r->report->damaged += report.damaged + cut;
+    r->report->damaged_bytes += report.damaged_bytes;
+    *(cut ? &r->report->damaged_bytes : &r->report->torn_bytes) += report.torn_bytes;
+    /* Many starts that wrote nothing shall not leave many files. */
+    if (!r->useful && !report.damaged && !report.torn_bytes) buf_put(&r->empty, r->name, strlen(r->name) + 1);
+}
+
+static void read_files(struct recovering *r, const char *what, const uint64_t *numbers, size_t count, bool (*visit)(void *, uint16_t, struct bytes)) {
+    for (size_t i = 0; i < count && r->status == STATUS_OK; i++) read_file(r, what, numbers[i], visit);
+}
+
+/* Each by their numbers; whose they are is known of all of them before any is taken. */
+static void read_directory(struct recovering *r) {
+    if (r->checkpoint_count) qsort(r->checkpoints, r->checkpoint_count, sizeof *r->checkpoints, order_u64);
+    if (r->log_count) qsort(r->logs, r->log_count, sizeof *r->logs, order_u64);
+    read_files(r, KEEPER_CHECKPOINT, r->checkpoints, r->checkpoint_count, look_at_header);
+    read_files(r, KEEPER_LOG, r->logs, r->log_count, look_at_header);
+    read_files(r, KEEPER_CHECKPOINT, r->checkpoints, r->checkpoint_count, take_record);
+    read_files(r, KEEPER_LOG, r->logs, r->log_count, take_record);
 }
 
 /* What a killed process had written and not synced is taken for kept from here on, unless it is in doubt. */
@@ -667,10 +696,7 @@ enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recov
     *out = (struct keeper_recovery){0};
     r.status = disk->list(disk->self, note_file, &r);
     if (r.status != STATUS_OK) buf_put_str(error, "cannot list the directory");
-    read_files(&r, KEEPER_CHECKPOINT, r.checkpoints, r.checkpoint_count, &out->checkpoints, look_at_header);
-    read_files(&r, KEEPER_LOG, r.logs, r.log_count, &out->logs, look_at_header);
-    read_files(&r, KEEPER_CHECKPOINT, r.checkpoints, r.checkpoint_count, &out->checkpoints, take_record);
-    read_files(&r, KEEPER_LOG, r.logs, r.log_count, &out->logs, take_record);
+    read_directory(&r);
     if (r.status == STATUS_OK) r.status = sync_logs(&r);
     buf_fini(&r.waiting);
     mem_free(r.logs);

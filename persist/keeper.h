@@ -63,9 +63,9 @@ struct keeper_recovery {
 #undef X
 };
 /* Reads everything into the shards, syncs what it read, then opens a new log. Before anyone else uses the shards.
- * ERR_CLUSTER: the files belong to another cluster, or another number of shards; nothing was
- * changed. Nor is anything if a file cannot be opened, or nothing of it read. Damage is put aside in a file anneal-damage.N, and
- * does not fail. */
+ * ERR_CLUSTER: the files belong to another cluster, or another number of shards; none was
+ * changed. Nor is one if any cannot be read to its end: what the disk refuses is no damage, and may come back. Damage is put aside
+ * in a file anneal-damage.N, and does not fail. */
 enum status keeper_recover(struct keeper *k, int64_t now_ms, struct keeper_recovery *out, struct buf *error) MUST_CHECK;
 
 /* A shard has own mutations that are not logged. Cheap; with any locks. */

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -19,7 +20,7 @@
 struct seen {
     uint32_t count, next;
     bool ordered;
-    size_t refused;
+    uint64_t refused, behind; /* bytes, and where the last of them end */
 };
 
 static bool see(void *arg, uint16_t kind, struct bytes payload) {
@@ -34,7 +35,12 @@ static bool see(void *arg, uint16_t kind, struct bytes payload) {
     return true;
 }
 
-static void refuse(void *arg, struct bytes damage) { ((struct seen *)arg)->refused += damage.len; }
+static void refuse(void *arg, uint64_t at, uint64_t len) {
+    struct seen *s = arg;
+    assert_true(at >= s->behind);
+    s->behind = at + len;
+    s->refused += len;
+}
 
 static void add(struct journal *j, uint32_t number, size_t len) {
     struct buf payload = {0};
@@ -325,6 +331,59 @@ static void long_records_are_read_whole(void **state) {
     disk_sim_free(sim);
 }
 
+/* A disk with a file in which a record follows on so many bytes that are none. */
+#define GARBAGE_BYTES (64u << 20)
+
+static enum status garbage_open(void *self, const char *name, int *file) {
+    (void)self, (void)name;
+    *file = 0;
+    return STATUS_OK;
+}
+static void garbage_close(void *self, int file) { (void)self, (void)file; }
+static enum status garbage_read(void *self, int file, uint64_t at, size_t len, struct buf *out) {
+    const struct buf *record = self;
+    (void)file;
+    for (; len && at < GARBAGE_BYTES; at++, len--) buf_put_byte(out, 'A');
+    size_t from = at < GARBAGE_BYTES + record->len ? (size_t)(at - GARBAGE_BYTES) : record->len, left = record->len - from;
+    buf_put(out, record->data + from, left < len ? left : len);
+    return STATUS_OK;
+}
+
+static size_t greatest; /* piece of memory that was asked for */
+static void *resize_noted(void *old, size_t size) {
+    if (size > greatest) greatest = size;
+    return realloc(old, size);
+}
+
+static void garbage_of_any_length_takes_no_memory(void **state) {
+    (void)state;
+    struct disk_sim *sim = disk_sim_new(1);
+    struct disk_port disk = disk_sim_port(sim);
+    struct journal *j = journal_new(&disk);
+    struct journal_report report = {0};
+    struct buf record = {0};
+    int file;
+    assert_int_equal(journal_start(j, "j", false), STATUS_OK);
+    add(j, 5, 100);
+    assert_int_equal(journal_sync(j), STATUS_OK);
+    assert_int_equal(disk.open(disk.self, "j", &file), STATUS_OK);
+    assert_int_equal(disk.read(disk.self, file, 0, 1000, &record), STATUS_OK);
+    disk.close(disk.self, file);
+
+    struct disk_port garbage = {.open = garbage_open, .close = garbage_close, .read = garbage_read, .self = &record};
+    struct seen seen = {.ordered = true};
+    mem_use(&(struct mem_port){resize_noted, free});
+    assert_int_equal(journal_read(&garbage, "j", see, refuse, &seen, &report), STATUS_OK);
+    mem_use(NULL);
+    assert_int_equal(seen.count, 1);
+    assert_int_equal(seen.refused, GARBAGE_BYTES);
+    assert_int_equal(seen.behind, GARBAGE_BYTES);
+    assert_in_range(greatest, 1, 8u << 20);
+    buf_fini(&record);
+    journal_free(j);
+    disk_sim_free(sim);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crc_is_castagnolis),
@@ -337,6 +396,7 @@ int main(void) {
         cmocka_unit_test(a_new_file_that_is_not_begun_is_closed),
         cmocka_unit_test(a_file_is_not_closed_while_it_is_synced),
         cmocka_unit_test(long_records_are_read_whole),
+        cmocka_unit_test(garbage_of_any_length_takes_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -627,10 +627,11 @@ static void a_checkpoint_removes_no_file_that_is_not_ours(void **state) {
     close_world(&w);
 }
 
-/* A disk that holds one file back. */
+/* A disk that holds one file back, or what is behind so many bytes of any. */
 struct reluctant {
     struct disk_port disk;
     const char *name;
+    uint64_t bytes;
 };
 
 static enum status reluctant_open(void *self, const char *name, int *file) {
@@ -643,7 +644,8 @@ static void reluctant_close(void *self, int file) {
 }
 static enum status reluctant_read(void *self, int file, uint64_t at, size_t len, struct buf *out) {
     const struct reluctant *r = self;
-    return r->disk.read(r->disk.self, file, at, len, out);
+    if (at < r->bytes && r->disk.read(r->disk.self, file, at, len < r->bytes - at ? len : (size_t)(r->bytes - at), out) != STATUS_OK) return STATUS_ERR_IO;
+    return at + len <= r->bytes ? STATUS_OK : STATUS_ERR_IO;
 }
 static enum status reluctant_list(void *self, void (*visit)(void *arg, const char *name, uint64_t size), void *arg) {
     const struct reluctant *r = self;
@@ -666,7 +668,7 @@ static void a_file_that_cannot_be_opened_ends_the_start(void **state) {
     struct world w;
     open_world_with_checkpoint(&w, 7);
     uint64_t before = digest(&w);
-    struct reluctant r = {.disk = w.disk, .name = SECOND_CHECKPOINT};
+    struct reluctant r = {.disk = w.disk, .name = SECOND_CHECKPOINT, .bytes = UINT64_MAX};
     stop(&w);
     disk_sim_kill(w.sim);
     w.disk = (struct disk_port){.open = reluctant_open, .close = reluctant_close, .read = reluctant_read, .list = reluctant_list, .self = &r};
@@ -676,6 +678,27 @@ static void a_file_that_cannot_be_opened_ends_the_start(void **state) {
     start(&w);
     assert_int_equal(digest(&w), before);
     close_world(&w);
+}
+
+/* Nor is what the disk does not give taken for lost: it may give it again, or to a copy. */
+static void a_file_that_cannot_be_read_to_its_end_ends_the_start(void **state) {
+    (void)state;
+    for (uint64_t bytes = 0; bytes < 200; bytes += 50) {
+        struct world w;
+        open_world_with_checkpoint(&w, 9);
+        uint64_t before = digest(&w), size = disk_sim_bytes(w.sim);
+        struct reluctant r = {.disk = w.disk, .name = "", .bytes = bytes};
+        stop(&w);
+        disk_sim_kill(w.sim);
+        w.disk = (struct disk_port){.open = reluctant_open, .close = reluctant_close, .read = reluctant_read, .list = reluctant_list, .self = &r};
+        assert_int_equal(try_start(&w), STATUS_ERR_IO);
+        assert_int_equal(disk_sim_bytes(w.sim), size);
+        stop(&w);
+        w.disk = r.disk;
+        start(&w);
+        assert_int_equal(digest(&w), before);
+        close_world(&w);
+    }
 }
 
 /* It is complete before it has its name, so this is no write that never ended. */
@@ -867,6 +890,7 @@ int main(void) {
         cmocka_unit_test(what_is_saved_without_logs_comes_back),
         cmocka_unit_test(a_checkpoint_removes_no_file_that_is_not_ours),
         cmocka_unit_test(a_file_that_cannot_be_opened_ends_the_start),
+        cmocka_unit_test(a_file_that_cannot_be_read_to_its_end_ends_the_start),
         cmocka_unit_test(a_checkpoint_that_ends_early_is_damage),
         cmocka_unit_test(a_directory_of_which_a_part_is_listed_ends_the_start),
         cmocka_unit_test(what_is_written_while_all_starts_over_comes_back),
