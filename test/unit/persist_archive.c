@@ -566,6 +566,51 @@ static void tails_are_streamed(void **state) {
     close_world(&w);
 }
 
+/* More than its log holds, so that an image of the shard is streamed. */
+static void write_much(struct site *s, uint32_t shard) {
+    for (uint32_t i = 1; i < 60; i++) write_key(s, shard + i * SHARDS, "x");
+}
+
+/* What one wrote that is no more is in one of its peer's images alone. Who has all of that peer's own, and the other images, and what
+ * it streamed later, has not got it: neither does he take it for read when he starts, nor does his checkpoint cover it. */
+static void an_image_holds_more_than_its_writers_own(void **state) {
+    (void)state;
+    for (int later = 0; later < 2; later++) {
+        struct world w;
+        open_world(&w, 1);
+        w.options.segment_bytes = 100000; /* both images in one */
+        w.options.settings.rewrite_bytes_min = UINT64_MAX; /* no checkpoint but those that are asked for */
+        struct site *a = start(&w, 0, 1), *b = start(&w, 1, 2), *c = start(&w, 2, 3);
+        for (int i = 0; i < 3; i++) assert_true(reaches(&w, w.sites[i], ARCHIVE_STREAMING, 20 * SECOND));
+        archive_alive(b->archive, &a->id, 1);
+        run(&w, 5 * SECOND);
+        write_much(a, 0);
+        write_much(a, 1);
+        hear(b, a);
+        write_key(c, 1, "of the dead");
+        hear(a, c);
+        stop(c);
+        assert_true(flushes(&w, a, 10 * SECOND));
+        if (later) {
+            write_key(a, 0, "later");
+            assert_true(flushes(&w, a, 10 * SECOND));
+            hear_shard(b, a, 0);
+        }
+        stop(a);
+        struct site *had = start(&w, 2, 4);
+        hear(had, b); /* as from its disk */
+        assert_true(reaches(&w, had, ARCHIVE_STREAMING, 10 * SECOND));
+        assert_true(has(had, 1, "of the dead"));
+        stop(had);
+        nine_hours_of_checkpoints(&w, b);
+        assert_false(has(b, 1, "of the dead"));
+        struct site *reader = start(&w, 3, 5);
+        assert_true(reaches(&w, reader, ARCHIVE_STREAMING, 10 * SECOND));
+        assert_true(has(reader, 1, "of the dead"));
+        close_world(&w);
+    }
+}
+
 static void tables_of_members_come_back(void **state) {
     (void)state;
     struct world w;
@@ -590,6 +635,6 @@ int main(void) {
         cmocka_unit_test(parts_of_the_dead_stay_named), cmocka_unit_test(what_checkpoints_cover_of_the_dead_is_read),
         cmocka_unit_test(an_emptied_store_is_filled_again), cmocka_unit_test(the_rest_is_owed),
         cmocka_unit_test(behind_until_all_is_stored), cmocka_unit_test(what_is_here_is_not_read), cmocka_unit_test(tails_are_streamed),
-        cmocka_unit_test(tables_of_members_come_back)};
+        cmocka_unit_test(an_image_holds_more_than_its_writers_own), cmocka_unit_test(tables_of_members_come_back)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -531,6 +531,28 @@ static void collected_streams_are_read_from_checkpoints(void **state) {
 
 /* ------------------------------------------------- twice, long, and in between */
 
+/* A claim that nobody judged before its process ended is no proof for the next from its place: who was the node may live. */
+static void a_claim_that_was_not_taken_lets_nobody_in_at_once(void **state) {
+    (void)state;
+    struct world w;
+    open_world(&w, 1);
+    struct site *first = start(&w, 0, 1);
+    assert_true(reaches(&w, first, ARCHIVE_STREAMING, 10 * SECOND));
+    run(&w, 5 * SECOND);
+    stands_still(&w, 0);
+    w.options.place = "elsewhere";
+    struct site *other = NULL;
+    for (int starts = 0; starts < 2; starts++) {
+        if (other) stop(other);
+        other = start(&w, 1, 1);
+        assert_false(reaches(&w, other, ARCHIVE_READING, SECOND));
+    }
+    w.sites[0] = first;
+    assert_true(reaches(&w, other, ARCHIVE_STOPPED, 20 * SECOND));
+    assert_int_equal(archive_phase(first->archive), ARCHIVE_STREAMING);
+    close_world(&w);
+}
+
 /* Another process becomes the node while this one stands still, and is restarted: its first claim has come and gone. */
 static void who_slept_through_two_claims_stops(void **state) {
     (void)state;
@@ -842,7 +864,7 @@ int main(void) {
         cmocka_unit_test(an_end_is_the_last_of_its_stream), cmocka_unit_test(no_place_before_an_end_is_free),
         cmocka_unit_test(the_place_of_an_idle_writer_stays), cmocka_unit_test(manifests_that_vanish_are_looked_for_again),
         cmocka_unit_test(one_object_may_rot_of_the_dead), cmocka_unit_test(collected_streams_are_read_from_checkpoints),
-        cmocka_unit_test(who_slept_through_two_claims_stops), cmocka_unit_test(who_slept_long_does_not_stream_on),
+        cmocka_unit_test(a_claim_that_was_not_taken_lets_nobody_in_at_once), cmocka_unit_test(who_slept_through_two_claims_stops), cmocka_unit_test(who_slept_long_does_not_stream_on),
         cmocka_unit_test(an_end_in_a_gap_is_none_for_who_starts), cmocka_unit_test(parts_may_be_missing),
         cmocka_unit_test(the_part_that_all_name_may_be_missing), cmocka_unit_test(asked_in_the_midst_is_answered_soon),
         cmocka_unit_test(who_starts_over_while_it_reads_reads_the_dead_anew), cmocka_unit_test(what_is_being_read_is_not_closed_yet),
