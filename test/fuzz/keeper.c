@@ -29,7 +29,7 @@ struct world {
     struct shard *shards[SHARDS];
     struct keeper *keeper;
     struct keeper_recovery recovery; /* of this life */
-    uint64_t incarnation; /* of the next life: nobody has known it before */
+    uint64_t incarnation; /* of the last life; the next one's is not near it: a byte that is bent shall not name it before it is */
     uint32_t threads; /* that read it back */
     bool runs; /* else the disk did not let it */
 };
@@ -116,7 +116,8 @@ static void start(struct world *w) {
     struct buf error = {0};
     w->replicas = replicas_new();
     struct shard_config config = {.replicas = w->replicas, .log_bytes_max = 2048};
-    CHECK(replicas_intern(w->replicas, (struct replica_id){1, w->incarnation++}, &config.self) == STATUS_OK);
+    w->incarnation = XXH3_64bits(&w->incarnation, sizeof w->incarnation);
+    CHECK(replicas_intern(w->replicas, (struct replica_id){1, w->incarnation}, &config.self) == STATUS_OK);
     for (uint32_t i = 0; i < SHARDS; i++) w->shards[i] = shard_new(i, &config);
     w->keeper = keeper_new(&(struct keeper_config){
         .disk = disk_of(w),
