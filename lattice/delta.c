@@ -231,7 +231,7 @@ static void write_unit(struct shard *shard, struct delta_writer *d, const struct
     struct spot spot = {0};
     bool found = key && kind >= KIND_STRING && spot_find(shard, key, record->key_hash, record->field_hash, &spot);
     bool adds = kind == KIND_STRING_INC || kind == KIND_FIELD_INC;
-    const struct increment *mine = found && spot.loose ? element_increment(spot.loose, d->self) : NULL;
+    const struct increment *mine = found ? element_increment(spot.element, d->self) : NULL;
     if (adds && (!mine || mine->n > d->n)) return;
     const struct sibling *live = found && !adds ? element_find(spot.element, dot_make(d->self, d->n)) : NULL;
     uint32_t removed = record->removed_count;
@@ -259,7 +259,7 @@ static void write_unit(struct shard *shard, struct delta_writer *d, const struct
         write_increment(d->wire, mine);
     }
     if (resets) write_floors(d->wire, spot.element, d->self);
-    if (kind == KIND_KEY && key && form_of(key) == FORM_LOOSE) *MORE(d, removed_key) = record->key_hash;
+    if (kind == KIND_KEY && key && key_may_count(key)) *MORE(d, removed_key) = record->key_hash;
 }
 
 /* Once for each key: it may have been removed and filled again many times. */
@@ -393,11 +393,11 @@ struct judged {
 
 static void judge_spot(struct shard *shard, struct spot *spot, void *arg) {
     const struct judge *judge = arg;
-    bool counts = judge->dead && !MUTANT(forgotten_kept) && spot->loose && spot->element->increment_count;
+    bool counts = judge->dead && !MUTANT(forgotten_kept) && spot->element->increment_count;
     if (!spot->element->sibling_count && !counts) return;
     spot_open(shard, spot);
     spot_drop_if(shard, spot, judge->gone, judge->arg);
-    if (counts) element_drop_increments_if(spot->loose, judge->dead, &(struct judged){spot, judge->arg}, &shard->account);
+    if (counts) spot_drop_increments_if(shard, spot, judge->dead, &(struct judged){spot, judge->arg});
     spot_close(shard, spot);
 }
 
@@ -464,7 +464,7 @@ static void add_unit(struct shard *shard, const struct parsed *p, const struct u
         /* By `applied` alone: what FLUSHALL saw runs ahead, and its floors are still to come. */
         bool known = inc->n != 0 && inc->n <= vclock_get(&shard->context.applied, inc->replica);
         if (MUTANT(forgotten_returns)) known = false;
-        element_join_increment(spot_loosen(shard, &spot), inc, known, &shard->account);
+        spot_join_increment(shard, &spot, inc, known);
     }
     spot_close(shard, &spot);
     spot_settle(shard, &spot, was_live);

@@ -41,7 +41,7 @@ static uint32_t increment_place(const struct element *e, uint16_t replica) {
     return low;
 }
 
-struct increment *element_increment(struct element *e, uint16_t replica) {
+struct increment *element_increment(const struct element *e, uint16_t replica) {
     uint32_t at = increment_place(e, replica);
     if (at == e->increment_count || e->increments[at].replica != replica) return NULL;
     return &e->increments[at];
@@ -57,29 +57,34 @@ static struct increment *increment_insert(struct element *e, uint16_t replica, s
     return &grown[at];
 }
 
-bool element_join_increment(struct element *e, const struct increment *from, bool known,
-                            struct mem_account *account) {
-    struct increment *here = element_increment(e, from->replica);
+bool increment_heard(const struct increment *here, const struct increment *from, bool known, struct increment *out) {
     struct increment floor = {.replica = from->replica, .floor_n = from->floor_n, .floor = from->floor};
-    if (!here) {
-        if (known || (MUTANT(early_floor_dropped) && !from->n)) return false;
-        here = increment_insert(e, from->replica, account);
+    if (!here && (known || (MUTANT(early_floor_dropped) && !from->n))) return false;
+    *out = here ? *here : (struct increment){.replica = from->replica};
+    increment_join(out, known && !MUTANT(floor_revives) ? &floor : from);
+    return true;
+}
+
+void element_join_increment(struct element *e, const struct increment *from, bool known, struct mem_account *account) {
+    struct increment *here = element_increment(e, from->replica), joined;
+    if (increment_heard(here, from, known, &joined)) *(here ? here : increment_insert(e, from->replica, account)) = joined;
+}
+
+void increment_increase(struct increment *i, uint64_t n, uint64_t clock, __int128 by) {
+    assert(n > i->n);
+    if (!increment_live(i)) {
+        i->gen = n;
+        i->total = 0;
     }
-    return increment_join(here, known && !MUTANT(floor_revives) ? &floor : from);
+    i->total = fixed_add(i->total, by);
+    i->n = n;
+    i->clock = clock;
 }
 
 void element_increase(struct element *e, uint16_t self, uint64_t n, uint64_t clock, __int128 by,
                       struct mem_account *account) {
     struct increment *mine = element_increment(e, self);
-    if (!mine) mine = increment_insert(e, self, account);
-    assert(n > mine->n);
-    if (!increment_live(mine)) {
-        mine->gen = n;
-        mine->total = 0;
-    }
-    mine->total = fixed_add(mine->total, by);
-    mine->n = n;
-    mine->clock = clock;
+    increment_increase(mine ? mine : increment_insert(e, self, account), n, clock, by);
 }
 
 bool element_reset_increments(struct element *e) {
@@ -111,13 +116,12 @@ static bool is_ahead(const struct increment *i, const struct vclock *applied) {
     return i->floor_n > vclock_get(applied, i->replica) && !MUTANT(floor_ahead_forgotten);
 }
 
-static bool is_over(const struct increment *i, const void *applied) { return !increment_live(i) && !is_ahead(i, applied); }
+bool increment_over(const struct increment *i, const void *applied) { return !increment_live(i) && !is_ahead(i, applied); }
 
-bool element_forget_dead(struct element *e, const struct vclock *applied, struct mem_account *account) {
-    element_drop_increments_if(e, is_over, applied, account);
+bool element_awaits(const struct element *e, const struct vclock *applied) {
     for (uint32_t i = 0; i < e->increment_count; i++)
-        if (is_ahead(&e->increments[i], applied)) return false;
-    return true;
+        if (is_ahead(&e->increments[i], applied)) return true;
+    return false;
 }
 
 bool element_has_increments(const struct element *e) {

@@ -58,7 +58,7 @@ __int128 element_sum(const struct element *e);
 /* The sibling that is read, NULL if none. */
 const struct sibling *element_newest(const struct element *e, const struct replicas *replicas);
 const struct sibling *element_find(const struct element *e, struct dot dot);
-struct increment *element_increment(struct element *e, uint16_t replica);
+struct increment *element_increment(const struct element *e, uint16_t replica);
 
 /* Adds a sibling; its dot must not be there yet. */
 void element_add(struct element *e, struct dot dot, uint64_t clock, struct bytes value,
@@ -69,10 +69,13 @@ uint32_t element_drop_if(struct element *e, bool (*gone)(struct dot dot, const v
                          const void *arg, struct mem_account *account);
 /* Joins one increment entry. `known` says whether our context has its dot: an entry that is
  * known and not here was dead and has been forgotten, and stays so; also where a floor has come
- * since, of an earlier reset. True if changed. */
-bool element_join_increment(struct element *e, const struct increment *from, bool known,
+ * since, of an earlier reset. */
+void element_join_increment(struct element *e, const struct increment *from, bool known,
                             struct mem_account *account);
+/* What is to become of the entry of from's replica, NULL if there is none. False: there shall be none. */
+bool increment_heard(const struct increment *here, const struct increment *from, bool known, struct increment *out);
 /* The owner's next increment, numbered n. A dead entry starts a new generation. */
+void increment_increase(struct increment *i, uint64_t n, uint64_t clock, __int128 by);
 void element_increase(struct element *e, uint16_t self, uint64_t n, uint64_t clock, __int128 by,
                       struct mem_account *account);
 /* SET and DEL: every increment seen is under its floor. True if any was live. */
@@ -80,9 +83,10 @@ bool element_reset_increments(struct element *e);
 /* Drops increments for which gone() says so. */
 void element_drop_increments_if(struct element *e, bool (*gone)(const struct increment *i, const void *arg),
                                 const void *arg, struct mem_account *account);
-/* Forgets dead entries: only once their resets are causally stable. A floor that is ahead of what is applied
- * stays, for what it resets is still to come; false: there are such. */
-bool element_forget_dead(struct element *e, const struct vclock *applied, struct mem_account *account);
+/* Dead, and may be forgotten: only once its reset is causally stable. One whose floor is ahead of what is `applied` (a struct
+ * vclock) stays, for what it resets is still to come. */
+bool increment_over(const struct increment *i, const void *applied);
+bool element_awaits(const struct element *e, const struct vclock *applied); /* there are such */
 
 /* The share of this element in the shard's audit hash; 0 when nothing is live, so a node that
  * has forgotten a dead entry equals one that has not. */

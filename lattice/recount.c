@@ -30,7 +30,7 @@ static void add_packed(struct recount *r, const void *packed) {
     struct parts parts;
     packed_read(packed, &parts);
     add_piece(r, (size_t)(parts.value.data + parts.value.len - (const uint8_t *)packed));
-    must(r, form_of(packed) & (FORM_WRITE | FORM_EXPIRY), "what is gone is still in its table");
+    must(r, form_of(packed) & (FORM_WRITE | FORM_COUNT | FORM_EXPIRY), "what is gone is still in its table");
     r->facts->packed++;
 }
 

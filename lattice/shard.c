@@ -126,11 +126,12 @@ static struct table *table_for(struct key *key, enum kind kind) {
     return kind == KIND_MEMBER ? &key->members : &key->fields;
 }
 
-/* What is there of a packed item becomes a sibling. */
+/* What is there of a packed item becomes a sibling, or an increment. */
 static void unpack_into(struct shard *shard, const void *packed, enum form what, struct element *e) {
     struct view view;
-    if (!packed_view(packed, what, &view)->sibling_count) return;
-    element_add(e, view.one.dot, view.one.clock, bytes_of(view.one.data, view.one.len), &shard->account);
+    const struct element *from = packed_view(packed, what, &view);
+    if (from->sibling_count) element_add(e, view.one.dot, view.one.clock, bytes_of(view.one.data, view.one.len), &shard->account);
+    if (from->increment_count) element_join_increment(e, &view.count, false, &shard->account);
 }
 
 /* The key in loose form: unpacked, or made if old is NULL. */
@@ -167,9 +168,13 @@ static struct field *field_loosen(struct shard *shard, struct table *table, stru
 }
 
 static bool element_empty(const struct element *e) { return !e->sibling_count && !e->increment_count; }
-static bool element_packs(const struct element *e) { return e->sibling_count == 1 && !e->increment_count; }
+static bool element_packs(const struct element *e) {
+    if (e->increment_count) return !e->sibling_count && e->increment_count == 1 && packed_takes(e->increments);
+    return e->sibling_count == 1;
+}
 
 static struct parts parts_of(struct bytes name, const struct element *e) {
+    if (e->increment_count) return packed_count(name, e->increments);
     const struct sibling *s = &e->siblings[0];
     return (struct parts){.name = name, .value = bytes_of(s->data, s->len), .dot = s->dot, .clock = s->clock};
 }
@@ -204,7 +209,7 @@ static void key_free(struct shard *shard, struct key *key) {
 }
 
 static bool field_empty(const struct field *field) {
-    return form_of(field) == FORM_LOOSE ? element_empty(&field->element) : !(form_of(field) & FORM_WRITE);
+    return form_of(field) == FORM_LOOSE ? element_empty(&field->element) : !(form_of(field) & (FORM_WRITE | FORM_COUNT));
 }
 
 static bool field_packs(const struct field *field) { return form_of(field) == FORM_LOOSE && element_packs(&field->element); }
@@ -238,13 +243,14 @@ static bool key_has_expiry(const struct key *key) {
 }
 
 static bool key_empty(const struct key *key) {
-    if (form_of(key) != FORM_LOOSE) return !(form_of(key) & (FORM_WRITE | FORM_EXPIRY));
+    if (form_of(key) != FORM_LOOSE) return !(form_of(key) & (FORM_WRITE | FORM_COUNT | FORM_EXPIRY));
     return element_empty(&key->string) && element_empty(&key->expiry) && !key->members.count && !key->fields.count;
 }
 
 /* Could it be smaller? */
 static bool key_packs(const struct key *key) {
-    if (form_of(key) != FORM_LOOSE) return form_of(key) == (FORM_PACKED | FORM_WRITE | FORM_TIMED);
+    unsigned form = form_of(key);
+    if (form != FORM_LOOSE) return form & (FORM_WRITE | FORM_COUNT) && (form & (FORM_TIMED | FORM_EXPIRY)) == FORM_TIMED;
     return element_packs(&key->string) && key->expiry.sibling_count <= 1 && !key->members.count && !key->fields.count;
 }
 
@@ -252,6 +258,8 @@ bool key_live(const struct key *key) {
     if (form_of(key) != FORM_LOOSE) return form_of(key) & FORM_WRITE;
     return element_live(&key->string) || key->members_live || key->fields_live;
 }
+
+bool key_may_count(const struct key *key) { return form_of(key) == FORM_LOOSE || form_of(key) & FORM_COUNT; }
 
 static void *pack_key(struct shard *shard, const struct key *key) {
     struct view string, expiry;
@@ -345,14 +353,35 @@ void spot_make(struct shard *shard, struct key_ref ref, struct key *key, uint64_
     spot_aim(out);
 }
 
+static void *packed_of(const struct spot *spot) { return spot->field ? (void *)spot->field : spot->key; }
+
 void spot_drop_if(struct shard *shard, struct spot *spot, bool (*gone)(struct dot dot, const void *arg), const void *arg) {
     if (spot->loose) {
         element_drop_if(spot->loose, gone, arg, &shard->account);
         return;
     }
     if (!spot->element->sibling_count || !gone(spot->element->siblings[0].dot, arg)) return;
-    packed_drop(spot->field ? (void *)spot->field : spot->key, part_of(spot));
+    packed_drop(packed_of(spot), part_of(spot));
     spot_aim(spot);
+}
+
+/* Puts those that are alive under their floors. */
+static void spot_reset_increments(struct spot *spot) {
+    if (spot->loose) {
+        element_reset_increments(spot->loose);
+    } else if (spot->element->increment_count) {
+        packed_drop(packed_of(spot), FORM_WRITE);
+        spot_aim(spot);
+    }
+}
+
+void spot_drop_increments_if(struct shard *shard, struct spot *spot, bool (*gone)(const struct increment *i, const void *arg), const void *arg) {
+    if (spot->loose) {
+        element_drop_increments_if(spot->loose, gone, arg, &shard->account);
+    } else if (spot->element->increment_count && gone(spot->element->increments, arg)) {
+        packed_drop(packed_of(spot), FORM_COUNT);
+        spot_aim(spot);
+    }
 }
 
 static void put_packed(struct shard *shard, struct spot *spot, const struct parts *parts) {
@@ -372,33 +401,23 @@ static void put_packed(struct shard *shard, struct spot *spot, const struct part
     spot_aim(spot);
 }
 
-/* Beside what a packed key holds already. */
-static void add_packed(struct shard *shard, struct spot *spot, struct dot dot, uint64_t clock, struct bytes value) {
-    struct sibling one = {dot, clock, (uint8_t *)(uintptr_t)value.data, (uint32_t)value.len};
-    struct element added = {.siblings = &one, .sibling_count = 1};
+/* What the element is from now on, beside what a packed key holds besides. */
+static void become(struct shard *shard, struct spot *spot, const struct element *e) {
     struct view view;
     struct parts parts;
     if (kind_has_field(kind_of(spot->field_hash))) {
-        parts = parts_of(spot->field_name, &added);
+        parts = parts_of(spot->field_name, e);
     } else if (spot->field_hash == KIND_EXPIRY) {
         parts = parts_of(spot->key_name, string_of(spot->key, &view));
-        add_expiry(&parts, &added);
+        add_expiry(&parts, e);
     } else {
-        parts = parts_of(spot->key_name, &added);
+        parts = parts_of(spot->key_name, e);
         if (spot->key) add_expiry(&parts, expiry_of(spot->key, &view));
     }
     put_packed(shard, spot, &parts);
 }
 
-void spot_add(struct shard *shard, struct spot *spot, struct dot dot, uint64_t clock, struct bytes value) {
-    bool alone = spot->field_hash == KIND_EXPIRY && !(spot->key && form_of(spot->key) & FORM_WRITE);
-    if (spot->loose || spot->element->sibling_count || alone)
-        element_add(spot_loosen(shard, spot), dot, clock, value, &shard->account);
-    else
-        add_packed(shard, spot, dot, clock, value);
-}
-
-struct element *spot_loosen(struct shard *shard, struct spot *spot) {
+static struct element *spot_loosen(struct shard *shard, struct spot *spot) {
     enum kind kind = kind_of(spot->field_hash);
     if (spot->loose) return spot->loose;
     if (kind_has_field(kind))
@@ -407,6 +426,44 @@ struct element *spot_loosen(struct shard *shard, struct spot *spot) {
         spot->key = key_loosen(shard, spot->key, (struct key_ref){spot->key_name, spot->key_hash});
     spot_aim(spot);
     return spot->loose;
+}
+
+void spot_add(struct shard *shard, struct spot *spot, struct dot dot, uint64_t clock, struct bytes value) {
+    bool alone = spot->field_hash == KIND_EXPIRY && !(spot->key && form_of(spot->key) & (FORM_WRITE | FORM_COUNT));
+    if (spot->loose || !element_empty(spot->element) || alone) {
+        element_add(spot_loosen(shard, spot), dot, clock, value, &shard->account);
+        return;
+    }
+    struct sibling one = {dot, clock, (uint8_t *)(uintptr_t)value.data, (uint32_t)value.len};
+    become(shard, spot, &(struct element){.siblings = &one, .sibling_count = 1});
+}
+
+/* Whether an increment of the replica would be all there is of the element. */
+static bool counts_alone(const struct spot *spot, uint16_t replica) {
+    const struct element *e = spot->element;
+    return !spot->loose && !e->sibling_count && (!e->increment_count || e->increments->replica == replica);
+}
+
+static void become_count(struct shard *shard, struct spot *spot, struct increment *i) {
+    become(shard, spot, &(struct element){.increments = i, .increment_count = 1});
+}
+
+void spot_join_increment(struct shard *shard, struct spot *spot, const struct increment *from, bool known) {
+    struct increment joined;
+    bool alone = counts_alone(spot, from->replica);
+    if (alone && !increment_heard(element_increment(spot->element, from->replica), from, known, &joined)) return;
+    if (alone && packed_takes(&joined)) become_count(shard, spot, &joined);
+    else element_join_increment(spot_loosen(shard, spot), from, known, &shard->account);
+}
+
+static void spot_increase(struct shard *shard, struct spot *spot, uint16_t self, uint64_t n, __int128 by) {
+    if (!counts_alone(spot, self)) {
+        element_increase(spot_loosen(shard, spot), self, n, shard->clock, by, &shard->account);
+        return;
+    }
+    struct increment next = spot->element->increment_count ? *spot->element->increments : (struct increment){.replica = self};
+    increment_increase(&next, n, shard->clock, by);
+    become_count(shard, spot, &next);
 }
 
 void spot_settle(struct shard *shard, struct spot *spot, bool key_was_live) {
@@ -954,7 +1011,7 @@ static void clear_spot(struct shard *shard, struct spot *spot, void *arg) {
     if (!element_live(spot->element)) return;
     spot_open(shard, spot);
     spot_drop_if(shard, spot, see_and_remove, &shard);
-    if (spot->loose && !(MUTANT(reset_keeps_fields) && spot->field)) element_reset_increments(spot->loose);
+    if (!(MUTANT(reset_keeps_fields) && spot->field)) spot_reset_increments(spot);
     spot_close(shard, spot);
 }
 
@@ -977,8 +1034,8 @@ static void clear_key(struct shard *shard, struct key *key, int64_t now_ms) {
 }
 
 static bool key_has_leftovers(const struct key *key) {
-    return form_of(key) != FORM_LOOSE || key->expiry.sibling_count || key->string.sibling_count || key->members.count ||
-           key->fields.count;
+    if (form_of(key) != FORM_LOOSE) return form_of(key) & (FORM_WRITE | FORM_EXPIRY);
+    return key->expiry.sibling_count || key->string.sibling_count || key->members.count || key->fields.count;
 }
 
 /* The key to write to, NULL if it is not there. What is expired or left over is removed as
@@ -1032,7 +1089,7 @@ static void increase(struct shard *shard, struct key_ref ref, enum kind kind, st
     spot_make(shard, ref, key, hash, field, &spot);
     bool was_live = spot.key && key_live(spot.key);
     spot_open(shard, &spot);
-    element_increase(spot_loosen(shard, &spot), self_of(shard), n, shard->clock, by, &shard->account);
+    spot_increase(shard, &spot, self_of(shard), n, by);
     spot_close(shard, &spot);
     log_mutation(shard, n, ref.hash, hash);
     spot_settle(shard, &spot, was_live);
@@ -1121,11 +1178,12 @@ bool shard_delete(struct shard *shard, struct key_ref ref, int64_t now_ms) {
 static bool counts(const struct key *key) {
     size_t at = 0;
     struct field *field;
-    if (form_of(key) != FORM_LOOSE) return false;
-    if (MUTANT(flush_live_only)) return element_has_increments(&key->string);
-    if (key->string.increment_count) return true;
-    while ((field = table_next(&key->fields, &at)))
-        if (form_of(field) == FORM_LOOSE && field->element.increment_count) return true;
+    struct view view;
+    if (MUTANT(flush_live_only)) return element_has_increments(string_of(key, &view));
+    if (!key_may_count(key)) return false;
+    if (string_of(key, &view)->increment_count) return true;
+    while ((field = table_next(fields_of(key, KIND_FIELD), &at)))
+        if (element_in(field, &view)->increment_count) return true;
     return false;
 }
 
@@ -1175,8 +1233,10 @@ static bool in_graves(const struct graves *g, const struct element_name *name) {
 static bool forget_grave(struct shard *shard, const struct element_name *name) {
     struct key *key = shard_key_by_hash(shard, name->key_hash);
     struct spot spot;
-    if (!key || !spot_find(shard, key, name->key_hash, name->field_hash, &spot) || !spot.loose) return true;
-    bool was_live = key_live(key), all = element_forget_dead(spot.loose, &shard->context.applied, &shard->account);
+    if (!key || !spot_find(shard, key, name->key_hash, name->field_hash, &spot) || !spot.element->increment_count) return true;
+    bool was_live = key_live(key);
+    spot_drop_increments_if(shard, &spot, increment_over, &shard->context.applied);
+    bool all = !element_awaits(spot.element, &shard->context.applied);
     shard->paths.graves_forgotten += all;
     spot_settle(shard, &spot, was_live);
     return all;

@@ -32,7 +32,7 @@ static inline uint64_t element_of(uint64_t field_hash) {
 }
 static inline bool kind_has_field(enum kind kind) { return kind >= KIND_MEMBER; }
 
-/* A key with one write of a string and at most one expiry, and a field with one write, are packed:
+/* A key with one write of a string, or increments of one replica, and at most one expiry, and a field with as little, are packed:
  * then these pointers lead to packed items, and form_of tells. What is below is the loose form. */
 struct field {
     uint8_t form;
@@ -158,6 +158,7 @@ struct key *shard_key_by_hash(const struct shard *shard, uint64_t key_hash);
 struct key *shard_key_of(const struct shard *shard, const struct record *record); /* that the record is of */
 uint64_t key_hash(const struct shard *shard, const struct key *key);
 bool key_live(const struct key *key); /* not for NULL */
+bool key_may_count(const struct key *key); /* false: it has no increments, dead or live */
 
 /* False if the element is not there. */
 bool spot_find(struct shard *shard, struct key *key, uint64_t key_hash, uint64_t field_hash, struct spot *out);
@@ -168,10 +169,11 @@ void spot_make(struct shard *shard, struct key_ref ref, struct key *key, uint64_
 /* Every change of an element stands between these two: they keep cells and counts. */
 void spot_open(struct shard *shard, struct spot *spot);
 void spot_close(struct shard *shard, struct spot *spot);
-/* Changes. Adding and loosening are for made spots: they move the item. */
+/* Changes. Adding and joining are for made spots: they move the item. */
 void spot_drop_if(struct shard *shard, struct spot *spot, bool (*gone)(struct dot dot, const void *arg), const void *arg);
+void spot_drop_increments_if(struct shard *shard, struct spot *spot, bool (*gone)(const struct increment *i, const void *arg), const void *arg);
 void spot_add(struct shard *shard, struct spot *spot, struct dot dot, uint64_t clock, struct bytes value);
-struct element *spot_loosen(struct shard *shard, struct spot *spot);
+void spot_join_increment(struct shard *shard, struct spot *spot, const struct increment *from, bool known); /* see element.h */
 /* After the last change: frees what is empty, packs what may be packed, keeps the count. */
 void spot_settle(struct shard *shard, struct spot *spot, bool key_was_live);
 

@@ -26,12 +26,19 @@ static void count_element_memory(struct count *c, const struct element *e) {
     for (uint32_t i = 1; i < e->increment_count; i++) CHECK(e->increments[i - 1].replica < e->increments[i].replica);
 }
 
+static bool is_content(unsigned form) { return form == FORM_WRITE || form == FORM_COUNT || form == (FORM_COUNT | FORM_WRITE); }
+
+static bool is_one_thing(const struct element *e) {
+    return e->sibling_count + e->increment_count == 1 && (e->sibling_count || packed_takes(e->increments));
+}
+
 /* As packed.h draws it; a dropped expiry leaves no place, and a dropped write only its expiry. */
 static void count_packed(struct count *c, const void *packed) {
     struct parts p = {0};
     unsigned form = form_of(packed);
-    CHECK(form == (FORM_PACKED | FORM_WRITE) || form == (FORM_PACKED | FORM_TIMED | FORM_EXPIRY) ||
-          form == (FORM_PACKED | FORM_WRITE | FORM_TIMED | FORM_EXPIRY));
+    unsigned expires = form & (FORM_TIMED | FORM_EXPIRY), content = form & ~(FORM_PACKED | FORM_TIMED | FORM_EXPIRY);
+    CHECK(form & FORM_PACKED && (!expires || expires == (FORM_TIMED | FORM_EXPIRY)));
+    CHECK(is_content(content) || (!content && expires));
     packed_read(packed, &p);
     size_t expiry = varint_len(dot_replica(p.expiry.dot)) + varint_len(dot_counter(p.expiry.dot)) + EXPIRY_BYTES + sizeof p.clock;
     add_piece(c, 1 + varint_len(p.name.len) + p.name.len + (p.timed ? expiry : 0) + varint_len(p.value.len) +
@@ -70,15 +77,15 @@ static uint32_t count_fields(struct count *c, const struct table *t, unsigned ki
     check_table(t, c);
     while ((field = table_next(t, &at))) {
         if (form_of(field) != FORM_LOOSE) {
-            CHECK(form_of(field) == (FORM_PACKED | FORM_WRITE));
+            CHECK(is_content(form_of(field) & ~FORM_PACKED));
             count_packed(c, field);
-            live++;
+            live += (form_of(field) & FORM_WRITE) != 0;
             continue;
         }
         const struct element *e = &field->element;
         CHECK((field->hash & KIND_MASK) == kind);
         CHECK(e->sibling_count || e->increment_count);
-        CHECK(e->sibling_count != 1 || e->increment_count);
+        CHECK(!is_one_thing(e));
         add_piece(c, sizeof *field + field->name_len);
         count_element_memory(c, e);
         live += element_live(e);
@@ -93,8 +100,9 @@ static bool has_hint(const struct shard *shard, uint64_t key_hash) {
 }
 
 static void count_loose(struct count *c, const struct key *key) {
-    bool has_more = key->expiry.sibling_count > 1 || key->members.count || key->fields.count || key->string.increment_count;
-    CHECK(has_more || key->string.sibling_count > 1 || (key->expiry.sibling_count && !key->string.sibling_count));
+    bool has_more = key->expiry.sibling_count > 1 || key->members.count || key->fields.count;
+    CHECK(has_more || !is_one_thing(&key->string));
+    CHECK(has_more || key->string.sibling_count || key->string.increment_count || key->expiry.sibling_count);
     CHECK(!key->expiry.increment_count);
     add_piece(c, sizeof *key + key->name_len);
     count_element_memory(c, &key->string);
