@@ -36,7 +36,7 @@ static bool is_one_thing(const struct element *e) {
 static void count_packed(struct count *c, const void *packed) {
     struct parts p = {0};
     unsigned form = form_of(packed);
-    unsigned expires = form & (FORM_TIMED | FORM_EXPIRY), content = form & ~(FORM_PACKED | FORM_TIMED | FORM_EXPIRY);
+    unsigned expires = form & (FORM_TIMED | FORM_EXPIRY), content = form & ~(unsigned)(FORM_PACKED | FORM_TIMED | FORM_EXPIRY);
     CHECK(form & FORM_PACKED && (!expires || expires == (FORM_TIMED | FORM_EXPIRY)));
     CHECK(is_content(content) || (!content && expires));
     packed_read(packed, &p);
@@ -77,7 +77,7 @@ static uint32_t count_fields(struct count *c, const struct table *t, unsigned ki
     check_table(t, c);
     while ((field = table_next(t, &at))) {
         if (form_of(field) != FORM_LOOSE) {
-            CHECK(is_content(form_of(field) & ~FORM_PACKED));
+            CHECK(is_content(form_of(field) & ~(unsigned)FORM_PACKED));
             count_packed(c, field);
             live += (form_of(field) & FORM_WRITE) != 0;
             continue;
