@@ -228,7 +228,7 @@ static void write_reset_unit(struct shard *shard, struct spot *spot, void *arg) 
 static void write_unit(struct shard *shard, struct delta_writer *d, const struct record *record) {
     enum kind kind = kind_of(record->field_hash);
     struct key *key = kind == KIND_FLUSH ? NULL : shard_key_of(shard, record);
-    struct spot spot = {0};
+    struct spot spot;
     bool found = key && kind >= KIND_STRING && spot_find(shard, key, record->key_hash, record->field_hash, &spot);
     bool adds = kind == KIND_STRING_INC || kind == KIND_FIELD_INC;
     const struct increment *mine = found ? element_increment(spot.element, d->self) : NULL;

@@ -27,10 +27,8 @@ static void add_table(struct recount *r, const struct table *t) {
 }
 
 static void add_packed(struct recount *r, const void *packed) {
-    struct parts parts;
-    packed_read(packed, &parts);
-    add_piece(r, (size_t)(parts.value.data + parts.value.len - (const uint8_t *)packed));
-    must(r, form_of(packed) & (FORM_WRITE | FORM_COUNT | FORM_EXPIRY), "what is gone is still in its table");
+    add_piece(r, packed_size(packed));
+    must(r, !packed_empty(packed), "what is gone is still in its table");
     r->facts->packed++;
 }
 

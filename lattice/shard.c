@@ -126,12 +126,14 @@ static struct table *table_for(struct key *key, enum kind kind) {
     return kind == KIND_MEMBER ? &key->members : &key->fields;
 }
 
-/* What is there of a packed item becomes a sibling, or an increment. */
-static void unpack_into(struct shard *shard, const void *packed, enum form what, struct element *e) {
-    struct view view;
-    const struct element *from = packed_view(packed, what, &view);
-    if (from->sibling_count) element_add(e, view.one.dot, view.one.clock, bytes_of(view.one.data, view.one.len), &shard->account);
-    if (from->increment_count) element_join_increment(e, &view.count, false, &shard->account);
+/* What is there of a packed item becomes a sibling, and increments. */
+static void unpack_into(struct shard *shard, const struct element *from, struct element *e) {
+    const struct sibling *s = from->siblings;
+    if (from->sibling_count) element_add(e, s->dot, s->clock, bytes_of(s->data, s->len), &shard->account);
+    if (!from->increment_count) return;
+    size_t bytes = from->increment_count * sizeof *from->increments;
+    e->increments = memcpy(mem_take(&shard->account, bytes), from->increments, bytes);
+    e->increment_count = from->increment_count;
 }
 
 /* The key in loose form: unpacked, or made if old is NULL. */
@@ -144,8 +146,9 @@ static struct key *key_loosen(struct shard *shard, struct key *old, struct key_r
         table_insert(&shard->keys, ref.hash, key, &shard->account);
         return key;
     }
-    unpack_into(shard, old, FORM_WRITE, &key->string);
-    unpack_into(shard, old, FORM_EXPIRY, &key->expiry);
+    struct view view;
+    unpack_into(shard, packed_view(old, &view), &key->string);
+    unpack_into(shard, packed_view_expiry(old, &view), &key->expiry);
     table_replace(&shard->keys, ref.hash, old, key);
     packed_free(old, &shard->account);
     return key;
@@ -161,34 +164,14 @@ static struct field *field_loosen(struct shard *shard, struct table *table, stru
         table_insert(table, hash, field, &shard->account);
         return field;
     }
-    unpack_into(shard, old, FORM_WRITE, &field->element);
+    struct view view;
+    unpack_into(shard, packed_view(old, &view), &field->element);
     table_replace(table, hash, old, field);
     packed_free(old, &shard->account);
     return field;
 }
 
 static bool element_empty(const struct element *e) { return !e->sibling_count && !e->increment_count; }
-static bool element_packs(const struct element *e) {
-    if (e->increment_count) return !e->sibling_count && e->increment_count == 1 && packed_takes(e->increments);
-    return e->sibling_count == 1;
-}
-
-static struct parts parts_of(struct bytes name, const struct element *e) {
-    if (e->increment_count) return packed_count(name, e->increments);
-    const struct sibling *s = &e->siblings[0];
-    return (struct parts){.name = name, .value = bytes_of(s->data, s->len), .dot = s->dot, .clock = s->clock};
-}
-
-/* One sibling at most. */
-static void add_expiry(struct parts *parts, const struct element *expiry) {
-    const struct sibling *s = expiry->siblings;
-    parts->timed = expiry->sibling_count > 0;
-    if (!parts->timed) return;
-    memcpy(parts->expiry.at, s->data, EXPIRY_BYTES);
-    parts->expiry.dot = s->dot;
-    parts->expiry.clock = s->clock;
-}
-
 static void field_free(struct shard *shard, struct field *field) {
     if (form_of(field) != FORM_LOOSE) {
         packed_free(field, &shard->account);
@@ -209,10 +192,17 @@ static void key_free(struct shard *shard, struct key *key) {
 }
 
 static bool field_empty(const struct field *field) {
-    return form_of(field) == FORM_LOOSE ? element_empty(&field->element) : !(form_of(field) & (FORM_WRITE | FORM_COUNT));
+    return form_of(field) == FORM_LOOSE ? element_empty(&field->element) : packed_empty(field);
 }
 
-static bool field_packs(const struct field *field) { return form_of(field) == FORM_LOOSE && element_packs(&field->element); }
+/* Could it be smaller? */
+static bool field_packs(const struct field *field) {
+    return form_of(field) == FORM_LOOSE ? packed_takes(&field->element) : packed_has_slack(field);
+}
+
+static const struct element *element_in(const struct field *field, struct view *view) {
+    return form_of(field) == FORM_LOOSE ? &field->element : packed_view(field, view);
+}
 
 static void note_due(struct shard *shard, const struct key *key);
 
@@ -222,8 +212,8 @@ static void field_settle(struct shard *shard, struct key *key, struct field *fie
         table_remove(table, hash, field, &shard->account);
         if (!table->count) table_fini(table, &shard->account);
     } else if (field_packs(field)) {
-        struct parts parts = parts_of(field_name(field), &field->element);
-        table_replace(table, hash, field, packed_new(&parts, &shard->account));
+        struct view view;
+        table_replace(table, hash, field, packed_new(field_name(field), element_in(field, &view), NULL, &shard->account));
     } else {
         return;
     }
@@ -232,10 +222,10 @@ static void field_settle(struct shard *shard, struct key *key, struct field *fie
 
 /* The key's register, and its expiry; reading only. */
 static const struct element *string_of(const struct key *key, struct view *view) {
-    return form_of(key) == FORM_LOOSE ? &key->string : packed_view(key, FORM_WRITE, view);
+    return form_of(key) == FORM_LOOSE ? &key->string : packed_view(key, view);
 }
 static const struct element *expiry_of(const struct key *key, struct view *view) {
-    return form_of(key) == FORM_LOOSE ? &key->expiry : packed_view(key, FORM_EXPIRY, view);
+    return form_of(key) == FORM_LOOSE ? &key->expiry : packed_view_expiry(key, view);
 }
 
 static bool key_has_expiry(const struct key *key) {
@@ -243,29 +233,26 @@ static bool key_has_expiry(const struct key *key) {
 }
 
 static bool key_empty(const struct key *key) {
-    if (form_of(key) != FORM_LOOSE) return !(form_of(key) & (FORM_WRITE | FORM_COUNT | FORM_EXPIRY));
+    if (form_of(key) != FORM_LOOSE) return packed_empty(key);
     return element_empty(&key->string) && element_empty(&key->expiry) && !key->members.count && !key->fields.count;
 }
 
 /* Could it be smaller? */
 static bool key_packs(const struct key *key) {
-    unsigned form = form_of(key);
-    if (form != FORM_LOOSE) return form & (FORM_WRITE | FORM_COUNT) && (form & (FORM_TIMED | FORM_EXPIRY)) == FORM_TIMED;
-    return element_packs(&key->string) && key->expiry.sibling_count <= 1 && !key->members.count && !key->fields.count;
+    if (form_of(key) != FORM_LOOSE) return packed_has_slack(key);
+    return packed_takes(&key->string) && key->expiry.sibling_count <= 1 && !key->members.count && !key->fields.count;
 }
 
 bool key_live(const struct key *key) {
-    if (form_of(key) != FORM_LOOSE) return form_of(key) & FORM_WRITE;
+    if (form_of(key) != FORM_LOOSE) return packed_live(key);
     return element_live(&key->string) || key->members_live || key->fields_live;
 }
 
-bool key_may_count(const struct key *key) { return form_of(key) == FORM_LOOSE || form_of(key) & FORM_COUNT; }
+bool key_may_count(const struct key *key) { return form_of(key) == FORM_LOOSE || form_of(key) & FORM_COUNTED; }
 
 static void *pack_key(struct shard *shard, const struct key *key) {
     struct view string, expiry;
-    struct parts parts = parts_of(key_name(key), string_of(key, &string));
-    add_expiry(&parts, expiry_of(key, &expiry));
-    return packed_new(&parts, &shard->account);
+    return packed_new(key_name(key), string_of(key, &string), expiry_of(key, &expiry), &shard->account);
 }
 
 static void count_live(struct shard *shard, bool was_live, bool live) {
@@ -310,9 +297,6 @@ void key_settle(struct shard *shard, struct key *key, uint64_t hash, bool was_li
 
 /* ------------------------------------------------------------------- spots */
 
-/* Of a packed item. */
-static enum form part_of(const struct spot *spot) { return spot->field_hash == KIND_EXPIRY ? FORM_EXPIRY : FORM_WRITE; }
-
 static void spot_aim(struct spot *spot) {
     enum kind kind = kind_of(spot->field_hash);
     const void *packed = NULL;
@@ -325,15 +309,26 @@ static void spot_aim(struct spot *spot) {
         spot->loose = kind == KIND_STRING ? &spot->key->string : &spot->key->expiry;
     else
         packed = spot->key;
-    spot->view.element = (struct element){0};
-    spot->element = spot->loose ? spot->loose : packed ? packed_view(packed, part_of(spot), &spot->view) : &spot->view.element;
+    spot->element = spot->loose ? spot->loose : &spot->view.element;
+    if (!spot->loose && !packed) spot->view.element = (struct element){0};
+    if (packed && kind == KIND_EXPIRY) packed_view_expiry(packed, &spot->view);
+    else if (packed) packed_view(packed, &spot->view);
+}
+
+/* What it shows is left as it is, until it is aimed. */
+static void spot_begin(struct spot *spot, struct key *key, uint64_t key_hash, uint64_t field_hash) {
+    spot->key = key;
+    spot->field = NULL;
+    spot->key_hash = key_hash;
+    spot->field_hash = field_hash;
+    spot->key_name = spot->field_name = (struct bytes){0};
 }
 
 bool spot_find(struct shard *shard, struct key *key, uint64_t hash, uint64_t field, struct spot *out) {
     struct hash_ref ref = {shard, element_of(field)};
     enum kind kind = kind_of(ref.hash);
     assert(kind >= KIND_STRING);
-    *out = (struct spot){.key = key, .key_hash = hash, .field_hash = ref.hash};
+    spot_begin(out, key, hash, ref.hash);
     if (kind == KIND_EXPIRY && !key_has_expiry(key)) return false;
     if (kind_has_field(kind)) {
         out->field = table_find(fields_of(key, kind), ref.hash, same_field_hash, &ref);
@@ -347,8 +342,9 @@ void spot_make(struct shard *shard, struct key_ref ref, struct key *key, uint64_
                struct spot *out) {
     uint64_t hash = element_of(field);
     enum kind kind = kind_of(hash);
-    *out = (struct spot){.key_hash = ref.hash, .field_hash = hash, .key_name = ref.name, .field_name = name};
-    out->key = kind_has_field(kind) ? key_loosen(shard, key, ref) : key;
+    spot_begin(out, kind_has_field(kind) ? key_loosen(shard, key, ref) : key, ref.hash, hash);
+    out->key_name = ref.name;
+    out->field_name = name;
     if (kind_has_field(kind)) out->field = table_find(fields_of(out->key, kind), hash, same_field, &name);
     spot_aim(out);
 }
@@ -361,7 +357,8 @@ void spot_drop_if(struct shard *shard, struct spot *spot, bool (*gone)(struct do
         return;
     }
     if (!spot->element->sibling_count || !gone(spot->element->siblings[0].dot, arg)) return;
-    packed_drop(packed_of(spot), part_of(spot));
+    if (spot->field_hash == KIND_EXPIRY) packed_drop_expiry(spot->key);
+    else packed_drop_write(packed_of(spot));
     spot_aim(spot);
 }
 
@@ -370,7 +367,7 @@ static void spot_reset_increments(struct spot *spot) {
     if (spot->loose) {
         element_reset_increments(spot->loose);
     } else if (spot->element->increment_count) {
-        packed_drop(packed_of(spot), FORM_WRITE);
+        packed_reset(packed_of(spot));
         spot_aim(spot);
     }
 }
@@ -378,21 +375,22 @@ static void spot_reset_increments(struct spot *spot) {
 void spot_drop_increments_if(struct shard *shard, struct spot *spot, bool (*gone)(const struct increment *i, const void *arg), const void *arg) {
     if (spot->loose) {
         element_drop_increments_if(spot->loose, gone, arg, &shard->account);
-    } else if (spot->element->increment_count && gone(spot->element->increments, arg)) {
-        packed_drop(packed_of(spot), FORM_COUNT);
+    } else if (spot->element->increment_count) {
+        packed_drop_counts_if(packed_of(spot), gone, arg);
         spot_aim(spot);
     }
 }
 
-static void put_packed(struct shard *shard, struct spot *spot, const struct parts *parts) {
+static void put_packed(struct shard *shard, struct spot *spot, const struct element *e, const struct element *expiry) {
     enum kind kind = kind_of(spot->field_hash);
     bool is_field = kind_has_field(kind);
     uint64_t hash = is_field ? spot->field_hash : spot->key_hash;
+    struct bytes name = is_field ? spot->field_name : spot->key_name;
     struct table *table = is_field ? table_for(spot->key, kind) : &shard->keys;
     void *old = is_field ? (void *)spot->field : spot->key, *item = old;
     if (!old)
-        table_insert(table, hash, item = packed_new(parts, &shard->account), &shard->account);
-    else if (!packed_renew(&item, parts, &shard->account))
+        table_insert(table, hash, item = packed_new(name, e, expiry, &shard->account), &shard->account);
+    else if (!packed_renew(&item, name, e, expiry, &shard->account))
         table_replace(table, hash, old, item);
     if (is_field)
         spot->field = item;
@@ -401,20 +399,16 @@ static void put_packed(struct shard *shard, struct spot *spot, const struct part
     spot_aim(spot);
 }
 
-/* What the element is from now on, beside what a packed key holds besides. */
+/* What the element, which is not loose, is from now on, beside what a packed key holds besides. */
 static void become(struct shard *shard, struct spot *spot, const struct element *e) {
     struct view view;
-    struct parts parts;
-    if (kind_has_field(kind_of(spot->field_hash))) {
-        parts = parts_of(spot->field_name, e);
-    } else if (spot->field_hash == KIND_EXPIRY) {
-        parts = parts_of(spot->key_name, string_of(spot->key, &view));
-        add_expiry(&parts, e);
-    } else {
-        parts = parts_of(spot->key_name, e);
-        if (spot->key) add_expiry(&parts, expiry_of(spot->key, &view));
-    }
-    put_packed(shard, spot, &parts);
+    static const struct element nothing;
+    if (kind_has_field(kind_of(spot->field_hash)))
+        put_packed(shard, spot, e, NULL);
+    else if (spot->field_hash == KIND_EXPIRY)
+        put_packed(shard, spot, spot->key ? string_of(spot->key, &view) : &nothing, e);
+    else
+        put_packed(shard, spot, e, spot->key ? expiry_of(spot->key, &view) : NULL);
 }
 
 static struct element *spot_loosen(struct shard *shard, struct spot *spot) {
@@ -429,41 +423,56 @@ static struct element *spot_loosen(struct shard *shard, struct spot *spot) {
 }
 
 void spot_add(struct shard *shard, struct spot *spot, struct dot dot, uint64_t clock, struct bytes value) {
-    bool alone = spot->field_hash == KIND_EXPIRY && !(spot->key && form_of(spot->key) & (FORM_WRITE | FORM_COUNT));
-    if (spot->loose || !element_empty(spot->element) || alone) {
+    if (spot->loose || spot->element->sibling_count) {
         element_add(spot_loosen(shard, spot), dot, clock, value, &shard->account);
         return;
     }
     struct sibling one = {dot, clock, (uint8_t *)(uintptr_t)value.data, (uint32_t)value.len};
-    become(shard, spot, &(struct element){.siblings = &one, .sibling_count = 1});
+    struct element with = *spot->element;
+    with.siblings = &one;
+    with.sibling_count = 1;
+    become(shard, spot, &with);
 }
 
-/* Whether an increment of the replica would be all there is of the element. */
-static bool counts_alone(const struct spot *spot, uint16_t replica) {
-    const struct element *e = spot->element;
-    return !spot->loose && !e->sibling_count && (!e->increment_count || e->increments->replica == replica);
+/* Where the replica's entry is among those of an element that is not loose, or is to come; NULL: there is no place for it. */
+static struct increment *packed_entry(struct spot *spot, uint16_t replica, bool *there) {
+    struct increment *counts = spot->view.counts;
+    uint32_t count = spot->element->increment_count, at = 0;
+    while (at < count && counts[at].replica < replica) at++;
+    *there = at < count && counts[at].replica == replica;
+    if (!*there && count == PACKED_COUNTS_MAX) return NULL;
+    return &counts[at];
 }
 
-static void become_count(struct shard *shard, struct spot *spot, struct increment *i) {
-    become(shard, spot, &(struct element){.increments = i, .increment_count = 1});
+/* One of its increments is this from now on. */
+static void become_with(struct shard *shard, struct spot *spot, struct increment *entry, bool there, const struct increment *joined) {
+    struct element with = *spot->element;
+    with.increments = spot->view.counts;
+    if (!there) memmove(entry + 1, entry, (size_t)(with.increments + with.increment_count++ - entry) * sizeof *entry);
+    *entry = *joined;
+    become(shard, spot, &with);
 }
 
 void spot_join_increment(struct shard *shard, struct spot *spot, const struct increment *from, bool known) {
     struct increment joined;
-    bool alone = counts_alone(spot, from->replica);
-    if (alone && !increment_heard(element_increment(spot->element, from->replica), from, known, &joined)) return;
-    if (alone && packed_takes(&joined)) become_count(shard, spot, &joined);
+    bool there;
+    struct increment *entry = spot->loose ? NULL : packed_entry(spot, from->replica, &there);
+    if (entry && !increment_heard(there ? entry : NULL, from, known, &joined)) return;
+    if (entry && (joined.floor_n || !joined.floor)) become_with(shard, spot, entry, there, &joined);
     else element_join_increment(spot_loosen(shard, spot), from, known, &shard->account);
 }
 
-static void spot_increase(struct shard *shard, struct spot *spot, uint16_t self, uint64_t n, __int128 by) {
-    if (!counts_alone(spot, self)) {
+static void spot_increase(struct shard *shard, struct spot *spot, uint64_t n, __int128 by) {
+    uint16_t self = shard->config.self;
+    bool there;
+    struct increment *entry = spot->loose ? NULL : packed_entry(spot, self, &there);
+    if (!entry) {
         element_increase(spot_loosen(shard, spot), self, n, shard->clock, by, &shard->account);
         return;
     }
-    struct increment next = spot->element->increment_count ? *spot->element->increments : (struct increment){.replica = self};
+    struct increment next = there ? *entry : (struct increment){.replica = self};
     increment_increase(&next, n, shard->clock, by);
-    become_count(shard, spot, &next);
+    become_with(shard, spot, entry, there, &next);
 }
 
 void spot_settle(struct shard *shard, struct spot *spot, bool key_was_live) {
@@ -660,7 +669,9 @@ static void each_field(struct shard *shard, struct key *key, uint64_t hash, enum
     size_t at = 0;
     struct field *field;
     while ((field = table_next(fields_of(key, kind), &at))) {
-        struct spot spot = {.key = key, .field = field, .key_hash = hash, .field_hash = field_hash(shard, field, kind)};
+        struct spot spot;
+        spot_begin(&spot, key, hash, field_hash(shard, field, kind));
+        spot.field = field;
         spot_aim(&spot);
         visit(shard, &spot, arg);
     }
@@ -804,12 +815,8 @@ struct key *shard_find(struct shard *shard, struct key_ref ref, int64_t now_ms) 
     return key && key_visible(key, now_ms) ? key : NULL;
 }
 
-static const struct element *element_in(const struct field *field, struct view *view) {
-    return form_of(field) == FORM_LOOSE ? &field->element : packed_view(field, FORM_WRITE, view);
-}
-
 static bool field_live(const struct field *field) {
-    return form_of(field) == FORM_LOOSE ? element_live(&field->element) : form_of(field) & FORM_WRITE;
+    return form_of(field) == FORM_LOOSE ? element_live(&field->element) : packed_live(field);
 }
 
 static struct age age_of(const struct shard *shard, const struct key *key, enum key_type type) {
@@ -1034,7 +1041,7 @@ static void clear_key(struct shard *shard, struct key *key, int64_t now_ms) {
 }
 
 static bool key_has_leftovers(const struct key *key) {
-    if (form_of(key) != FORM_LOOSE) return form_of(key) & (FORM_WRITE | FORM_EXPIRY);
+    if (form_of(key) != FORM_LOOSE) return form_of(key) & (FORM_WRITE | FORM_COUNT | FORM_EXPIRY);
     return key->expiry.sibling_count || key->string.sibling_count || key->members.count || key->fields.count;
 }
 
@@ -1089,7 +1096,7 @@ static void increase(struct shard *shard, struct key_ref ref, enum kind kind, st
     spot_make(shard, ref, key, hash, field, &spot);
     bool was_live = spot.key && key_live(spot.key);
     spot_open(shard, &spot);
-    spot_increase(shard, &spot, self_of(shard), n, by);
+    spot_increase(shard, &spot, n, by);
     spot_close(shard, &spot);
     log_mutation(shard, n, ref.hash, hash);
     spot_settle(shard, &spot, was_live);

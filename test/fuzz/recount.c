@@ -26,24 +26,44 @@ static void count_element_memory(struct count *c, const struct element *e) {
     for (uint32_t i = 1; i < e->increment_count; i++) CHECK(e->increments[i - 1].replica < e->increments[i].replica);
 }
 
-static bool is_content(unsigned form) { return form == FORM_WRITE || form == FORM_COUNT || form == (FORM_COUNT | FORM_WRITE); }
-
-static bool is_one_thing(const struct element *e) {
-    return e->sibling_count + e->increment_count == 1 && (e->sibling_count || packed_takes(e->increments));
+static bool fits_one_piece(const struct element *e) {
+    for (uint32_t i = 0; i < e->increment_count; i++)
+        if (!e->increments[i].floor_n && e->increments[i].floor) return false;
+    return e->sibling_count < 2 && e->increment_count <= PACKED_COUNTS_MAX;
 }
 
-/* As packed.h draws it; a dropped expiry leaves no place, and a dropped write only its expiry. */
-static void count_packed(struct count *c, const void *packed) {
-    struct parts p = {0};
+static size_t dot_bytes(struct dot dot) { return varint_len(dot_replica(dot)) + varint_len(dot_counter(dot)) + 8; }
+
+static size_t number_bytes(__int128 number) {
+    size_t bytes = 1;
+    while (bytes < 16 && (number < -((__int128)1 << (8 * bytes - 1)) || number >= (__int128)1 << (8 * bytes - 1))) bytes++;
+    return 1 + bytes;
+}
+
+static size_t count_bytes(const struct increment *i) {
+    return dot_bytes(dot_make(i->replica, i->n)) + varint_len(i->gen) + number_bytes(i->total) + varint_len(i->floor_n) +
+           (i->floor_n ? number_bytes(i->floor) : 0);
+}
+
+/* As packed.h draws it, with no place for what was dropped; but counts that were reset where they lie have their floors of before. */
+static void count_packed(struct count *c, const void *packed, struct bytes name) {
+    struct view view;
     unsigned form = form_of(packed);
-    unsigned expires = form & (FORM_TIMED | FORM_EXPIRY), content = form & ~(unsigned)(FORM_PACKED | FORM_TIMED | FORM_EXPIRY);
-    CHECK(form & FORM_PACKED && (!expires || expires == (FORM_TIMED | FORM_EXPIRY)));
-    CHECK(is_content(content) || (!content && expires));
-    packed_read(packed, &p);
-    size_t expiry = varint_len(dot_replica(p.expiry.dot)) + varint_len(dot_counter(p.expiry.dot)) + EXPIRY_BYTES + sizeof p.clock;
-    add_piece(c, 1 + varint_len(p.name.len) + p.name.len + (p.timed ? expiry : 0) + varint_len(p.value.len) +
-                     varint_len(dot_replica(p.dot)) + varint_len(dot_counter(p.dot)) + sizeof p.clock + p.value.len);
-    c->expiring += p.timed;
+    size_t bytes = 1 + varint_len(name.len) + name.len, counts = 0;
+    CHECK(form & FORM_PACKED && !(form & FORM_HOLES));
+    CHECK(!(form & FORM_TIMED) == !(form & FORM_EXPIRY) && !(form & FORM_WRITTEN) == !(form & FORM_WRITE));
+    const struct element *e = packed_view_expiry(packed, &view);
+    c->expiring += e->sibling_count;
+    if (e->sibling_count) bytes += EXPIRY_BYTES + dot_bytes(e->siblings->dot);
+    e = packed_view(packed, &view);
+    CHECK(!(form & FORM_COUNTED) == !e->increment_count && !(form & FORM_WRITE) == !e->sibling_count);
+    CHECK(!(form & FORM_COUNT) == !element_has_increments(e));
+    if (e->sibling_count) bytes += varint_len(e->siblings->len) + dot_bytes(e->siblings->dot) + e->siblings->len;
+    for (uint32_t i = 0; i < e->increment_count; i++) counts += count_bytes(&e->increments[i]);
+    if (counts) bytes += varint_len(counts) + counts;
+    bool reset = form & FORM_COUNTED && !(form & FORM_COUNT);
+    CHECK(reset || packed_size(packed) == bytes);
+    add_piece(c, packed_size(packed));
 }
 
 static void count_spot(struct shard *shard, struct spot *spot, void *arg) {
@@ -77,15 +97,14 @@ static uint32_t count_fields(struct count *c, const struct table *t, unsigned ki
     check_table(t, c);
     while ((field = table_next(t, &at))) {
         if (form_of(field) != FORM_LOOSE) {
-            CHECK(is_content(form_of(field) & ~(unsigned)FORM_PACKED));
-            count_packed(c, field);
-            live += (form_of(field) & FORM_WRITE) != 0;
+            count_packed(c, field, field_name(field));
+            live += packed_live(field);
             continue;
         }
         const struct element *e = &field->element;
         CHECK((field->hash & KIND_MASK) == kind);
         CHECK(e->sibling_count || e->increment_count);
-        CHECK(!is_one_thing(e));
+        CHECK(!fits_one_piece(e));
         add_piece(c, sizeof *field + field->name_len);
         count_element_memory(c, e);
         live += element_live(e);
@@ -101,8 +120,7 @@ static bool has_hint(const struct shard *shard, uint64_t key_hash) {
 
 static void count_loose(struct count *c, const struct key *key) {
     bool has_more = key->expiry.sibling_count > 1 || key->members.count || key->fields.count;
-    CHECK(has_more || !is_one_thing(&key->string));
-    CHECK(has_more || key->string.sibling_count || key->string.increment_count || key->expiry.sibling_count);
+    CHECK(has_more || !fits_one_piece(&key->string));
     CHECK(!key->expiry.increment_count);
     add_piece(c, sizeof *key + key->name_len);
     count_element_memory(c, &key->string);
@@ -126,7 +144,7 @@ void recount_shard(struct shard *shard) {
         if (form_of(key) == FORM_LOOSE)
             count_loose(&c, key);
         else
-            count_packed(&c, key);
+            count_packed(&c, key, key_name(key));
         bool is_left_over = !key_live(key) && c.expiring > expiring;
         if (key_expiry(key) != EXPIRY_NEVER || is_left_over) CHECK(has_hint(shard, hash));
         key_each(shard, key, count_spot, &c);
