@@ -81,8 +81,6 @@ static size_t counts_size(const struct element *e) {
     return size;
 }
 
-/* ---------------------------------------------------------------- places */
-
 /* --------------------------------------------------------------- reading */
 
 struct bytes packed_name(const void *packed) {
@@ -176,7 +174,7 @@ bool packed_empty(const void *packed) {
 
 bool packed_takes(const struct element *e) {
     for (uint32_t i = 0; i < e->increment_count && i < PACKED_COUNTS_MAX; i++)
-        if (!e->increments[i].floor_n && e->increments[i].floor) return false; /* nobody ever told so; it has no place */
+        if (!packed_takes_count(&e->increments[i])) return false;
     return e->sibling_count <= 1 && e->increment_count <= PACKED_COUNTS_MAX;
 }
 

@@ -47,6 +47,8 @@ static inline bool packed_has_slack(const void *packed) {
 }
 const uint8_t *packed_expiry(const void *packed); /* where its milliseconds are; NULL if it is not there */
 
+/* A floor of nothing has no place; nor does anybody of ours tell of one. */
+static inline bool packed_takes_count(const struct increment *i) { return i->floor_n || !i->floor; }
 /* Whether an element can be packed; an expiry can if it has one sibling. */
 bool packed_takes(const struct element *e);
 /* `expiry` may be NULL. */

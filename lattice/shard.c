@@ -458,7 +458,7 @@ void spot_join_increment(struct shard *shard, struct spot *spot, const struct in
     bool there;
     struct increment *entry = spot->loose ? NULL : packed_entry(spot, from->replica, &there);
     if (entry && !increment_heard(there ? entry : NULL, from, known, &joined)) return;
-    if (entry && (joined.floor_n || !joined.floor)) become_with(shard, spot, entry, there, &joined);
+    if (entry && packed_takes_count(&joined)) become_with(shard, spot, entry, there, &joined);
     else element_join_increment(spot_loosen(shard, spot), from, known, &shard->account);
 }
 

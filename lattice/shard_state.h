@@ -32,8 +32,8 @@ static inline uint64_t element_of(uint64_t field_hash) {
 }
 static inline bool kind_has_field(enum kind kind) { return kind >= KIND_MEMBER; }
 
-/* A key with one write of a string, or increments of one replica, and at most one expiry, and a field with as little, are packed:
- * then these pointers lead to packed items, and form_of tells. What is below is the loose form. */
+/* A key and a field with no more than a packed item takes (packed.h) are packed: then these pointers lead to such items, and form_of
+ * tells. What is below is the loose form. */
 struct field {
     uint8_t form;
     uint32_t name_len;
