@@ -64,6 +64,7 @@
     X(cell_missed, "the sum of a cell is not kept when an expiry changes")                           \
     X(settle_in_passing, "what is empty is removed while its table is walked")                       \
     X(account_missed, "a value that is replaced stays in the account")                               \
+    X(packed_floor, "what is reset where it lies packed loses its floor")                            \
     X(chunk_continues, "a chunk of the log relies on the one before it")                             \
     X(hint_lost, "an expiry that is put off is not looked at again")                                 \
     X(trust_length, "a length on the wire is believed")                                              \

@@ -419,11 +419,16 @@ static void judge_unit(struct shard *shard, const struct unit *u, struct judge *
 static void judge_shard(struct shard *shard, struct judge *judge,
                         bool (*in_scope)(const struct spot *, const void *), const void *scope);
 
-/* Does it say that anything lives which our context lacks, or that increments do? */
-static bool is_news(const struct shard *shard, const struct parsed *p, const struct unit *u) {
+/* Does it say that anything lives which our context lacks? */
+static bool has_new_dot(const struct shard *shard, const struct parsed *p, const struct unit *u) {
     for (uint32_t i = 0; i < u->dots_count; i++)
         if (!context_has(&shard->context, p->payloads[u->dots_at + i].dot)) return true;
-    return u->increments_count > 0;
+    return false;
+}
+
+/* By `applied` alone: what FLUSHALL saw runs ahead, and its floors are still to come. */
+static bool is_known(const struct shard *shard, const struct increment *i) {
+    return i->n != 0 && i->n <= vclock_get(&shard->context.applied, i->replica) && !MUTANT(forgotten_returns);
 }
 
 /* A planted fault, of two. */
@@ -444,7 +449,7 @@ static struct bytes expiry_heard(const struct parsed *p, struct bytes at, uint8_
 
 /* Adds what the unit says lives, if our context lacks it. */
 static void add_unit(struct shard *shard, const struct parsed *p, const struct unit *u) {
-    if (!is_news(shard, p, u)) return;
+    if (!u->increments_count && !has_new_dot(shard, p, u)) return;
     struct spot spot;
     struct key_ref ref = {u->key, u->key_hash};
     spot_make(shard, ref, shard_key_by_ref(shard, ref), u->field_hash, u->field, &spot);
@@ -461,10 +466,7 @@ static void add_unit(struct shard *shard, const struct parsed *p, const struct u
     }
     for (uint32_t i = 0; i < u->increments_count; i++) {
         const struct increment *inc = &p->increments[u->increments_at + i];
-        /* By `applied` alone: what FLUSHALL saw runs ahead, and its floors are still to come. */
-        bool known = inc->n != 0 && inc->n <= vclock_get(&shard->context.applied, inc->replica);
-        if (MUTANT(forgotten_returns)) known = false;
-        spot_join_increment(shard, &spot, inc, known);
+        spot_join_increment(shard, &spot, inc, is_known(shard, inc));
     }
     spot_close(shard, &spot);
     spot_settle(shard, &spot, was_live);
@@ -1060,13 +1062,20 @@ static void judge_answer(struct shard *shard, struct answer *a) {
     }
 }
 
+/* Whether there is something of its key when it has been added. */
+static bool makes_key(const struct shard *shard, const struct parsed *p, const struct unit *u) {
+    for (uint32_t i = 0; i < u->increments_count; i++)
+        if (!is_known(shard, &p->increments[u->increments_at + i])) return true;
+    return has_new_dot(shard, p, u);
+}
+
 /* They come in the order of their hashes. */
 static void reserve_keys(struct shard *shard, const struct parsed *p) {
     size_t count = 0;
     uint64_t last = 0;
     for (size_t i = 0; i < p->unit_count; i++) {
         const struct unit *u = &p->units[i];
-        if (u->key_hash == last || !is_news(shard, p, u)) continue;
+        if (u->key_hash == last || !makes_key(shard, p, u)) continue;
         last = u->key_hash;
         count++;
     }

@@ -72,7 +72,7 @@ static void take_count(const uint8_t **at, bool reset, struct increment *out) {
     out->floor = out->floor_n ? take_number(at) : 0;
     if (!reset || !increment_live(out)) return;
     out->floor_n = out->n;
-    out->floor = out->total;
+    out->floor = MUTANT(packed_floor) ? 0 : out->total;
 }
 
 static size_t counts_size(const struct element *e) {

@@ -9,7 +9,7 @@ import loads
 import report
 import servers
 
-ONLY = ["set", "get", "mix", "incr", "hset", "sadd", "ttl", "memory", "start", "replication"]
+ONLY = ["set", "get", "mix", "incr", "hset", "sadd", "ttl", "memory", "counters", "start", "replication"]
 OPS = {1: 60000, 16: 500000}
 RESULTS = "test/bench/results"
 BOUND_S = 1500  # a run that takes longer has hung
@@ -81,6 +81,16 @@ def measure_ttl(figures, name):
             server.stop()
 
 
+def measure_counters(figures, name):
+    server = servers.Server(name)
+    try:
+        empty = server.rss()
+        loads.fill_counters(server)
+        figures.add("memory of counters", "B/key", name, (server.rss() - empty) / loads.KEYS)
+    finally:
+        server.stop()
+
+
 def measure_alone(figures, peers, only):
     """Each server alone on its CPU, started and filled anew in every round."""
     for name in peers:
@@ -92,6 +102,8 @@ def measure_alone(figures, peers, only):
             server.stop()
         if "ttl" in only and server.protocol == "resp":
             measure_ttl(figures, name)
+        if "counters" in only and server.protocol == "resp":
+            measure_counters(figures, name)
 
 
 def replicated_load(figures, system, group, op, pipeline, ops):

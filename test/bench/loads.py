@@ -116,19 +116,28 @@ def receive(s, size):
     return bytes(got)
 
 
+def fill_in_order(server, count, shape, answer):
+    """In batches of 1000."""
+    with socket.create_connection(("127.0.0.1", server.port), 30) as s:
+        for first in range(0, count, 1000):
+            s.sendall("".join([shape % n for n in range(first, first + 1000)]).encode())
+            if receive(s, len(answer) * 1000) != answer * 1000:
+                raise RuntimeError("%s refuses to be filled" % server.name)
+
+
+def fill_counters(server):
+    """By an INCR each."""
+    fill_in_order(server, KEYS, "*2\r\n$4\r\nINCR\r\n$16\r\nctr:%012d\r\n", b":1\r\n")
+
+
 def fill(server, count=KEYS, prefix="key:", value=VALUE, ttl_s=0):
-    """COUNT keys in order, in batches of 1000."""
+    """COUNT keys in order."""
     memcache = server.protocol == "memcache"
     resp = "*3\r\n$3\r\nSET\r\n$%d\r\n%s%%012d\r\n$%d\r\n%s\r\n" % (len(prefix) + 12, prefix, len(value), value)
     if ttl_s:
         resp = resp.replace("*3", "*5") + "$2\r\nEX\r\n$%d\r\n%d\r\n" % (len(str(ttl_s)), ttl_s)
     shape = "set %s%%012d 0 0 %d\r\n%s\r\n" % (prefix, len(value), value) if memcache else resp
-    answer = b"STORED\r\n" if memcache else b"+OK\r\n"
-    with socket.create_connection(("127.0.0.1", server.port), 30) as s:
-        for first in range(0, count, 1000):
-            s.sendall("".join([shape % n for n in range(first, first + 1000)]).encode())
-            if receive(s, len(answer) * 1000) != answer * 1000:
-                raise RuntimeError("%s refuses a SET" % server.name)
+    fill_in_order(server, count, shape, b"STORED\r\n" if memcache else b"+OK\r\n")
 
 
 def connect(server):
