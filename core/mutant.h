@@ -34,6 +34,7 @@
     X(flush_by_names, "an answer by names leaves out what a flush removed")                          \
     /* counters */                                                                                   \
     X(floor_by_total, "of two floors the one with the greater total counts")                         \
+    X(known_floor_dropped, "a floor that is ahead comes with what is known and forgotten, and is dropped with it") \
     X(floor_of_before, "a floor is taken from the total of what began after it")                     \
     X(floor_forgotten_early, "dead increments are forgotten before all have seen their reset")       \
     X(forget_touched, "dead increments are forgotten though they were touched since")                \

@@ -426,11 +426,6 @@ static bool has_new_dot(const struct shard *shard, const struct parsed *p, const
     return false;
 }
 
-/* By `applied` alone: what FLUSHALL saw runs ahead, and its floors are still to come. */
-static bool is_known(const struct shard *shard, const struct increment *i) {
-    return i->n != 0 && i->n <= vclock_get(&shard->context.applied, i->replica) && !MUTANT(forgotten_returns);
-}
-
 /* A planted fault, of two. */
 static void drop_loser(struct shard *shard, struct element *e) {
     const struct sibling *newest = element_newest(e, shard->config.replicas);
@@ -466,7 +461,7 @@ static void add_unit(struct shard *shard, const struct parsed *p, const struct u
     }
     for (uint32_t i = 0; i < u->increments_count; i++) {
         const struct increment *inc = &p->increments[u->increments_at + i];
-        spot_join_increment(shard, &spot, inc, is_known(shard, inc));
+        spot_join_increment(shard, &spot, inc);
     }
     spot_close(shard, &spot);
     spot_settle(shard, &spot, was_live);
@@ -1064,8 +1059,11 @@ static void judge_answer(struct shard *shard, struct answer *a) {
 
 /* Whether there is something of its key when it has been added. */
 static bool makes_key(const struct shard *shard, const struct parsed *p, const struct unit *u) {
-    for (uint32_t i = 0; i < u->increments_count; i++)
-        if (!is_known(shard, &p->increments[u->increments_at + i])) return true;
+    struct increment made;
+    for (uint32_t i = 0; i < u->increments_count; i++) {
+        const struct increment *inc = &p->increments[u->increments_at + i];
+        if (increment_heard(NULL, inc, vclock_get(&shard->context.applied, inc->replica), &made)) return true;
+    }
     return has_new_dot(shard, p, u);
 }
 

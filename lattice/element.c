@@ -57,17 +57,19 @@ static struct increment *increment_insert(struct element *e, uint16_t replica, s
     return &grown[at];
 }
 
-bool increment_heard(const struct increment *here, const struct increment *from, bool known, struct increment *out) {
+bool increment_heard(const struct increment *here, const struct increment *from, uint64_t applied, struct increment *out) {
     struct increment floor = {.replica = from->replica, .floor_n = from->floor_n, .floor = from->floor};
-    if (!here && (known || (MUTANT(early_floor_dropped) && !from->n))) return false;
+    bool known = from->n != 0 && from->n <= applied && !MUTANT(forgotten_returns);
+    bool ahead = from->floor_n > applied && !MUTANT(known_floor_dropped);
+    if (!here && ((known && !ahead) || (MUTANT(early_floor_dropped) && !from->n))) return false;
     *out = here ? *here : (struct increment){.replica = from->replica};
     increment_join(out, known && !MUTANT(floor_revives) ? &floor : from);
     return true;
 }
 
-void element_join_increment(struct element *e, const struct increment *from, bool known, struct mem_account *account) {
+void element_join_increment(struct element *e, const struct increment *from, uint64_t applied, struct mem_account *account) {
     struct increment *here = element_increment(e, from->replica), joined;
-    if (increment_heard(here, from, known, &joined)) *(here ? here : increment_insert(e, from->replica, account)) = joined;
+    if (increment_heard(here, from, applied, &joined)) *(here ? here : increment_insert(e, from->replica, account)) = joined;
 }
 
 void increment_increase(struct increment *i, uint64_t n, uint64_t clock, __int128 by) {

@@ -67,13 +67,12 @@ bool element_drop(struct element *e, struct dot dot, struct mem_account *account
 /* Drops siblings for which gone() says so; returns how many. */
 uint32_t element_drop_if(struct element *e, bool (*gone)(struct dot dot, const void *arg),
                          const void *arg, struct mem_account *account);
-/* Joins one increment entry. `known` says whether our context has its dot: an entry that is
- * known and not here was dead and has been forgotten, and stays so; also where a floor has come
- * since, of an earlier reset. */
-void element_join_increment(struct element *e, const struct increment *from, bool known,
-                            struct mem_account *account);
+/* Joins one increment entry. `applied` is up to where its replica's mutations are applied here: an entry from up to
+ * there that is not here was dead and has been forgotten, and stays so; also where a floor has come
+ * since, of an earlier reset. But a floor beyond that is kept: what it resets is still to come. */
+void element_join_increment(struct element *e, const struct increment *from, uint64_t applied, struct mem_account *account);
 /* What is to become of the entry of from's replica, NULL if there is none. False: there shall be none. */
-bool increment_heard(const struct increment *here, const struct increment *from, bool known, struct increment *out);
+bool increment_heard(const struct increment *here, const struct increment *from, uint64_t applied, struct increment *out);
 /* The owner's next increment, numbered n. A dead entry starts a new generation. */
 void increment_increase(struct increment *i, uint64_t n, uint64_t clock, __int128 by);
 void element_increase(struct element *e, uint16_t self, uint64_t n, uint64_t clock, __int128 by,

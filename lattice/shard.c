@@ -453,13 +453,14 @@ static void become_with(struct shard *shard, struct spot *spot, struct increment
     become(shard, spot, &with);
 }
 
-void spot_join_increment(struct shard *shard, struct spot *spot, const struct increment *from, bool known) {
+void spot_join_increment(struct shard *shard, struct spot *spot, const struct increment *from) {
+    uint64_t applied = vclock_get(&shard->context.applied, from->replica); /* alone: what FLUSHALL saw runs ahead, and its floors are still to come */
     struct increment joined;
     bool there;
     struct increment *entry = spot->loose ? NULL : packed_entry(spot, from->replica, &there);
-    if (entry && !increment_heard(there ? entry : NULL, from, known, &joined)) return;
+    if (entry && !increment_heard(there ? entry : NULL, from, applied, &joined)) return;
     if (entry && packed_takes_count(&joined)) become_with(shard, spot, entry, there, &joined);
-    else element_join_increment(spot_loosen(shard, spot), from, known, &shard->account);
+    else element_join_increment(spot_loosen(shard, spot), from, applied, &shard->account);
 }
 
 static void spot_increase(struct shard *shard, struct spot *spot, uint64_t n, __int128 by) {

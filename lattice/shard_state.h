@@ -173,7 +173,7 @@ void spot_close(struct shard *shard, struct spot *spot);
 void spot_drop_if(struct shard *shard, struct spot *spot, bool (*gone)(struct dot dot, const void *arg), const void *arg);
 void spot_drop_increments_if(struct shard *shard, struct spot *spot, bool (*gone)(const struct increment *i, const void *arg), const void *arg);
 void spot_add(struct shard *shard, struct spot *spot, struct dot dot, uint64_t clock, struct bytes value);
-void spot_join_increment(struct shard *shard, struct spot *spot, const struct increment *from, bool known); /* see element.h */
+void spot_join_increment(struct shard *shard, struct spot *spot, const struct increment *from); /* see element.h */
 /* After the last change: frees what is empty, packs what may be packed, keeps the count. */
 void spot_settle(struct shard *shard, struct spot *spot, bool key_was_live);
 

@@ -349,6 +349,28 @@ static void an_old_floor_brings_nothing_back(void **state) {
     cast_fini(&c);
 }
 
+/* B has forgotten C's first increment; A holds it still, dead, and has heard of the reset of the second, which neither has. */
+static void a_floor_that_is_ahead_comes_with_what_was_forgotten(void **state) {
+    (void)state;
+    struct cast c;
+    cast_init(&c, 1 << 20);
+    shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(5), 1000);
+    for (int i = A; i <= D; i++)
+        if (i != C) tell(&c, C, i, 1000);
+    shard_delete(c.shard[B], ref(&c, B, "n"), 1000);
+    for (int i = A; i <= D; i += D) tell(&c, B, i, 1000);
+    forget_dead(&c, B);
+    shard_increase(c.shard[C], ref(&c, C, "n"), fixed_from_i64(3), 1000);
+    tell(&c, C, D, 1000);
+    shard_delete(c.shard[D], ref(&c, D, "n"), 1000);
+    tell(&c, D, A, 1000);
+    take_all(&c, A, B);
+    tell(&c, C, B, 1000);
+    assert_int_equal(type_at(&c, B, "n"), KEY_NONE);
+    assert_int_equal(shard_digest(c.shard[B]), shard_digest(c.shard[D]));
+    cast_fini(&c);
+}
+
 static void set_many(struct cast *c, int at, int count) {
     char name[16];
     for (int i = 0; i < count; i++) {
@@ -968,6 +990,7 @@ int main(void) {
         cmocka_unit_test(the_last_member_takes_the_expiry_along),
         cmocka_unit_test(what_an_answer_knows_to_be_gone_goes),
         cmocka_unit_test(what_was_forgotten_stays_forgotten),
+        cmocka_unit_test(a_floor_that_is_ahead_comes_with_what_was_forgotten),
         cmocka_unit_test(an_answer_takes_along_what_its_sender_has_forgotten),
         cmocka_unit_test(a_floor_waits_for_what_it_resets),
         cmocka_unit_test(an_answer_by_cells_brings_floors_where_all_is_equal),
