@@ -1,5 +1,6 @@
 """Servers under test: started on loopback on free ports, ended by their process id."""
 import os
+import random
 import shutil
 import signal
 import socket
@@ -14,10 +15,27 @@ os.environ.setdefault("TSAN_OPTIONS", "detect_deadlocks=0")
 LIFETIME_S = "600"  # whatever happens to the test
 
 
+def ports_to_choose_from():
+    """Not from those that the system gives outgoing connections: one of them may take it before the server does."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+        first = int(f.read().split()[0])
+    return range(10000, first) if first > 20000 else range(1024, 65536)
+
+
+given = set()
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that was not given before."""
+    while True:
+        port = random.choice([p for p in ports_to_choose_from() if p not in given])
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        given.add(port)
+        return port
 
 
 def until(what, seconds=20):
