@@ -166,8 +166,10 @@ const struct element *packed_view_expiry(const void *packed, struct view *view) 
 }
 
 bool packed_empty(const void *packed) {
+    unsigned form = form_of(packed);
     struct view view;
-    return !(form_of(packed) & (FORM_WRITE | FORM_COUNT | FORM_EXPIRY)) && !packed_view(packed, &view)->increment_count;
+    if (form & (FORM_WRITE | FORM_COUNT | FORM_EXPIRY)) return false;
+    return !(form & FORM_COUNTED) || (form & FORM_HOLES && !packed_view(packed, &view)->increment_count);
 }
 
 /* --------------------------------------------------------------- writing */

@@ -204,7 +204,12 @@ static const struct element *element_in(const struct field *field, struct view *
     return form_of(field) == FORM_LOOSE ? &field->element : packed_view(field, view);
 }
 
+static bool field_live(const struct field *field) {
+    return form_of(field) == FORM_LOOSE ? element_live(&field->element) : packed_live(field);
+}
+
 static void note_due(struct shard *shard, const struct key *key);
+static void clear_spot(struct shard *shard, struct spot *spot, void *arg);
 
 static void field_settle(struct shard *shard, struct key *key, struct field *field, uint64_t hash) {
     struct table *table = table_for(key, kind_of(hash));
@@ -670,6 +675,7 @@ static void each_field(struct shard *shard, struct key *key, uint64_t hash, enum
     size_t at = 0;
     struct field *field;
     while ((field = table_next(fields_of(key, kind), &at))) {
+        if (visit == clear_spot && !field_live(field)) continue; /* there may be many, and their hashes cost more than a look */
         struct spot spot;
         spot_begin(&spot, key, hash, field_hash(shard, field, kind));
         spot.field = field;
@@ -814,10 +820,6 @@ struct key *shard_find(struct shard *shard, struct key_ref ref, int64_t now_ms) 
     shard_assert_held(shard);
     struct key *key = shard_key_by_ref(shard, ref);
     return key && key_visible(key, now_ms) ? key : NULL;
-}
-
-static bool field_live(const struct field *field) {
-    return form_of(field) == FORM_LOOSE ? element_live(&field->element) : packed_live(field);
 }
 
 static struct age age_of(const struct shard *shard, const struct key *key, enum key_type type) {
